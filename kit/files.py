@@ -1,0 +1,147 @@
+"""Read and write files whole: bad input is told in one line, no half-written file is left."""
+
+import csv
+import hashlib
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+class InputError(ValueError):
+    """Input that cannot be used, told in one line: what was got, what was wanted, what to do."""
+
+
+def quote_some(names, most=5):
+    """Name the first few of many: `a, b, c and 7 more`."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def repeated(labels):
+    """Labels that occur more than once, in order of first repetition."""
+    index = pd.Index(labels)
+    return list(index[index.duplicated()].unique())
+
+
+def read_header(path):
+    """Column names of a CSV file as they stand there; pandas would rename repeated ones."""
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give the path of an existing CSV file")
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; give the path of a CSV file")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as lines:
+            header = next(csv.reader(lines), [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV text: {error}") from None
+    header = [name.strip() for name in header]
+    if not any(header):
+        raise InputError(f"{path} is empty; want a CSV file with a header line")
+    if again := repeated(header):
+        raise InputError(f"{path} has repeated columns: {quote_some(again)}; each may stand once")
+    return header
+
+
+def read_table(path, index, *, text=()):
+    """Read a CSV of numbers with one column of labels.
+
+    Returns a frame of float64 indexed by the strings of column `index`; the columns named in `text`
+    stay strings. Accepts a byte-order mark and Windows line endings. Raises InputError for a missing,
+    empty or truncated file, repeated columns or labels, blank, non-numeric and non-finite values,
+    naming the first place.
+    """
+    path = Path(path)
+    header = read_header(path)
+    if index not in header:
+        raise InputError(f"{path} has no column `{index}`; its columns are {quote_some(header)}")
+    words = [place for place, name in enumerate(header) if name == index or name in text]
+    numbers = [place for place, name in enumerate(header) if place not in words]
+    strings, values = [], []
+    # pandas takes three times as long over ten thousand columns, drops a row's surplus fields without
+    # an error, and reads `True` as 1.
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as lines:
+            rows = csv.reader(lines, strict=True)
+            next(rows)
+            for row in filter(None, rows):
+                if len(row) == len(header):
+                    strings.append([row[place].strip() for place in words])
+                    values.append(_as_numbers([row[place] for place in numbers]))
+                if len(row) != len(header) or values[-1] is None or not all(strings[-1]):
+                    fault = _row_fault(header, row, words)
+                    raise InputError(f"{path}, line {rows.line_num}: {fault}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} cannot be read as CSV text: {error}; is it cut off?") from None
+    if not values:
+        raise InputError(f"{path} has a header but no rows; is it cut off?")
+    table = pd.DataFrame(np.array(values), columns=[header[place] for place in numbers])
+    for place, column in zip(words, zip(*strings, strict=True), strict=True):
+        table.insert(place, header[place], list(column))
+    if again := repeated(table[index]):
+        raise InputError(f"{path} has repeated rows in `{index}`: {quote_some(again)}")
+    return table.set_index(index)
+
+
+def _as_numbers(fields):
+    """The fields of a row as floats, or None where one is not a finite number."""
+    try:
+        values = np.fromiter(map(float, fields), float, len(fields))
+    except ValueError:
+        return None
+    return values if np.isfinite(values).all() else None
+
+
+def _row_fault(header, row, words):
+    """Say in words why a row does not hold what its header promises, or nothing where it does."""
+    if len(row) != len(header):
+        return f"{len(row)} fields, want {len(header)}; is the file cut off?"
+    for place, (name, value) in enumerate(zip(header, row, strict=True)):
+        if not value.strip():
+            return f"column `{name}` is empty, want a value"
+        if place not in words and _as_numbers([value]) is None:
+            return f"column `{name}` holds `{value[:40]}`, want a finite number"
+    return None
+
+
+@contextmanager
+def replacing(path):
+    """Yield a temporary path beside `path`, which takes its name only when the block ends well.
+
+    The block writes a file or makes a folder there. On any exception, an interrupt included, what was
+    written is removed and an older `path` stays as it was. A write that fails raises InputError.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder of our own: two runs at once do not meet, and its rights are the parent's.
+        box = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; choose a writable folder"
+        ) from None
+    try:
+        yield box / path.name
+        if path.is_dir() and (box / path.name).is_dir():
+            os.replace(path, box / "old")
+        os.replace(box / path.name, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(box, ignore_errors=True)
+
+
+def content_hash(paths):
+    """SHA-256 over the names and bytes of files, in order of name."""
+    digest = hashlib.sha256()
+    for path in sorted(map(Path, paths), key=lambda path: path.name):
+        digest.update(path.name.encode())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

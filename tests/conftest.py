@@ -1,0 +1,28 @@
+"""What tests share: the quick twin, made once, and the folder of real data, where there is one."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Path inside the folder `shared` beside the project; skips where there is none."""
+
+    def find(*parts):
+        path = ROOT.parent.joinpath("shared", *parts)
+        if not path.exists():
+            pytest.skip(f"needs {path.relative_to(ROOT.parent)} beside the project")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def twin(tmp_path_factory):
+    """Folder of a quick twin with seed 0."""
+    from kit.twin import simulate
+
+    return simulate(tmp_path_factory.mktemp("data") / "twin-quick", size="quick", seed=0)
