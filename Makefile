@@ -1,17 +1,28 @@
 PYTHON ?= python3
 BIN := .venv/bin
+OUTPUTS := $(or $(ESG_OUTPUTS),outputs)
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
 .PHONY: env demo test lint
 
 env: .venv/installed
 
 .venv/installed: requirements.txt
+	$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f'Python {v[0]}.{v[1]} is too old, want 3.11 or newer: make PYTHON=python3.11')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
+# The twin stands in where there is no competition data; it is made once.
 demo: env
-	$(BIN)/python -m kit demo
+	@if [ -z "$$ESG_DATA" ] && [ ! -d data/echoes-of-silenced-genes ]; then \
+		$(BIN)/python -m kit twin data/twin-quick; fi
+	@for notebook in $(NOTEBOOKS); do \
+		name=$$(basename $$notebook .ipynb); echo "$$notebook"; \
+		$(BIN)/jupyter nbconvert --log-level ERROR --execute --to html \
+			--output-dir $(OUTPUTS)/$$name $$notebook || exit 1; \
+	done
+	@$(BIN)/python -m kit board $(OUTPUTS)
 
 test: env
 	$(BIN)/python -m pytest

@@ -1,0 +1,70 @@
+"""The board: one row a model from every `report.json` under a folder."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from .files import InputError
+
+GATE = "0.2"
+
+
+def read_reports(folder):
+    """Reports of the notebooks' runs under `folder` (`*/report.json` or `report.json`) by name."""
+    folder = Path(folder)
+    paths = sorted([*folder.glob("report.json"), *folder.glob("*/report.json")])
+    if not paths:
+        raise InputError(f"{folder} holds no */report.json; run the notebooks first (make demo)")
+    reports = {}
+    for path in paths:
+        try:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            report["models"], report["data"], report["submission"]  # noqa: B018
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise InputError(f"{path} is not a report of a run ({error}); run its notebook again") from None
+        reports[path] = report
+    return reports
+
+
+def board(folder):
+    """Frame of one row a model, best first; W is for 60 rows, so that score = W x max(0, Wcos)."""
+    rows = []
+    for report in read_reports(folder).values():
+        for name, model in report["models"].items():
+            score = model["gates"][GATE]
+            low, high = score["interval_per_60"]
+            rows.append(
+                {
+                    "notebook": report["notebook"],
+                    "model": name,
+                    "score/60": score["score_per_60"],
+                    "90 % interval": f"{low:.2f} .. {high:.2f}",
+                    "W/60": 60 * score["w"] / model["rows"],
+                    "Wcos": score["wcos"],
+                    "rows": model["rows"],
+                    "seconds": model["seconds"],
+                }
+            )
+    columns = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
+    return pd.DataFrame(rows, columns=columns).sort_values(
+        "score/60", ascending=False, kind="stable", ignore_index=True
+    )
+
+
+def board_text(folder):
+    """The board as text, with floor, ceiling, data and the path of each submission."""
+    reports = read_reports(folder)
+    table = board(folder)
+    lines = [table.to_string(index=False, float_format="{:.3f}".format), ""]
+    lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
+    for path, report in reports.items():
+        if report.get("ceiling"):
+            top = report["ceiling"][GATE]
+            lines.append(f"Ceiling (half the cells against the other half): {top['score_per_60']:.2f}")
+        if report["submission"]["file"]:
+            submission = path.parent / report["submission"]["file"]
+            lines.append(f"{submission} (model: {report['submission']['model']})")
+    if any(report["data"]["simulated"] for report in reports.values()):
+        lines.append("Simulated data: the scores test the software and say nothing about the models.")
+    return "\n".join(lines)

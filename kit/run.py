@@ -1,0 +1,164 @@
+"""What the notebooks share about a run: its seed, budget, output folder and report.
+
+A run writes `oof.csv`, `test.csv`, `submission.csv`, its figures and `report.json` into
+`outputs/<name>/`, on Kaggle into `/kaggle/working`. The report holds every score with its floor, ceiling
+and interval, and what is needed to have them again: seed, settings, versions, hash of the data.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from .competition import PROJECT, on_kaggle
+from .files import InputError, replacing
+from .submission import write_submission
+from .validation import interval
+
+GATES = (0.2, 0.3)  # the host's code and the host's page
+BUDGETS = ("quick", "full")
+PACKAGES = "numpy pandas scipy scikit-learn lightgbm torch anndata matplotlib".split()
+
+
+class Run:
+    """One run of a notebook on one competition folder.
+
+    budget: `quick` or `full`; by default `$ESG_BUDGET`, else quick on simulated data and wherever there
+    is neither Kaggle nor a GPU.
+    """
+
+    def __init__(self, name, competition, *, seed=0, budget=None):
+        self.name = name
+        self.competition = competition
+        self.seed = seed
+        self.budget = budget or os.environ.get("ESG_BUDGET") or _default_budget(competition)
+        if self.budget not in BUDGETS:
+            raise InputError(f"budget is `{self.budget}`, want one of {', '.join(BUDGETS)}")
+        self.folder = _output_folder(name)
+        self.models = {}
+        self.ceiling = None
+        self.settings = {}
+        self._start = time.perf_counter()
+        self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+    def __repr__(self):
+        return f"Run {self.name}: seed {self.seed}, budget {self.budget}, output in {self.folder}"
+
+    def record(self, name, out_of_fold):
+        """Keep a model's out-of-fold score for the report; returns it as text for the notebook."""
+        scores = {gate: out_of_fold.score(gate) for gate in GATES}
+        self.models[name] = {
+            "rows": scores[GATES[0]].rows,
+            "seconds": round(out_of_fold.seconds, 3),
+            "gates": {str(gate): _numbers(score) for gate, score in scores.items()},
+        }
+        kept = self.models[name]["gates"][str(GATES[0])]
+        low, high = kept["interval_per_60"]
+        return f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
+
+    def record_ceiling(self, scores):
+        """Keep the split-half score by gate (`validation.ceiling`), None where there are no cells."""
+        if None not in scores.values():
+            self.ceiling = {str(gate): _numbers(score) for gate, score in scores.items()}
+
+    def save_figure(self, figure, name):
+        """Write a figure as PNG, marked where the data is simulated."""
+        if self.competition.simulated:
+            figure.text(0.995, 0.005, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4")
+        with replacing(self.folder / f"{name}.png") as path:
+            figure.savefig(path, dpi=120, bbox_inches="tight")
+
+    def save_predictions(self, out_of_fold, test):
+        """Write `oof.csv`, `test.csv` and the checked `submission.csv`; returns the submission's path.
+
+        out_of_fold: OutOfFold; test: perturbation x gene frame for the competition's targets.
+        """
+        for name, frame in {"oof.csv": out_of_fold.prediction, "test.csv": test}.items():
+            with replacing(self.folder / name) as path:
+                frame.rename_axis("perturbation").to_csv(path)
+        return write_submission(test, self.competition, self.folder / "submission.csv")
+
+    def finish(self, submission=None, model=None):
+        """Write `report.json`; `model` names the model that the submission was made with."""
+        data = self.competition
+        report = {
+            "notebook": self.name,
+            "seed": self.seed,
+            "budget": self.budget,
+            "settings": self.settings,
+            "started": self._started,
+            "seconds": round(time.perf_counter() - self._start, 2),
+            "peak_memory_mb": _peak_memory_mb(),
+            "data": {
+                "folder": data.source.name,
+                "hash": data.data_hash,
+                "simulated": data.simulated,
+                "training_perturbations": len(data.effects),
+                "targets": len(data.targets),
+                "genes": data.effects.shape[1],
+            },
+            "versions": _versions(),
+            "floor_per_60": 0.0,
+            "ceiling": self.ceiling,
+            "models": self.models,
+            "submission": {"file": submission and Path(submission).name, "model": model},
+        }
+        with replacing(self.folder / "report.json") as path:
+            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        return report
+
+
+def _numbers(score):
+    return {
+        "score": score.score,
+        "w": score.w,
+        "wcos": score.wcos,
+        "score_per_row": score.score_per_row,
+        "score_per_60": score.score_per_60,
+        "interval_per_60": list(interval(score)),
+    }
+
+
+def _output_folder(name):
+    if on_kaggle():
+        return Path("/kaggle/working")
+    return Path(os.environ.get("ESG_OUTPUTS", PROJECT / "outputs")) / name
+
+
+def _default_budget(competition):
+    if not competition.simulated and (on_kaggle() or _has_gpu()):
+        return "full"
+    return "quick"
+
+
+def _has_gpu():
+    try:
+        import torch
+
+        torch.zeros(1, device="cuda")  # a GPU that torch was not built for passes is_available()
+    except Exception:  # whatever the driver raises: there is none that works
+        return False
+    return True
+
+
+def _peak_memory_mb():
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
+
+
+def _versions():
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
