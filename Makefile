@@ -1,6 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
-OUTPUTS := $(or $(ESG_OUTPUTS),outputs)
+export ESG_OUTPUTS := $(abspath $(or $(ESG_OUTPUTS),outputs))
+ifdef ESG_DATA
+export ESG_DATA := $(abspath $(ESG_DATA))
+endif
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
 .PHONY: env demo test lint
@@ -20,9 +23,9 @@ demo: env
 	@for notebook in $(NOTEBOOKS); do \
 		name=$$(basename $$notebook .ipynb); echo "$$notebook"; \
 		$(BIN)/jupyter nbconvert --log-level ERROR --execute --to html \
-			--output-dir $(OUTPUTS)/$$name $$notebook || exit 1; \
+			--output-dir $(ESG_OUTPUTS)/$$name $$notebook || exit 1; \
 	done
-	@$(BIN)/python -m kit board $(OUTPUTS)
+	@$(BIN)/python -m kit board $(ESG_OUTPUTS)
 
 test: env
 	$(BIN)/python -m pytest

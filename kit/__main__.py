@@ -6,6 +6,7 @@ Exit code 0: good; 1: the input is bad (one line on stderr); 2: wrong usage.
 import argparse
 import json
 import sys
+import warnings
 
 from .files import InputError
 
@@ -77,11 +78,15 @@ def parser():
 
 def main(argv=None):
     args = parser().parse_args(argv)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         args.run(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -1,0 +1,168 @@
+"""Every notebook: committed clean, runs on the quick twin, on real data and laid out as on Kaggle."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+RUNNER = ROOT / "tests" / "run_notebook.py"
+KERNELS = sorted((ROOT / "kaggle_metadata").glob("*/kernel-metadata.json"))
+by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+# A root folder that has everything of this machine's and /kaggle besides, in a namespace of its own
+# without network. Inputs are read-only.
+KAGGLE_SHAPED = """
+set -e
+mount -t tmpfs tmpfs /mnt
+for entry in /*; do
+    if [ -L "$entry" ]; then cp -P "$entry" /mnt/
+    elif [ -d "$entry" ] && [ "$entry" != /mnt ]; then
+        mkdir "/mnt$entry"; mount --rbind "$entry" "/mnt$entry"
+    fi
+done
+mkdir -p /mnt/kaggle
+mount --rbind "$TREE" /mnt/kaggle
+mount --bind /mnt/kaggle/input /mnt/kaggle/input
+mount -o remount,ro,bind /mnt/kaggle/input
+exec chroot /mnt sh -c 'cd /kaggle/working && exec "$@"' sh "$@"
+"""
+
+
+def execute(path, folder, data):
+    """Run a notebook as a person would in Jupyter; returns the folder of its outputs."""
+    environment = os.environ | {"ESG_DATA": str(data), "ESG_OUTPUTS": str(folder)}
+    environment.pop("ESG_BUDGET", None)
+    command = [sys.executable, RUNNER, path, folder / f"{path.stem}.ipynb"]
+    done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / path.stem
+
+
+def assert_complete(folder, data, command=(sys.executable, "-m", "kit")):
+    """The outputs of a run hold what others rely on."""
+    report = json.loads((folder / "report.json").read_text())
+    assert report["versions"]["numpy"]
+    assert len(report["data"]["hash"]) == 64
+    assert list(folder.glob("*.png"))
+    if not report["models"]:
+        return report
+    assert report["models"]["mean"]["gates"]["0.2"]["score"] == 0
+    for model in report["models"].values():
+        for gate in ("0.2", "0.3"):
+            low, high = model["gates"][gate]["interval_per_60"]
+            assert low <= model["gates"][gate]["score_per_60"] <= high
+    truth = pd.read_csv(data / "training_data_ground_truth_table.csv", index_col=0)
+    oof = pd.read_csv(folder / "oof.csv", index_col="perturbation")
+    assert set(oof.index) == set(truth.index)
+    assert np.isfinite(oof.to_numpy()).all()
+    check = subprocess.run(
+        [*command, "check", folder / "submission.csv", "--data", data],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert check.returncode == 0, check.stderr
+    return report
+
+
+@by_name
+def test_a_notebook_is_committed_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) <= {"kernelspec", "language_info"}
+    assert len(path.read_text()) < 900_000
+    for cell in notebook.cells:
+        assert not cell.metadata
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+            assert len(cell.source.splitlines()) <= 25
+
+
+def test_the_first_code_cell_is_the_same_in_all_notebooks():
+    first = set()
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        first.add(next(cell.source for cell in cells if cell.cell_type == "code"))
+    assert len(first) == 1
+
+
+@by_name
+def test_a_notebook_runs_on_the_quick_twin(path, twin, tmp_path):
+    report = assert_complete(execute(path, tmp_path, twin), twin)
+    assert report["budget"] == "quick"
+    assert report["data"]["simulated"]
+
+
+@pytest.mark.parametrize("name", ["thp1", "k562", "rpe1"])
+@by_name
+def test_a_notebook_runs_on_real_data(path, name, shared, tmp_path):
+    data = shared("real", name)
+    report = assert_complete(execute(path, tmp_path, data), data)
+    assert not report["data"]["simulated"]
+
+
+@by_name
+def test_a_notebook_runs_laid_out_as_on_kaggle(path, twin, tmp_path):
+    tree = tmp_path / "kaggle"
+    shutil.copytree(twin, tree / "input" / "competitions" / "echoes-of-silenced-genes")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "kit", tree / "input/datasets/someone/esg-kit/kit", ignore=ignore)
+    (tree / "working").mkdir()
+    (tree / "source").mkdir()
+    shutil.copy(path, tree / "source" / path.name)
+    shutil.copy(RUNNER, tree / "source" / RUNNER.name)
+    isolated = ["unshare", "--map-root-user", "--mount", "--net"]
+    probe = subprocess.run(
+        [*isolated, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
+    )
+    if probe.returncode:
+        pytest.skip("needs user and mount namespaces (unshare)")
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment |= {"TREE": str(tree), "KAGGLE_KERNEL_RUN_TYPE": "Batch", "LANG": "C.UTF-8"}
+    inside = ["/kaggle/source/run_notebook.py", f"/kaggle/source/{path.name}", "executed.ipynb"]
+    done = subprocess.run(
+        [*isolated, "sh", "-c", KAGGLE_SHAPED, "sh", sys.executable, *inside],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    executed = (tree / "working" / "executed.ipynb").read_text()
+    assert str(ROOT / "kit") not in executed
+    assert_complete(tree / "working", twin)
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.parent.name)
+def test_kernel_metadata_is_what_kaggle_takes(path):
+    kernel = json.loads(path.read_text())
+    source = (path.parent / kernel["code_file"]).resolve()
+    assert source in NOTEBOOKS
+    assert path.parent.name == source.stem.replace("_", "-")
+    slug = re.sub(r"[^a-z0-9]+", "-", kernel["title"].lower())
+    assert kernel["id"] == f"OWNER/{slug}"
+    assert slug == f"esg-{path.parent.name}"
+    assert kernel["competition_sources"] == ["echoes-of-silenced-genes"]
+    assert "OWNER/esg-kit" in kernel["dataset_sources"]
+    for flag in ("is_private", "enable_gpu", "enable_tpu", "enable_internet"):
+        assert isinstance(kernel[flag], bool)
+
+
+def test_every_notebook_has_a_kernel_and_the_dataset_is_the_module():
+    assert [path.parent.name for path in KERNELS] == [p.stem.replace("_", "-") for p in NOTEBOOKS]
+    dataset = ROOT / "kaggle_metadata" / "esg-kit"
+    data = json.loads((dataset / "dataset-metadata.json").read_text())
+    assert data["id"] == "OWNER/esg-kit"
+    assert 6 <= len(data["title"]) <= 50
+    assert 20 <= len(data["subtitle"]) <= 80
+    assert len(data["licenses"]) == 1
+    assert (dataset / "kit").resolve() == ROOT / "kit"
