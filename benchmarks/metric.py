@@ -1,6 +1,6 @@
 """Time the metric beside a plain implementation that walks through the frames column by column.
 
-    python benchmarks/metric.py [--rows 120] [--genes 5127] [--repeats 5]
+    python -m benchmarks.metric [--rows 120] [--genes 5127] [--repeats 5]
 
 `plain_score` is written from the formulas alone, with checks as a host makes them on a submitted
 frame. It shares no line with `kit.metric`, so the tests use it as the independent reference.

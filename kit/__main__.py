@@ -25,7 +25,7 @@ def check(args):
     for warning in check_submission(args.file, competition):
         print(f"warning: {warning}")
     genes = competition.effects.shape[1]
-    print(f"{args.file}: valid, {len(competition.targets)} ids x {genes} genes")
+    print(f"{args.file}: valid, {len(competition.submission_ids)} ids x {genes} genes")
 
 
 def score(args):
@@ -66,7 +66,9 @@ def parser():
     one = commands.add_parser("score", help="score a submission against a solution")
     one.add_argument("file", metavar="FILE")
     one.add_argument("--solution", metavar="FILE", required=True)
-    one.add_argument("--gate", type=float, default=0.2, help="0.2 as the host's code, 0.3 as its page")
+    one.add_argument(
+        "--gate", type=float, default=0.2, help="0.2 as the host's code, 0.3 as its page"
+    )
     one.add_argument("--json", action="store_true")
     one.set_defaults(run=score)
 

@@ -22,7 +22,9 @@ def read_reports(folder):
             report = json.loads(path.read_text(encoding="utf-8"))
             report["models"], report["data"], report["submission"]  # noqa: B018
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise InputError(f"{path} is not a report of a run ({error}); run its notebook again") from None
+            raise InputError(
+                f"{path} is not a report of a run ({error}); run its notebook again"
+            ) from None
         reports[path] = report
     return reports
 
@@ -61,10 +63,14 @@ def board_text(folder):
     for path, report in reports.items():
         if report.get("ceiling"):
             top = report["ceiling"][GATE]
-            lines.append(f"Ceiling (half the cells against the other half): {top['score_per_60']:.2f}")
+            lines.append(
+                f"Ceiling (half the cells against the other half): {top['score_per_60']:.2f}"
+            )
         if report["submission"]["file"]:
             submission = path.parent / report["submission"]["file"]
             lines.append(f"{submission} (model: {report['submission']['model']})")
     if any(report["data"]["simulated"] for report in reports.values()):
-        lines.append("Simulated data: the scores test the software and say nothing about the models.")
+        lines.append(
+            "Simulated data: the scores test the software and say nothing about the models."
+        )
     return "\n".join(lines)

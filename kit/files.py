@@ -29,6 +29,18 @@ def repeated(labels):
     return list(index[index.duplicated()].unique())
 
 
+def label_fault(got, want):
+    """Say how labels differ from those wanted, order aside: `got 4, want 5; missing: e`; "" if equal."""
+    got, want = pd.Index(got), pd.Index(want)
+    faults = {
+        "missing": want.difference(got, sort=False),
+        "unknown": got.difference(want, sort=False),
+        "repeated": repeated(got),
+    }
+    named = [f"{kind}: {quote_some(labels)}" for kind, labels in faults.items() if len(labels)]
+    return "; ".join([f"got {len(got)}, want {len(want)}", *named]) if named else ""
+
+
 def read_header(path):
     """Column names of a CSV file as they stand there; pandas would rename repeated ones."""
     path = Path(path)
@@ -62,21 +74,21 @@ def read_table(path, index, *, text=()):
     if index not in header:
         raise InputError(f"{path} has no column `{index}`; its columns are {quote_some(header)}")
     words = [place for place, name in enumerate(header) if name == index or name in text]
-    numbers = [place for place, name in enumerate(header) if place not in words]
+    numbers = [place for place in range(len(header)) if place not in words]
     strings, values = [], []
-    # pandas takes three times as long over ten thousand columns, drops a row's surplus fields without
+    # pandas takes four times as long over ten thousand columns, drops a row's surplus fields without
     # an error, and reads `True` as 1.
     try:
         with open(path, newline="", encoding="utf-8-sig") as lines:
             rows = csv.reader(lines, strict=True)
             next(rows)
             for row in filter(None, rows):
-                if len(row) == len(header):
-                    strings.append([row[place].strip() for place in words])
-                    values.append(_as_numbers([row[place] for place in numbers]))
-                if len(row) != len(header) or values[-1] is None or not all(strings[-1]):
-                    fault = _row_fault(header, row, words)
+                parsed = _parsed(row, words, numbers)
+                if parsed is None:
+                    fault = _fault(row, header, words)
                     raise InputError(f"{path}, line {rows.line_num}: {fault}")
+                strings.append(parsed[0])
+                values.append(parsed[1])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV text: {error}; is it cut off?") from None
     if not values:
@@ -89,25 +101,31 @@ def read_table(path, index, *, text=()):
     return table.set_index(index)
 
 
-def _as_numbers(fields):
-    """The fields of a row as floats, or None where one is not a finite number."""
+def _parsed(row, words, numbers):
+    """The strings and the numbers of a row, or None where it does not hold what it should."""
+    if len(row) != len(words) + len(numbers):
+        return None
+    strings = [row[place].strip() for place in words]
     try:
-        values = np.fromiter(map(float, fields), float, len(fields))
+        values = np.array([float(row[place]) for place in numbers])
     except ValueError:
         return None
-    return values if np.isfinite(values).all() else None
+    return (strings, values) if all(strings) and np.isfinite(values).all() else None
 
 
-def _row_fault(header, row, words):
-    """Say in words why a row does not hold what its header promises, or nothing where it does."""
+def _fault(row, header, words):
+    """Say where a row does not hold what its header promises."""
     if len(row) != len(header):
         return f"{len(row)} fields, want {len(header)}; is the file cut off?"
-    for place, (name, value) in enumerate(zip(header, row, strict=True)):
-        if not value.strip():
-            return f"column `{name}` is empty, want a value"
-        if place not in words and _as_numbers([value]) is None:
-            return f"column `{name}` holds `{value[:40]}`, want a finite number"
-    return None
+
+    def unsound(place):
+        words_here, numbers_here = ([0], []) if place in words else ([], [0])
+        return _parsed([row[place]], words_here, numbers_here) is None
+
+    place = next(filter(unsound, range(len(row))))
+    want = "a label" if place in words else "a finite number"
+    value = " ".join(row[place].split())[:40]  # one line, whatever a quoted field holds
+    return f"column `{header[place]}` holds `{value}`, want {want}"
 
 
 @contextmanager
@@ -129,8 +147,15 @@ def replacing(path):
     try:
         yield box / path.name
         if path.is_dir() and (box / path.name).is_dir():
+            # A folder that holds files cannot be replaced in one step.
             os.replace(path, box / "old")
-        os.replace(box / path.name, path)
+            try:
+                os.replace(box / path.name, path)
+            except BaseException:
+                os.replace(box / "old", path)
+                raise
+        else:
+            os.replace(box / path.name, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .files import InputError, quote_some
+from .files import InputError, label_fault
 
 GATE = 0.2
 EPS = 1e-12
@@ -199,17 +199,6 @@ def _series(values, index):
 
 
 def _same_labels(name, kind, got, want):
-    if not got.is_unique:
-        again = quote_some(got[got.duplicated()].unique())
-        raise InputError(f"{name} has repeated {kind}: {again}")
-    if got.equals(want):
-        return
-    for labels, verb in (
-        (want.difference(got, sort=False), "lacks"),
-        (got.difference(want, sort=False), "has extra"),
-    ):
-        if len(labels):
-            raise InputError(
-                f"{name} {verb} {len(labels)} {kind} ({len(got)} given, {len(want)} wanted): "
-                f"{quote_some(labels)}"
-            )
+    same = got.equals(want) and got.is_unique
+    if fault := "" if same else label_fault(got, want):
+        raise InputError(f"{name}: {kind} do not match: {fault}")

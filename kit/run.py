@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from .competition import PROJECT, on_kaggle
+from .competition import ROOT, on_kaggle
 from .files import InputError, replacing
 from .submission import write_submission
 from .validation import interval
@@ -58,7 +58,9 @@ class Run:
         }
         kept = self.models[name]["gates"][str(GATES[0])]
         low, high = kept["interval_per_60"]
-        return f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
+        return (
+            f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
+        )
 
     def record_ceiling(self, scores):
         """Keep the split-half score by gate (`validation.ceiling`), None where there are no cells."""
@@ -68,7 +70,9 @@ class Run:
     def save_figure(self, figure, name):
         """Write a figure as PNG, marked where the data is simulated."""
         if self.competition.simulated:
-            figure.text(0.995, 0.005, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4")
+            figure.text(
+                0.995, 0.005, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4"
+            )
         with replacing(self.folder / f"{name}.png") as path:
             figure.savefig(path, dpi=120, bbox_inches="tight")
 
@@ -114,6 +118,7 @@ class Run:
 
 def _numbers(score):
     return {
+        "rows": score.rows,
         "score": score.score,
         "w": score.w,
         "wcos": score.wcos,
@@ -126,7 +131,7 @@ def _numbers(score):
 def _output_folder(name):
     if on_kaggle():
         return Path("/kaggle/working")
-    return Path(os.environ.get("ESG_OUTPUTS", PROJECT / "outputs")) / name
+    return Path(os.environ.get("ESG_OUTPUTS", ROOT / "outputs")) / name
 
 
 def _default_budget(competition):

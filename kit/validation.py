@@ -85,7 +85,7 @@ def ceiling(competition, *, seed=0, gate=GATE):
 
     Control cells are split too; weights are recomputed (limma's eBayes, as `pseudobulk.t_statistics`)
     from the half that is the truth; the baseline is the mean of the *other* rows. Half the depth makes
-    this pessimistic. None where the competition has no cells.
+    this pessimistic, with few cells even negative. None where the competition has no cells.
     """
     if competition.cells is None:
         return None
@@ -97,17 +97,11 @@ def ceiling(competition, *, seed=0, gate=GATE):
     rank = place.groupby(cells.obs["sgrna_symbol"].astype(str)).rank(pct=True)
     first, second = cells[(rank <= 0.5).to_numpy()], cells[(rank > 0.5).to_numpy()]
     genes = competition.effects.columns
-    prediction = pseudobulk.effects(first, genes)
-    weights = weights_from_t(pseudobulk.t_statistics(*pseudobulk.samples(second, genes)))
+    prediction, truth = (pseudobulk.effects(half, genes) for half in (first, second))
+    samples = pseudobulk.samples(second, genes, min_cells=2)  # halves of samples are small
+    weights = weights_from_t(pseudobulk.t_statistics(*samples))
     names = weights.index.intersection(prediction.index, sort=False)
-    truth, weights = pseudobulk.effects(second, genes).loc[names], weights.loc[names]
-    others = len(names) / (
-        len(names) - 1
-    )  # distance to the mean of all rows x this = to the others'
-    return score(
-        truth,
-        prediction.loc[names],
-        weights,
-        others * wmae(truth, truth.mean(), weights),
-        gate=gate,
-    )
+    truth, weights = truth.loc[names], weights.loc[names]
+    # A row is n / (n - 1) times as far from the mean of the others as from the mean of all n.
+    baseline = wmae(truth, truth.mean(), weights) * len(names) / (len(names) - 1)
+    return score(truth, prediction.loc[names], weights, baseline, gate=gate)

@@ -138,23 +138,23 @@ def test_weights_follow_t_by_hand():
     [
         (
             lambda t, p, w, b: (t, p.iloc[1:], w, b),
-            r"prediction lacks 1 perturbations \(3 given, 4 w",
+            "prediction: perturbations do not match: got 3, want 4; missing: pert_",
         ),
         (
             lambda t, p, w, b: (t.iloc[1:], p, w.iloc[1:], b[1:]),
-            "prediction has extra 1 perturbations",
+            "prediction: perturbations .* got 4, want 3; unknown: pert_1",
         ),
-        (lambda t, p, w, b: (t, p.drop(columns="G2"), w, b), "prediction lacks 1 genes .*G2"),
-        (lambda t, p, w, b: (t, p.assign(X=1.0), w, b), "prediction has extra 1 genes .*X"),
+        (lambda t, p, w, b: (t, p.drop(columns="G2"), w, b), "prediction: genes .* missing: G2"),
+        (lambda t, p, w, b: (t, p.assign(X=1.0), w, b), "prediction: genes .* unknown: X"),
         (
             lambda t, p, w, b: (t, pd.concat([p, p.iloc[:1]]), w, b),
-            "prediction has repeated perturbations",
+            "prediction: perturbations .* repeated: pert_",
         ),
         (
             lambda t, p, w, b: (t, p.where(p != p.loc["pert_2", "G1"]), w, b),
             "prediction is nan at pert_2, G1",
         ),
-        (lambda t, p, w, b: (t, p, w, b[:-1]), "baseline_wmae lacks 1 perturbations.*pert_4"),
+        (lambda t, p, w, b: (t, p, w, b[:-1]), "baseline_wmae: perturbations .* missing: pert_4"),
         (
             lambda t, p, w, b: (t, p, w, b.where(b.index != "pert_3")),
             "baseline_wmae of pert_3 is missing",

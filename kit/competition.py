@@ -1,0 +1,336 @@
+"""The competition's tables: find the folder, read and check it once, hand out labelled frames.
+
+Counts come from the files. Labels are matched and order means nothing, except that the genes keep the
+order of the ground-truth table and the targets that of the sample submission. Released truth may lie in
+`solution*.csv`, in the host's format: `pert_id`, genes, `w_<gene>`, `baseline_wmae`. Scoring lives in
+`metric`, writing in `submission`.
+"""
+
+import os
+import warnings
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .files import InputError, content_hash, label_fault, quote_some, read_table, repeated
+from .metric import wmae
+
+SLUG = "echoes-of-silenced-genes"
+DATASET = "myllia-echoes-of-silenced-genes-competition-data"  # the same files as a Kaggle dataset
+CONTROL = "non-targeting"
+MEANS = "training_data_means.csv"
+TRUTH = "training_data_ground_truth_table.csv"
+SAMPLE = "sample_submission.csv"
+CELLS = "training_cells.h5ad"
+USAGE = ["Usage", "usage", "USAGE"]  # a solution's column that tells public from private rows
+TOLERANCE = 1e-3  # the host's own files hold the numerical identities only to about 1e-4
+
+ROOT = Path(__file__).resolve().parent.parent
+KAGGLE_INPUT = Path("/kaggle/input")
+MOUNTS = [
+    pattern
+    for slug in (SLUG, DATASET)
+    for pattern in (f"competitions/{slug}", slug, f"datasets/*/{slug}")
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Competition:
+    """A competition's tables. Frames are perturbation x gene, float64, effects and means in log2.
+
+    effects: mean log2(1 + CP10k) of the perturbed cells minus that of the non-targeting cells.
+    weights: the metric's, each row sums to the number of genes. control: mean of the non-targeting
+    cells by gene. targets: by `pert_id`, columns `perturbation` and `split`. baseline_wmae: by
+    perturbation, as shipped: of the training mean that contains the row itself. solution: released truth
+    by `pert_id` in the host's format, or None. submission_ids, submission_genes: what a submission must
+    hold, in its order, by default that of `targets` and `effects`; where the folder names no perturbation
+    for an id, `targets` lacks it. files: the CSV files read.
+    """
+
+    effects: pd.DataFrame
+    weights: pd.DataFrame
+    control: pd.Series
+    targets: pd.DataFrame
+    baseline_wmae: pd.Series
+    solution: pd.DataFrame | None
+    cells: Path | None
+    source: Path
+    submission_ids: pd.Index = None
+    submission_genes: pd.Index = None
+    files: tuple[Path, ...] = ()
+
+    def __post_init__(self):
+        if self.submission_ids is None:
+            object.__setattr__(self, "submission_ids", self.targets.index)
+        if self.submission_genes is None:
+            object.__setattr__(self, "submission_genes", self.effects.columns)
+
+    def __repr__(self):
+        rows, genes = self.effects.shape
+        size = f"{rows} training rows x {genes} genes, {len(self.targets)} targets"
+        return f"Competition({size}, from {self.source})"
+
+    @property
+    def genes(self):
+        return self.effects.columns
+
+    @property
+    def simulated(self):
+        """Whether the folder was made by `twin`: scores on it say nothing about real knockdowns."""
+        return (self.source / "twin.json").exists()
+
+    @cached_property
+    def data_hash(self):
+        """SHA-256 of the CSV files read; the cells are left out, they would take seconds."""
+        return content_hash(self.files)
+
+    def subset(self, perturbations):
+        """The competition with only these training rows, in this order, and without released truth."""
+        rows = list(perturbations)
+        if unknown := [name for name in rows if name not in self.effects.index]:
+            raise InputError(
+                f"{len(unknown)} of {len(rows)} perturbations are not training rows: "
+                f"{quote_some(unknown)}; choose from {quote_some(self.effects.index)}"
+            )
+        if again := repeated(rows):
+            raise InputError(f"perturbations are repeated: {quote_some(again)}; name each once")
+        return replace(
+            self,
+            effects=self.effects.loc[rows],
+            weights=self.weights.loc[rows],
+            baseline_wmae=self.baseline_wmae.loc[rows],
+            solution=None,
+        )
+
+    def known(self):
+        """The competition with the released rows of `solution` among its training rows."""
+        if self.solution is None:
+            raise InputError(f"{self.source} has no released truth; put its solution*.csv there")
+        symbols = self.targets["perturbation"].loc[self.solution.index]
+        released = self.solution.set_axis(pd.Index(symbols, name=self.effects.index.name))
+        released = split_solution(released[~released.index.isin(self.effects.index)])
+        shipped = (self.effects, self.weights, self.baseline_wmae)
+        effects, weights, baseline = map(pd.concat, zip(shipped, released, strict=True))
+        return replace(
+            self, effects=effects, weights=weights, baseline_wmae=baseline, solution=None
+        )
+
+    def read_cells(self):
+        """AnnData (in memory) of the cells of this competition's `effects` rows and the control cells."""
+        if self.cells is None:
+            raise InputError(f"{self.source} has no {CELLS}; put it there or do without cells")
+        try:
+            import anndata
+        except ImportError:
+            raise InputError("cells need the package anndata; run: pip install anndata") from None
+        try:
+            backed = anndata.read_h5ad(self.cells, backed="r")
+            with closing(backed.file):
+                keep = backed.obs["sgrna_symbol"].isin([*self.effects.index, CONTROL])
+                cells = (backed if keep.all() else backed[keep.to_numpy()]).to_memory()
+        except MemoryError:
+            raise
+        except Exception as error:  # h5py and anndata raise nearly every kind on a damaged file
+            reason = f"{type(error).__name__} {error}".splitlines()[0]
+            raise InputError(
+                f"{self.cells} cannot be read: {reason}; want an h5ad file with obs `sgrna_symbol`, "
+                "fetch it again if it was cut off"
+            ) from None
+        if CONTROL not in set(cells.obs["sgrna_symbol"]):
+            raise InputError(f"{self.cells} has no cell with sgrna_symbol `{CONTROL}`")
+        return cells
+
+
+def load_competition(path=None):
+    """Read and check a competition folder.
+
+    Looks at `path`, $ESG_DATA, the Kaggle mounts, `data/echoes-of-silenced-genes` in the project and,
+    outside Kaggle, the twin in `data/twin-quick`. Raises InputError for faults of structure, labels that
+    do not match and values that are not finite. Warns where numbers that should agree differ by more than
+    1e-3, and for simulated data.
+    """
+    source = find_folder(path)
+    means = read_table(source / MEANS, "pert_symbol")
+    training = read_solution(source / TRUTH).rename_axis("perturbation")
+    effects, weights, baseline = split_solution(training)
+    genes = effects.columns
+    _match(source / MEANS, "genes", means.columns, genes, TRUTH)
+    _match(source / MEANS, "rows", means.index, [*effects.index, CONTROL], f"{TRUTH} and {CONTROL}")
+    control = means.loc[CONTROL, genes].rename("control")
+    targets, target_files = _read_targets(source)
+    files = [source / MEANS, source / TRUTH, *target_files]
+    ids, submission_genes = None, None
+    if (source / SAMPLE).exists():
+        sample = read_table(source / SAMPLE, "pert_id")
+        files.append(source / SAMPLE)
+        ids, submission_genes = sample.index, sample.columns
+        _match(source / SAMPLE, "genes", submission_genes, genes, TRUTH)
+        # Early in the competition only the validation rows were named: the others stay without a name.
+        named = ids if target_files[0].name == "pert_ids_all.csv" else ids[ids.isin(targets.index)]
+        _match(target_files[0], "ids", targets.index, named, SAMPLE)
+        targets = targets.loc[named]
+    solution, solution_files = _read_solutions(source, targets, genes)
+    competition = Competition(
+        effects=effects,
+        weights=weights,
+        control=control,
+        targets=targets,
+        baseline_wmae=baseline,
+        solution=solution,
+        cells=source / CELLS if (source / CELLS).exists() else None,
+        source=source,
+        submission_ids=ids,
+        submission_genes=submission_genes,
+        files=(*files, *solution_files),
+    )
+    if competition.simulated:
+        warnings.warn(f"{source} holds SIMULATED data: no score on it is real", stacklevel=2)
+    for fault in _identity_faults(competition, means):
+        warnings.warn(f"{source}: {fault}", stacklevel=2)
+    return competition
+
+
+def on_kaggle():
+    """Whether this runs as a Kaggle kernel."""
+    return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE")) or KAGGLE_INPUT.exists()
+
+
+def find_folder(path=None):
+    """The folder that `load_competition` reads; InputError naming every place looked at."""
+    for given, said in ((path, "the path given"), (os.environ.get("ESG_DATA"), "$ESG_DATA")):
+        if given:
+            folder = Path(given).expanduser().absolute()
+            if not (folder / MEANS).is_file():
+                fault = f"holds no {MEANS}" if folder.is_dir() else "is not a folder"
+                raise InputError(f"{folder} ({said}) {fault}; give the folder of the CSV files")
+            return folder
+    places = [(KAGGLE_INPUT, pattern) for pattern in MOUNTS]
+    places.append((ROOT, f"data/{SLUG}"))
+    if not on_kaggle():
+        places.append((ROOT, "data/twin-quick"))
+    for base, pattern in places:
+        for folder in sorted(base.glob(pattern)):
+            if (folder / MEANS).is_file():
+                return folder
+    looked = ", ".join(str(base / pattern) for base, pattern in places)
+    step = "attach the competition to the notebook (Add Input)"
+    if not on_kaggle():
+        step = f"set ESG_DATA to the folder of {MEANS}, or run: python -m kit twin data/twin-quick"
+    raise InputError(f"no competition data in {looked}; {step}")
+
+
+def read_solution(path):
+    """Read a table in the host's solution format: float64 frame by `pert_id`, columns as they stand.
+
+    A column `Usage` (public or private) is dropped.
+    """
+    table = read_table(path, "pert_id", text=USAGE).drop(columns=USAGE, errors="ignore")
+    genes = _genes_of(table)
+    wanted = [*genes, *(f"w_{gene}" for gene in genes), "baseline_wmae"]
+    _match(path, "columns", table.columns, wanted, "genes with a weight each and baseline_wmae")
+    return table
+
+
+def split_solution(table):
+    """Effects, weights (both row x gene) and baseline_wmae of a table in the host's solution format."""
+    genes = _genes_of(table)
+    weights = table[[f"w_{gene}" for gene in genes]].set_axis(genes, axis=1)
+    return table[genes], weights, table["baseline_wmae"]
+
+
+def _genes_of(table):
+    """Columns that have a weight column `w_<gene>`; the name of a gene may itself begin with `w_`."""
+    return [name for name in table if f"w_{name}" in table]
+
+
+def _match(path, kind, got, want, reference):
+    if fault := label_fault(got, want):
+        raise InputError(f"{path}: {kind} do not match {reference}: {fault}")
+
+
+def _read_targets(source):
+    """Targets by `pert_id`, columns `perturbation` and `split`, and the files read, the fullest first."""
+    tables = {}
+    for path in (source / "pert_ids_all.csv", source / "pert_ids_val.csv"):
+        if path.exists():
+            table = read_table(path, "pert_id", text=("pert", "class"))
+            if missing := [name for name in ("pert", "class") if name not in table]:
+                raise InputError(f"{path} has no column `{missing[0]}`; want pert, class, pert_id")
+            if again := repeated(table["pert"]):
+                raise InputError(f"{path} names perturbations twice: {quote_some(again)}")
+            table = table.rename(columns={"pert": "perturbation", "class": "split"})
+            tables[path] = table[["perturbation", "split"]]
+    if not tables:
+        raise InputError(
+            f"{source} holds neither pert_ids_all.csv nor pert_ids_val.csv; fetch them"
+        )
+    (_, targets), *others = tables.items()
+    for path, validation in others:
+        named = targets[targets["split"] == "val"]
+        _match(path, "ids", validation.index, named.index, "the val rows of pert_ids_all.csv")
+        other = (validation.loc[named.index] != named).any(axis=1)
+        if other.any():
+            raise InputError(
+                f"{path} and pert_ids_all.csv differ in {quote_some(other.index[other])}"
+            )
+    return targets, list(tables)
+
+
+def _read_solutions(source, targets, genes):
+    """Released truth of all `solution*.csv`, columns in the order of `genes`, or None; the files."""
+    columns = [*genes, *(f"w_{gene}" for gene in genes), "baseline_wmae"]
+    tables = {path: read_solution(path) for path in sorted(source.glob("solution*.csv"))}
+    for path, table in tables.items():
+        _match(path, "genes", _genes_of(table), genes, TRUTH)
+        if unknown := [name for name in table.index if name not in targets.index]:
+            raise InputError(
+                f"{path} has {len(unknown)} ids that are no targets: {quote_some(unknown)}; "
+                "want ids that pert_ids_all.csv or pert_ids_val.csv names"
+            )
+    if not tables:
+        return None, []
+    solution = pd.concat([table[columns] for table in tables.values()])
+    if again := repeated(solution.index):
+        names = quote_some(path.name for path in tables)
+        raise InputError(f"{source}: ids stand in more than one of {names}: {quote_some(again)}")
+    return solution, list(tables)
+
+
+def _identity_faults(competition, means):
+    """Say which numbers that should agree do not, each with its largest deviation and the place."""
+    effects = competition.effects
+    gap = means.loc[effects.index, effects.columns] - competition.control - effects
+    worst = gap.abs().idxmax(axis=1)
+    places = [f"{perturbation}, {gene}" for perturbation, gene in worst.items()]
+    gaps = gap.to_numpy()[np.arange(len(gap)), gap.columns.get_indexer(worst)]
+    deviations = {
+        f"{MEANS} minus its control row and the effects of {TRUTH}": pd.Series(gaps, places)
+    }
+    tables = {TRUTH: (effects, competition.weights, competition.baseline_wmae)}
+    if competition.solution is not None:
+        symbols = competition.targets["perturbation"].loc[competition.solution.index]
+        tables["the solution"] = split_solution(competition.solution.set_axis(symbols))
+    for name, (truth, weights, baseline) in tables.items():
+        own = weights.index.intersection(weights.columns)
+        deviations |= {
+            f"sums of weights in {name} and the number of genes": (
+                weights.sum(axis=1) - weights.shape[1]
+            ),
+            f"weights of the perturbations' own genes in {name} and zero": pd.Series(
+                {gene: weights.at[gene, gene] for gene in own}, dtype=float
+            ),
+            f"baseline_wmae in {name} and the WMAE of the mean training effect": (
+                wmae(truth, effects.mean(), weights) - baseline
+            ),
+        }
+    for what, deviation in deviations.items():
+        if (beyond := deviation.abs() > TOLERANCE).any():
+            worst = deviation.abs().idxmax()
+            yield (
+                f"{what} differ in {beyond.sum()} of {len(deviation)} rows, "
+                f"most by {deviation[worst]:.3g} at {worst}"
+            )

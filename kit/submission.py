@@ -1,0 +1,170 @@
+"""Write, check and score submissions: what the host would refuse is refused here, with its reasons.
+
+The host wants each `pert_id` and each gene of the sample submission once, in any order, numbers only, and
+none of the solution's weight columns. Beyond that the checker warns of what is allowed but looks wrong.
+"""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .competition import read_solution, split_solution
+from .files import InputError, label_fault, quote_some, read_table, repeated, replacing
+from .metric import GATE, score
+
+FAR = 1.5  # times the most extreme training effect of any gene: beyond that a prediction is remarked on
+SLACK = 1e-6  # log2 units that an own gene may lie below its floor by rounding
+
+
+def write_submission(prediction, competition, path):
+    """Write a prediction as the sample submission is laid out, whole or not at all; returns the path.
+
+    prediction: perturbation x gene frame, log2, with a row for every target; further rows are left out.
+    An id whose perturbation the competition's files do not name gets the mean training effect. Raises
+    InputError for what the host would refuse; passes on the warnings of `check_submission`.
+    """
+    table = submission_table(prediction, competition)
+    remarks = check_submission(table, competition)
+    if unnamed := [name for name in table.index if name not in competition.targets.index]:
+        remarks.append(
+            f"{len(unnamed)} ids have no perturbation in pert_ids_*.csv and are written as the mean "
+            f"training effect: {quote_some(unnamed)}"
+        )
+    for remark in remarks:
+        warnings.warn(f"{path}: {remark}", stacklevel=2)
+    with replacing(path) as temporary:
+        table.to_csv(temporary, lineterminator="\n")  # floats by repr: they read back bit for bit
+    return Path(path)
+
+
+def submission_table(prediction, competition):
+    """The `pert_id` x gene frame that `write_submission` writes."""
+    symbols = competition.targets["perturbation"]
+    if again := repeated(prediction.index):
+        raise InputError(f"prediction has repeated rows: {quote_some(again)}; want each once")
+    if missing := [name for name in symbols if name not in prediction.index]:
+        raise InputError(
+            f"prediction lacks {len(missing)} of {len(symbols)} targets: {quote_some(missing)}; "
+            "predict every perturbation of competition.targets"
+        )
+    if fault := label_fault(prediction.columns, competition.submission_genes):
+        raise InputError(f"prediction's genes do not match the sample submission: {fault}")
+    mean = competition.effects.mean()[competition.submission_genes]
+    ids = competition.submission_ids
+    table = pd.DataFrame(np.tile(mean, (len(ids), 1)), index=ids, columns=mean.index)
+    named = _finite(prediction.loc[symbols, mean.index], "prediction")
+    table.loc[symbols.index] = named.to_numpy()
+    return table.rename_axis("pert_id")
+
+
+def read_submission(path):
+    """Read a submission: `pert_id` x gene frame, float64, rows and columns as they stand in the file."""
+    return read_table(path, "pert_id")
+
+
+def check_submission(submission, competition):
+    """Check a submission (path, or frame by `pert_id`) as the host does; returns warnings as strings.
+
+    Raises InputError for an id or gene that is missing, unknown or repeated, for any column of weights or
+    baseline, and for values that are not finite numbers. The warnings name rows that are all zero or all
+    equal, own-gene values below minus the control mean, and values more than 1.5 times as far from zero
+    as any training effect.
+    """
+    table, name = _read(submission)
+    wanted = competition.submission_genes
+    solution = [gene for gene in table.columns.difference(wanted, sort=False) if _of_solution(gene)]
+    faults = {
+        "columns of the solution, submit genes only": quote_some(solution),
+        "ids do not match the sample submission": label_fault(
+            table.index, competition.submission_ids
+        ),
+        "genes do not match the sample submission": label_fault(
+            table.columns[~table.columns.isin(solution)], wanted
+        ),
+    }
+    if found := [f"{kind}: {fault}" for kind, fault in faults.items() if fault]:
+        raise InputError(f"{name}: {'; '.join(found)}")
+    return list(_remarks(_finite(table, name), competition))
+
+
+def score_submission(submission, solution, *, gate=GATE):
+    """Score a submission against a solution (paths, or frames by `pert_id`).
+
+    Returns the Score and the ids of the submission that the solution lacks, which are left out. Raises
+    InputError where the submission lacks an id of the solution, or their genes differ.
+    """
+    table, name = _read(submission)
+    if not isinstance(solution, pd.DataFrame):
+        solution = read_solution(solution)
+    truth, weights, baseline = split_solution(solution)
+    left_out = [label for label in table.index if label not in truth.index]
+    table = table.drop(index=left_out)
+    for kind, got, want in (
+        ("ids", table.index, truth.index),
+        ("genes", table.columns, truth.columns),
+    ):
+        if fault := label_fault(got, want):
+            raise InputError(f"{name}: {kind} do not match the solution: {fault}")
+    return score(truth, _finite(table, name), weights, baseline, gate=gate), left_out
+
+
+def _read(submission):
+    """The submission's frame by `pert_id` and its name for messages."""
+    if not isinstance(submission, pd.DataFrame):
+        return read_submission(submission), str(submission)
+    if "pert_id" in submission:
+        submission = submission.set_index("pert_id")
+    return submission, "submission"
+
+
+def _of_solution(column):
+    return str(column).startswith("w_") or column == "baseline_wmae"
+
+
+def _finite(table, name):
+    """The frame as float64."""
+    try:
+        numbers = table.astype(float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: values must be numbers: {error}") from None
+    if len(bad := np.argwhere(~np.isfinite(numbers.to_numpy()))):
+        row, column = bad[0]
+        raise InputError(
+            f"{name}: {len(bad)} values are not finite, the first {numbers.iat[row, column]} at "
+            f"{table.index[row]}, {table.columns[column]}; want finite numbers"
+        )
+    return numbers
+
+
+def _remarks(table, competition):
+    values = table.to_numpy()
+    zero = (values == 0).all(axis=1)
+    if zero.any():
+        yield f"{zero.sum()} rows are all zero: {quote_some(table.index[zero])}"
+    equal = (values == values[:, :1]).all(axis=1) & ~zero
+    if equal.any():
+        yield f"{equal.sum()} rows hold one value for every gene: {quote_some(table.index[equal])}"
+
+    floors = -competition.control
+    below = []
+    for label, symbol in competition.targets["perturbation"].items():
+        if symbol in table and table.at[label, symbol] < floors[symbol] - SLACK:
+            value = table.at[label, symbol]
+            below.append(f"{label} ({symbol}: {value:.3g} below {floors[symbol]:.3g})")
+    if below:
+        yield (
+            f"{len(below)} own genes are predicted below minus their control mean, less than no "
+            f"expression: {quote_some(below)}"
+        )
+
+    largest = FAR * np.abs(competition.effects.to_numpy()).max()
+    far = np.abs(values) > largest
+    if far.any():
+        row, column = np.unravel_index(np.argmax(np.abs(values)), values.shape)
+        yield (
+            f"{far.sum()} values are farther from zero than {largest:.3g}, {FAR} times the most extreme "
+            f"training effect; the farthest is {values[row, column]:.3g} at {table.index[row]}, "
+            f"{table.columns[column]}"
+        )

@@ -1,0 +1,135 @@
+"""A run's folder, budget and report, and the board made of reports."""
+
+import json
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit import InputError, Run, folds, load_competition, out_of_fold
+from kit.board import board, board_text
+from kit.models import Constant, Mean
+from kit.validation import ceiling
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def competition(twin):
+    with pytest.warns(UserWarning, match="SIMULATED"):
+        return load_competition(twin)
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    monkeypatch.setenv("ESG_OUTPUTS", str(tmp_path))
+    monkeypatch.delenv("ESG_BUDGET", raising=False)
+    monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
+    return tmp_path
+
+
+def finished(competition, name="02_baseline", seed=4):
+    run = Run(name, competition, seed=seed)
+    held_out = folds(competition.effects.index, seed=seed)
+    results = {
+        n: out_of_fold(m, competition, held_out)
+        for n, m in {"mean": Mean(), "best": Constant()}.items()
+    }
+    for label, result in results.items():
+        run.record(label, result)
+    run.record_ceiling({gate: ceiling(competition, gate=gate) for gate in (0.2, 0.3)})
+    test = Constant().fit(competition).predict(competition.targets["perturbation"])
+    submission = run.save_predictions(results["best"], test)
+    return run, results, run.finish(submission, "best")
+
+
+def test_a_run_writes_all_that_others_read(competition, outputs):
+    run, results, report = finished(competition)
+    assert run.folder == outputs / "02_baseline"
+    assert {p.name for p in run.folder.iterdir()} == {
+        "oof.csv",
+        "test.csv",
+        "submission.csv",
+        "report.json",
+    }
+    assert json.loads((run.folder / "report.json").read_text()) == report
+    oof = pd.read_csv(
+        run.folder / "oof.csv", index_col="perturbation", float_precision="round_trip"
+    )
+    np.testing.assert_array_equal(oof.to_numpy(), results["best"].prediction.to_numpy())
+    test = pd.read_csv(run.folder / "test.csv", index_col="perturbation")
+    assert list(test.index) == list(competition.targets["perturbation"])
+
+    assert (report["seed"], report["budget"], report["data"]["hash"]) == (
+        4,
+        "quick",
+        competition.data_hash,
+    )
+    assert report["submission"] == {"file": "submission.csv", "model": "best"}
+    assert report["peak_memory_mb"] > 50
+    for gate in (0.2, 0.3):
+        want, got = results["best"].score(gate), report["models"]["best"]["gates"][str(gate)]
+        assert (got["score"], got["w"], got["wcos"]) == (want.score, want.w, want.wcos)
+        assert got["interval_per_60"][0] < got["score_per_60"] < got["interval_per_60"][1]
+        assert report["ceiling"][str(gate)]["rows"] == len(competition.effects)
+
+
+def test_the_same_seed_gives_the_same_scores(competition, outputs):
+    first, second = (finished(competition, name)[2] for name in ("a", "b"))
+    for name in first["models"]:
+        assert first["models"][name]["gates"] == second["models"][name]["gates"]
+    assert first["ceiling"] == second["ceiling"]
+
+
+def test_the_budget_is_quick_on_simulated_data_unless_told(competition, outputs, monkeypatch):
+    assert Run("x", competition).budget == "quick"
+    monkeypatch.setenv("ESG_BUDGET", "full")
+    assert Run("x", competition).budget == "full"
+    assert Run("x", competition, budget="quick").budget == "quick"
+    monkeypatch.setenv("ESG_BUDGET", "endless")
+    with pytest.raises(InputError, match="budget is `endless`, want one of quick, full"):
+        Run("x", competition)
+
+
+def test_on_kaggle_the_working_folder_is_the_output(competition, outputs, monkeypatch):
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+    assert str(Run("x", competition).folder) == "/kaggle/working"
+
+
+def test_figures_of_simulated_data_are_marked(competition, outputs):
+    from matplotlib.figure import Figure
+
+    run, figure = Run("x", competition), Figure()
+    run.save_figure(figure, "empty")
+    assert [text.get_text() for text in figure.texts] == ["simulated data"]
+    assert (run.folder / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_board_lists_models_best_first_with_floor_ceiling_and_submissions(competition, outputs):
+    _, results, _ = finished(competition)
+    finished(competition, "03_other", seed=5)
+    table = board(outputs)
+    assert len(table) == 4
+    assert table["score/60"].is_monotonic_decreasing
+    row = table[(table["notebook"] == "02_baseline") & (table["model"] == "best")].iloc[0]
+    want = results["best"].score()
+    assert row["score/60"] == want.score_per_60
+    assert row["W/60"] * row["Wcos"] == pytest.approx(want.score_per_60)
+    text = board_text(outputs)
+    assert str(outputs / "02_baseline" / "submission.csv") in text
+    assert "Ceiling" in text
+    assert "Simulated data" in text
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": {}}', "\x00\x01"])
+def test_a_broken_report_is_named(content, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "report.json").write_text(content)
+    with pytest.raises(InputError, match=r"a/report.json is not a report of a run"):
+        board(tmp_path)
+
+
+def test_no_reports_at_all_say_what_to_do(tmp_path):
+    with pytest.raises(InputError, match="run the notebooks first"):
+        board(tmp_path)
