@@ -104,7 +104,7 @@ def combine(w, truth_prediction, truth_truth, prediction_prediction):
     dot = np.sum(truth_prediction, axis=-1)
     norm = np.sqrt(np.sum(truth_truth, axis=-1)) * np.sqrt(np.sum(prediction_prediction, axis=-1))
     wcos = np.where(norm < EPS, 0.0, dot / np.maximum(norm, EPS))
-    return total * np.maximum(0.0, wcos), total, wcos
+    return total * np.maximum(0.0, wcos) + 0.0, total, wcos  # 0.0 turns -0.0 into 0.0
 
 
 def wmae(truth, prediction, weights):
