@@ -11,6 +11,8 @@ import pandas as pd
 from .competition import CONTROL
 from .files import InputError, quote_some, repeated
 from .limma import moderated_t
+from .metric import weights_from_t
+from .similarity import rank_correlation
 
 SCALE = 10_000  # counts per ten thousand
 ROWS_AT_ONCE = 512  # a block of about 30 MB stays in reused memory; larger ones cost page faults
@@ -116,6 +118,20 @@ def t_statistics(expression, table, *, lfc=0.0):
     t = result["t"].to_numpy().reshape(len(names), -1)
     index = pd.Index(names, name="perturbation")
     return pd.DataFrame(t, index=index, columns=_gene_index(expression.index))
+
+
+def likeliest_lfc(expression, table, shipped, candidates=(0.0, 0.03)):
+    """The `lfc` whose weights, made from samples, rank most like the shipped ones.
+
+    `expression`, `table`: as `samples` gives them; `shipped`: weights, perturbation x gene. The host
+    does not say how t was made: eBayes (0) or treat.
+    """
+
+    def agreement(lfc):
+        made = weights_from_t(t_statistics(expression, table, lfc=lfc))
+        return rank_correlation(made, shipped.loc[made.index, made.columns])
+
+    return max(candidates, key=agreement)
 
 
 def _gene_index(genes):

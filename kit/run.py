@@ -10,7 +10,7 @@ import os
 import platform
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
@@ -21,7 +21,16 @@ from .validation import interval
 
 GATES = (0.2, 0.3)  # the host's code and the host's page
 BUDGETS = ("quick", "full")
-PACKAGES = "numpy pandas scipy scikit-learn lightgbm torch anndata matplotlib".split()
+PACKAGES = [
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "lightgbm",
+    "torch",
+    "anndata",
+    "matplotlib",
+]
 
 
 class Run:
@@ -43,7 +52,7 @@ class Run:
         self.ceiling = None
         self.settings = {}
         self._start = time.perf_counter()
-        self._started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def __repr__(self):
         return f"Run {self.name}: seed {self.seed}, budget {self.budget}, output in {self.folder}"
@@ -62,10 +71,10 @@ class Run:
             f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
         )
 
-    def record_ceiling(self, scores):
-        """Keep the split-half score by gate (`validation.ceiling`), None where there are no cells."""
-        if None not in scores.values():
-            self.ceiling = {str(gate): _numbers(score) for gate, score in scores.items()}
+    def record_ceiling(self, halves):
+        """Keep the split-half score (`validation.ceiling`), None where there are no cells."""
+        if halves is not None:
+            self.ceiling = {str(gate): _numbers(halves.score(gate)) for gate in GATES}
 
     def save_figure(self, figure, name):
         """Write a figure as PNG, marked where the data is simulated."""

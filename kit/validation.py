@@ -80,28 +80,30 @@ def interval(of, *, than=None, level=0.9, draws=2000, seed=0):
     return float(low), float(high)
 
 
-def ceiling(competition, *, seed=0, gate=GATE):
-    """Score one random half of each perturbation's cells against the other: what noise leaves to reach.
+def ceiling(competition, *, seed=0):
+    """Predict one random half of each perturbation's cells by the other: what noise leaves to reach.
 
-    Control cells are split too; weights are recomputed (limma's eBayes, as `pseudobulk.t_statistics`)
-    from the half that is the truth; the baseline is the mean of the *other* rows. Half the depth makes
-    this pessimistic, with few cells even negative. None where the competition has no cells.
+    Returns the halves as OutOfFold, None where the competition has no cells. Control cells are split
+    too; weights are recomputed from the half that is the truth, by eBayes or treat, whichever fits the
+    shipped ones; the baseline is the mean of the *other* rows. Half the depth makes this pessimistic:
+    with few cells it can lie below the floor.
     """
     if competition.cells is None:
         return None
     from . import pseudobulk
 
+    start = time.perf_counter()
     cells = competition.read_cells()
-    random = np.random.default_rng(seed)
-    place = pd.Series(random.random(cells.n_obs), index=cells.obs_names)
+    genes = competition.effects.columns
+    place = pd.Series(np.random.default_rng(seed).random(cells.n_obs), index=cells.obs_names)
     rank = place.groupby(cells.obs["sgrna_symbol"].astype(str)).rank(pct=True)
     first, second = cells[(rank <= 0.5).to_numpy()], cells[(rank > 0.5).to_numpy()]
-    genes = competition.effects.columns
     prediction, truth = (pseudobulk.effects(half, genes) for half in (first, second))
     samples = pseudobulk.samples(second, genes, min_cells=2)  # halves of samples are small
-    weights = weights_from_t(pseudobulk.t_statistics(*samples))
+    lfc = pseudobulk.likeliest_lfc(*samples, competition.weights)
+    weights = weights_from_t(pseudobulk.t_statistics(*samples, lfc=lfc))
     names = weights.index.intersection(prediction.index, sort=False)
-    truth, weights = truth.loc[names], weights.loc[names]
+    truth, weights, prediction = (frame.loc[names] for frame in (truth, weights, prediction))
     # A row is n / (n - 1) times as far from the mean of the others as from the mean of all n.
     baseline = wmae(truth, truth.mean(), weights) * len(names) / (len(names) - 1)
-    return score(truth, prediction.loc[names], weights, baseline, gate=gate)
+    return OutOfFold(prediction, truth, weights, baseline, time.perf_counter() - start)

@@ -119,6 +119,15 @@ def test_the_own_gene_never_falls_below_what_is_there(competition):
         np.testing.assert_array_equal(prediction.loc[name], Mean().fit(competition).effect_)
 
 
+def test_a_gene_that_is_not_expressed_neither_teaches_nor_changes(competition):
+    names = ["x", "y", "d"]
+    control = pd.Series({"x": 4.0, "y": 0.0, "d": 0.0})
+    effects = pd.DataFrame(np.diag([-4.0, 3.0, 3.0]), names, names)
+    model = OwnGene(Mean()).fit(planted(competition, effects, control))
+    assert (model.escaped_, model.kept_) == (0.0, 0.0)  # learned from x alone, whose cells lose all
+    np.testing.assert_array_equal(model.predict(["d"]).loc["d"], effects.mean())
+
+
 def test_without_any_own_gene_to_learn_from_the_base_prediction_stays(competition):
     names, genes = list("abc"), ["x", "y", "d"]
     effects = pd.DataFrame(np.arange(9.0).reshape(3, 3), names, genes)

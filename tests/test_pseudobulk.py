@@ -9,7 +9,14 @@ from kit import pseudobulk
 from kit.files import InputError
 from kit.limma import moderated_t
 from kit.metric import weights_from_t
-from kit.pseudobulk import effects, log_normalise, mean_expression, samples, t_statistics
+from kit.pseudobulk import (
+    effects,
+    likeliest_lfc,
+    log_normalise,
+    mean_expression,
+    samples,
+    t_statistics,
+)
 
 anndata = pytest.importorskip("anndata")
 
@@ -283,3 +290,12 @@ def test_real_cells_give_the_means_effects_and_weights_made_elsewhere(shared):
     # R limma 3.54.1: ~0 + target + channel, weights = cells, contrast to the control, eBayes.
     weights = weights_from_t(t_statistics(*samples(cells, genes))).loc[truth.index, genes]
     np.testing.assert_allclose(weights, truth[[f"w_{gene}" for gene in genes]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("made_with", [0.0, 0.5])
+def test_the_threshold_behind_shipped_weights_is_recognised(cells, made_with):
+    expression, table = samples(cells, GENES)
+    shipped = weights_from_t(t_statistics(expression, table, lfc=made_with))
+    turned = shipped.iloc[::-1, ::-1]
+    found = likeliest_lfc(expression, table, turned, candidates=(0.0, 0.5))
+    assert found == made_with

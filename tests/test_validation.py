@@ -118,10 +118,10 @@ def test_a_paired_difference_is_surer_than_two_intervals():
 
 
 def test_the_ceiling_is_above_every_constant_and_none_without_cells(competition):
-    best = ceiling(competition)
+    best = ceiling(competition).score()
     held_out = folds(competition.effects.index)
     assert best.score_per_60 > out_of_fold(Constant(), competition, held_out).score().score_per_60
-    assert best.score_per_60 == ceiling(competition).score_per_60
+    assert best.score_per_60 == ceiling(competition).score().score_per_60
     assert ceiling(replace(competition, cells=None)) is None
 
 

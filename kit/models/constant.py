@@ -98,22 +98,24 @@ class OwnGene:
     def fit(self, train):
         self.base.fit(train)
         self.control_ = train.control
-        own = [name for name in train.effects.index if name in train.effects.columns]
-        self.measured_ = len(own)
+        own = self._expressed(train.effects.index)
+        self.learned_from_ = len(own)
         if own:
             effect = np.array([train.effects.at[name, name] for name in own])
-            control = train.control[own].to_numpy()
-            self.escaped_, self.kept_ = self._best(control, effect)
+            self.escaped_, self.kept_ = self._best(train.control[own].to_numpy(), effect)
         return self
 
     def predict(self, perturbations):
-        """Effects, perturbation x gene; unchanged where no own gene could be learned or is measured."""
+        """Effects, perturbation x gene; a gene that is no output or not expressed stays as it was."""
         prediction = self.base.predict(perturbations).copy()
-        for name in perturbations:
-            if self.measured_ and name in prediction.columns:
-                drop = self._effect(self.control_[name], self.escaped_, self.kept_)
-                prediction.loc[name, name] = float(drop)
+        for name in self._expressed(perturbations) if self.learned_from_ else ():
+            drop = self._effect(self.control_[name], self.escaped_, self.kept_)
+            prediction.loc[name, name] = float(drop)
         return prediction
+
+    def _expressed(self, perturbations):
+        control = self.control_
+        return [name for name in perturbations if name in control.index and control[name] > 0]
 
     def _best(self, control, effect):
         grid = np.linspace(0, 1, 101)
