@@ -1,4 +1,4 @@
-"""The command line: `python -m kit twin | check | score | board`.
+"""The command line: `python -m kit twin | merge | check | score | board`.
 
 Exit code 0: good; 1: the input is bad (one line on stderr); 2: wrong usage.
 """
@@ -15,6 +15,39 @@ def twin(args):
     from .twin import simulate
 
     print(simulate(args.folder, size=args.size, seed=args.seed, null=args.null))
+
+
+def merge(args):
+    from concurrent.futures import ProcessPoolExecutor
+    from contextlib import nullcontext
+    from multiprocessing import get_context
+
+    from .competition import load_competition
+    from .merge import merge
+
+    layouts = {}
+    for text in args.layout:
+        file, _, layout = text.rpartition("=")
+        layouts |= dict.fromkeys([file] if file else args.files, layout)
+    # Threads of HDF5 and numba do not survive a fork.
+    several = args.workers > 1
+    pool = ProcessPoolExecutor(args.workers, get_context("spawn")) if several else nullcontext()
+    with pool as executor:
+        merged = merge(
+            args.files,
+            load_competition(args.data),
+            args.out,
+            layouts=layouts,
+            names=args.hgnc,
+            min_cells=args.min_cells,
+            budget=args.budget_mb * 10**6,
+            executor=executor,
+            cells=not args.no_cells,
+        )
+    print(merged.coverage.T.to_string())
+    for remark in merged.remarks:
+        print(remark)
+    print(*filter(None, (merged.responses, merged.cells)), sep="\n")
 
 
 def check(args):
@@ -57,6 +90,26 @@ def parser():
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--null", action="store_true", help="shuffle all knowledge")
     one.set_defaults(run=twin)
+
+    one = commands.add_parser("merge", help="merge screens into cells and responses")
+    one.add_argument("files", metavar="FILE", nargs="*", help="h5ad files of screens")
+    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    one.add_argument("--out", metavar="DIR", required=True)
+    one.add_argument(
+        "--layout",
+        metavar="[FILE=]LAYOUT",
+        action="append",
+        default=[],
+        help="what the columns mean, of all files or of one: a known layout or a JSON file",
+    )
+    one.add_argument(
+        "--hgnc", metavar="FILE", help="HGNC's table of names (default: found as usual)"
+    )
+    one.add_argument("--min-cells", metavar="N", type=int, default=10, help="of a perturbation")
+    one.add_argument("--budget-mb", metavar="N", type=int, default=1000, help="memory for counts")
+    one.add_argument("--workers", metavar="N", type=int, default=1, help="processes")
+    one.add_argument("--no-cells", action="store_true", help="write responses only")
+    one.set_defaults(run=merge)
 
     one = commands.add_parser("check", help="check a submission as the host does")
     one.add_argument("file", metavar="FILE")

@@ -1,0 +1,218 @@
+"""Compiled loops of `kit.stream` over the stored values of compressed rows or columns.
+
+Each takes one block: `indptr` (int64, from 0), `indices` (int32) and `data` (float32 or float64).
+Indices and values are not trusted: a loop returns the number of the first unsound row or column it
+meets, before it touches memory with it, or -1. Repeated indices are summed in place. Importing this
+module imports numba; `kit.stream` does so where it needs it.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+SCALE = 10_000.0  # counts per ten thousand
+SMALL = 128  # counts below it share one logarithm a cell
+
+
+def compiled(function):
+    """Compile, keep the machine code on disk where some folder can be written, release the GIL."""
+    # Sums of whole numbers are exact in any order, so they may be reordered to be vectorised.
+    settings = {"nogil": True, "fastmath": {"reassoc", "nsz"}}
+    try:
+        return njit(cache=True, **settings)(function)
+    except RuntimeError:  # neither beside this file nor in the user's cache
+        return njit(**settings)(function)
+
+
+@compiled
+def weigh(indices, data, whole):
+    """Total and number of positive values of one row; is it sound; do its indices increase?"""
+    falls = np.int32(0)
+    following = indices[1:]
+    for i in range(len(following)):
+        falls += np.int32(following[i] <= indices[i])
+    total, broken = 0.0, data.dtype.type(0)
+    negative, positive = np.int32(0), np.int32(0)
+    for i in range(len(data)):
+        value = data[i]
+        total += value
+        # Not 0 for a fraction, NaN for NaN and infinity.
+        broken += value - np.floor(value) if whole else value - value
+        negative += np.int32(value < 0)
+        positive += np.int32(value > 0)
+    return total, positive, broken == 0 and negative == 0, falls == 0
+
+
+@compiled
+def within(indices, length, increasing):
+    """Whether all indices lie in 0 .. length - 1."""
+    if len(indices) == 0:
+        return True
+    if increasing:
+        return indices[0] >= 0 and indices[-1] < length
+    outside = 0
+    for index in indices:
+        outside += index < 0 or index >= length
+    return outside == 0
+
+
+@compiled
+def settle(indices, data, seen):
+    """Sum repeated indices into their first place; the rest becomes 0. Returns how many are left.
+
+    `seen` is -1 for every index, before and after.
+    """
+    kept = 0
+    for i in range(len(indices)):
+        index, value = indices[i], data[i]
+        data[i] = 0
+        if seen[index] < 0:
+            seen[index] = kept
+            indices[kept], data[kept] = index, value
+            kept += 1
+        else:
+            data[seen[index]] += value
+    for i in range(kept):
+        seen[indices[i]] = -1
+    return kept
+
+
+@compiled
+def add_rows(
+    indptr, indices, data, order, place, slots, shared, mito, given, whole, seen,
+    total, detected, mitochondrial, sums, squares,
+):  # fmt: skip
+    """Add log2(1 + CP10k) and its square to the sums of each row's group, and total up each row.
+
+    `order`: rows in the order to take, those of a group together so that its sums stay in the cache.
+    By row: `place` (row of `sums`, -1 for none), `given` (total to normalise by; may be empty).
+    By source column: `slots` (column of `sums`; the last but one takes what is not wanted), `mito`
+    (0/1; may be empty). `shared`: several columns have one slot. Not `whole`: `data` is CP10k.
+    """
+    table = np.empty(SMALL)
+    width = len(slots)
+    unwanted = np.uint32(sums.shape[1] - 2)
+    own_slots = np.empty(sums.shape[1], np.uint32)
+    for slot in range(len(own_slots)):
+        own_slots[slot] = slot
+    for row in order:
+        columns = indices[indptr[row] : indptr[row + 1]]
+        values = data[indptr[row] : indptr[row + 1]]
+        counted, positive, sound, increasing = weigh(columns, values, whole)
+        if not sound or not within(columns, width, increasing):
+            return row
+        if not increasing:
+            kept = settle(columns, values, seen)
+            columns, values = columns[:kept], values[:kept]
+            positive = 0
+            for value in values:
+                positive += value > 0
+        detected[row] = positive
+        if len(mito):
+            for i in range(len(values)):
+                if mito[columns[i]]:
+                    mitochondrial[row] += values[i]
+        total[row] = counted
+        if place[row] < 0:
+            continue
+
+        slot_of = slots
+        if shared:
+            kept = 0
+            for i in range(len(columns)):
+                slot = slots[columns[i]]
+                if slot != unwanted:
+                    columns[kept], values[kept] = slot, values[i]
+                    kept += 1
+            kept = settle(columns[:kept], values[:kept], seen)
+            columns, values = columns[:kept], values[:kept]
+            slot_of = own_slots
+        scale = 1.0
+        if whole:
+            divisor = given[row] if len(given) else counted
+            scale = SCALE / divisor if divisor > 0 else 0.0
+        for count in range(SMALL):
+            table[count] = -1.0
+        row_sums, row_squares = sums[place[row]], squares[place[row]]
+        for i in range(len(columns)):
+            value = values[i]
+            slot = slot_of[np.uint64(columns[i])]
+            if whole and value < SMALL:
+                count = np.uint32(value)
+                logarithm = table[count]
+                if logarithm < 0:
+                    logarithm = math.log2(1.0 + value * scale)
+                    table[count] = logarithm
+            else:
+                logarithm = math.log2(1.0 + value * scale)
+            row_sums[slot] += logarithm
+            row_squares[slot] += logarithm * logarithm
+    return -1
+
+
+@compiled
+def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mitochondrial):
+    """Total up rows over a block of columns; `mito` is by column of the block and may be empty."""
+    for column in range(len(indptr) - 1):
+        rows = indices[indptr[column] : indptr[column + 1]]
+        values = data[indptr[column] : indptr[column + 1]]
+        _, _, sound, increasing = weigh(rows, values, whole)
+        if not sound or not within(rows, len(total), increasing):
+            return column
+        if not increasing:
+            kept = settle(rows, values, seen)
+            rows, values = rows[:kept], values[:kept]
+        for i in range(len(rows)):
+            total[rows[i]] += values[i]
+            detected[rows[i]] += values[i] > 0
+            if len(mito) and mito[column]:
+                mitochondrial[rows[i]] += values[i]
+    return -1
+
+
+@compiled
+def add_columns(indptr, indices, data, slots, scale, place, seen, sums, squares):
+    """Add log2(1 + value x scale of its row) to the sums of each row's group, by column.
+
+    `slots`: by column of the block, -1 to skip; `scale`, `place`: by row. The block is sound.
+    """
+    own, own_squares = np.empty(len(sums)), np.empty(len(sums))
+    for column in range(len(indptr) - 1):
+        if slots[column] < 0:
+            continue
+        rows = indices[indptr[column] : indptr[column + 1]]
+        values = data[indptr[column] : indptr[column + 1]]
+        if not weigh(rows, values, False)[3]:
+            kept = settle(rows, values, seen)
+            rows, values = rows[:kept], values[:kept]
+        for group in range(len(own)):
+            own[group] = own_squares[group] = 0.0
+        for i in range(len(rows)):
+            if place[rows[i]] >= 0:
+                logarithm = math.log2(1.0 + values[i] * scale[rows[i]])
+                own[place[rows[i]]] += logarithm
+                own_squares[place[rows[i]]] += logarithm * logarithm
+        for group in range(len(own)):
+            sums[group, slots[column]] += own[group]
+            squares[group, slots[column]] += own_squares[group]
+    return -1
+
+
+@compiled
+def compress(dense):
+    """Compress the rows of a dense block: indptr, indices, data. NaN counts as stored."""
+    indptr = np.zeros(len(dense) + 1, np.int64)
+    for row in range(len(dense)):
+        stored = 0
+        for column in range(dense.shape[1]):
+            stored += dense[row, column] != 0
+        indptr[row + 1] = indptr[row] + stored
+    indices, data = np.empty(indptr[-1], np.int32), np.empty(indptr[-1], dense.dtype)
+    for row in range(len(dense)):
+        at = indptr[row]
+        for column in range(dense.shape[1]):
+            if dense[row, column] != 0:
+                indices[at], data[at] = column, dense[row, column]
+                at += 1
+    return indptr, indices, data

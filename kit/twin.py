@@ -1,0 +1,233 @@
+"""Simulate a competition: the same files and schema, two atlases, pathways, and a planted truth.
+
+The twin tests software; it never says which model is better. Cells are drawn, not effects: counts of
+single cells with uneven depth, batches, a shared stress axis, cells that escape and guides that are
+dead; means, effects and weights come from them as the host's do. What is planted is in `twin_world`,
+how it is written in `twin_files`.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kit import metric, pseudobulk
+from kit.competition import CONTROL
+from kit.files import InputError, quote_some, replacing
+from kit.twin_cells import draw_each
+from kit.twin_world import plant
+
+VERSION = 2  # of the generator: raised whenever the same seed gives another twin
+LFC = 0.025  # `treat` at this threshold gives weights of the published shape
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much to plant and to draw: counts of genes, knockdowns and cells."""
+
+    genes: int  # of the competition's cells
+    outputs: int
+    foreign: int  # genes that only the atlases measure
+    train: int
+    val: int
+    test: int
+    others: int  # knockdowns that only the atlases hold
+    modules: int  # pathways whose members answer alike
+    regulators: int
+    spread: float  # sd of the genes' log rates
+    strength: float  # median rms of a response, log2
+    controls: int
+    cells: tuple  # least, quartiles and most cells a target
+    guides: int
+    depth: int  # median UMI a cell
+    atlas_genes: tuple  # Replogle's, VCC's
+    atlas_cells: int  # a knockdown
+    atlas_controls: int
+
+
+SIZES = {
+    "quick": Size(
+        genes=900,
+        outputs=560,
+        foreign=40,
+        train=40,
+        val=20,
+        test=20,
+        others=80,
+        modules=10,
+        regulators=20,
+        spread=2.6,
+        strength=0.08,
+        controls=320,
+        cells=(20, 60, 80, 95, 130),
+        guides=2,
+        depth=15_000,
+        atlas_genes=(620, 860),
+        atlas_cells=25,
+        atlas_controls=320,
+    ),
+    "full": Size(
+        genes=19_226,
+        outputs=5_127,
+        foreign=300,
+        train=80,
+        val=60,
+        test=60,
+        others=240,
+        modules=24,
+        regulators=60,
+        spread=1.9,
+        strength=0.056,
+        controls=1_026,
+        cells=(31, 135.75, 216, 250.5, 447),
+        guides=3,
+        depth=20_710,
+        atlas_genes=(8_563, 18_080),
+        atlas_cells=30,
+        atlas_controls=1_000,
+    ),
+}
+
+
+def simulate(folder, *, size="quick", seed=0, null=False):
+    """Write a twin into `folder`, whole or not at all, and return its path.
+
+    `size`: `quick` (a few MB, seconds) or `full` (the competition's). `null=True` gives the same
+    competition with all knowledge shuffled: pathways, interactions and the atlases' labels. A folder
+    that already holds this twin is left as it is; one that holds anything else raises InputError.
+    """
+    from kit import twin_files
+
+    if size not in SIZES:
+        raise InputError(f"size is {size}, want one of {quote_some(SIZES)}")
+    folder = Path(folder)
+    settings = {"simulated": True, "size": size, "seed": seed, "null": null, "version": VERSION}
+    if _holds(folder, settings):
+        return folder
+    counted = SIZES[size]
+    # A stream of numbers for each purpose: the null twin shares all but the last.
+    *streams, shuffle = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(6))
+    world = plant(counted, streams[0])
+    names = _shuffled(world, shuffle) if null else None
+    with replacing(folder) as place:
+        place.mkdir()
+        twin_files.write_competition(place, world, *draw_competition(world, counted, streams[1]))
+        twin_files.write_replogle(place, world, counted, streams[2], names)
+        twin_files.write_vcc(place, world, counted, streams[3], names)
+        pathways = twin_files.write_knowledge(place, world, counted, streams[4], names)
+        twin_files.write_truth(place, world, pathways)
+        counts = {"counts": asdict(counted)}
+        (place / "twin.json").write_text(json.dumps(settings | counts, indent=1) + "\n")
+    return folder
+
+
+def _holds(folder, settings):
+    """Whether the folder holds this very twin; InputError if it holds anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        found = json.loads((folder / "twin.json").read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(f"{folder} holds other things than a twin; give a new or empty folder")
+    if wrong := [key for key, value in settings.items() if found.get(key) != value]:
+        got = ", ".join(f"{key} {found.get(key)}" for key in wrong)
+        want = ", ".join(f"{key} {settings[key]}" for key in wrong)
+        raise InputError(f"{folder} holds a twin of {got}, want {want}; delete it or name another")
+    return True
+
+
+def _shuffled(world, rng):
+    """A renaming of all genes that keeps knocked-down genes among themselves."""
+    hit = world.genes.index.isin(world.knockdowns.index)
+    names = world.genes.index.to_series()
+    for group in (hit, ~hit):
+        names[group] = rng.permutation(names[group].to_numpy())
+    return names
+
+
+def draw_competition(world, size, rng):
+    """Draw the competition's cells and make its tables as the host does.
+
+    Returns `cells` (AnnData of the training and control cells) and three frames: `means`
+    (perturbations and control x output gene), `effects` and `weights`.
+    """
+    split = world.knockdowns["split"]
+    outputs = world.genes.index[world.genes["output"]]
+    plans = {}
+    for name in ("train", "val", "test"):
+        names = split.index[split == name]
+        plans[name] = dict(zip(names, cells_by_target(size, len(names), rng), strict=True))
+    cells = _draw_screen(world, {CONTROL: size.controls} | plans["train"], size, rng)
+    # The held-out targets' cells give their truth and are forgotten.
+    held_out = _draw_screen(world, plans["val"] | plans["test"], size, rng)
+    parts = [pseudobulk.samples(part, outputs, min_cells=1) for part in (cells, held_out)]
+    expression = pd.concat([part for part, _ in parts], axis=1)
+    samples = pd.concat([part for _, part in parts])
+    # The mean over samples weighted by their cells is the plain mean over cells.
+    by = samples["sgrna_symbol"]
+    means = (expression * samples["cells"]).T.groupby(by, sort=False).sum()
+    means = means.div(samples["cells"].groupby(by, sort=False).sum(), axis=0)
+    effects = (means - means.loc[CONTROL]).drop(index=CONTROL)
+    weights = metric.weights_from_t(pseudobulk.t_statistics(expression, samples, lfc=LFC))
+    return cells, means, effects, weights
+
+
+def _draw_screen(world, plan, size, rng):
+    """Cells as the competition labels them."""
+    import anndata
+    from scipy.sparse import csr_matrix, vstack
+
+    genes = ~world.genes["foreign"].to_numpy()
+
+    def keep(counts, table):
+        return csr_matrix(counts), table
+
+    blocks = draw_each(world, "competition", plan, rng, keep, genes=genes, depth=size.depth)
+    counts, tables = zip(*blocks, strict=True)
+    obs = pd.concat(tables).set_axis(["sgrna_symbol", "sgrna_id", "channel"], axis=1)
+    var = pd.DataFrame(index=world.genes.index[genes])
+    return anndata.AnnData(vstack(counts, format="csr"), obs, var)
+
+
+def cells_by_target(size, number, rng):
+    """Cells of each target: the quantiles of `size.cells`, its ends included, in random order."""
+    cells = np.interp(np.linspace(0, 1, number), np.linspace(0, 1, 5), size.cells)
+    return rng.permutation(np.rint(cells).astype(int))
+
+
+def marginals(competition):
+    """What is published of the competition's training rows, computed from a Competition: a series.
+
+    Effects and WMAE in log2, shares in per cent, `components` as the number of principal components
+    that hold 90 % of the variance.
+    """
+    effects, baseline = competition.effects, competition.baseline_wmae
+    size, weights = effects.abs().to_numpy(), competition.weights.to_numpy()
+    zero = metric.wmae(effects, pd.Series(0.0, index=effects.columns), competition.weights)
+    variance = np.linalg.svd((effects - effects.mean()).to_numpy(), compute_uv=False) ** 2
+    own = [effects.at[name, name] for name in effects.index.intersection(effects.columns)]
+    return pd.Series(
+        {
+            "effect sd": effects.to_numpy().std(),
+            "share |effect| > .1, %": 100 * (size > 0.1).mean(),
+            "share |effect| > .25, %": 100 * (size > 0.25).mean(),
+            "zero WMAE": zero.mean(),
+            "mean WMAE": baseline.mean(),
+            "mean WMAE, lower quartile": baseline.quantile(0.25),
+            "mean WMAE, median": baseline.median(),
+            "mean WMAE, upper quartile": baseline.quantile(0.75),
+            "mean WMAE, maximum": baseline.max(),
+            "weight median": np.median(weights),
+            "weights above 1, %": 100 * (weights > 1).mean(),
+            "weight maximum": weights.max(),
+            "self effect": np.mean(own),
+            "components": 1 + np.argmax(np.cumsum(variance) > 0.9 * variance.sum()),
+            "least effect": effects.to_numpy().min(),
+            "largest effect": effects.to_numpy().max(),
+        },
+        name="twin",
+    )

@@ -1,0 +1,318 @@
+"""What is planted in the twin: genes, a regulatory network, pathways, knockdowns in three cell lines.
+
+A knockdown's noiseless response is `strength x (shared part + own part) + stress`. The shared part is
+its pathway's program: what the pathway's regulators do to the genes that they control, directly and
+through other regulators. The own part goes through regulators and genes of its own. Other cell lines
+rewire part of the network, so that the same knockdown answers only partly alike. All is drawn from
+one generator; nothing here draws a cell or writes a file.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+BATCHES = {  # of three cell lines, by the screen they appear in
+    "competition": [f"ch_{i}" for i in range(1, 5)],
+    "replogle": list(range(1, 7)),
+    "vcc": [f"Flex_{i}_{j:02d}" for i in (1, 2) for j in (1, 2)],
+}
+SILENT = -12.0  # log rate of a gene that is not expressed
+
+
+@dataclass(frozen=True)
+class Line:
+    """One cell line as one screen measures it; `response` is the noiseless truth."""
+
+    base: np.ndarray  # (genes,) natural log of the rate
+    response: np.ndarray  # (knockdowns, genes) log2 fold change in a cell that does not escape
+    axes: np.ndarray  # (2, genes) how cells vary by stress and by cycle, log2
+    batches: list
+    batch_effect: np.ndarray  # (batches, genes) log2
+
+
+@dataclass(frozen=True)
+class World:
+    """Planted truth.
+
+    `genes` by symbol: `ensembl, mitochondrial, foreign, output`, `home` (number of its regulator, -1:
+    none), `previous, alias` (joined by `|`), `screen_symbol` (its name in older screens).
+    `knockdowns` by symbol: `split, module` (-1: none), `sign, shared` (part of the response that is
+    the module's), `strength` (rms log2), `escapers` (share of cells), `efficiency, expressed, output`,
+    `informative` (a training target of its module answers). `guides` by guide: `symbol`, `share` of
+    its cells, `efficiency` (share of own transcripts removed; 0: dead). `regulators`: their symbols.
+    `lines`: a Line by name.
+    """
+
+    genes: pd.DataFrame
+    knockdowns: pd.DataFrame
+    guides: pd.DataFrame
+    regulators: list
+    lines: dict
+
+
+def plant(size, rng):
+    """Draw a World with the counts of a `twin.Size`."""
+    genes, base = _genes(size, rng)
+    knockdowns = _knockdowns(size, genes, base, rng)
+    genes["home"] = _homes(size, genes, knockdowns, rng)
+    _name(genes, knockdowns, rng)
+    lines = _lines(size, genes, knockdowns, base, rng)
+    idle = ~genes["mitochondrial"] & ~genes.index.isin(knockdowns.index)
+    regulators = rng.choice(genes.index[idle], size.regulators, replace=False)
+    return World(genes, knockdowns, _guides(size, knockdowns, rng), list(regulators), lines)
+
+
+def _genes(size, rng):
+    """Invented genes in an order of no meaning, and the log rates of the competition's line."""
+    number = size.genes + size.foreign
+    width = len(str(number))
+    plain = [f"TWIN{i:0{width}d}" for i in range(1, number - 13)]
+    for i in rng.choice(np.arange(1, len(plain)), number // 50, replace=False):
+        plain[i] = f"TC{100_000 + i}.1"  # a clone's name: its dot marks no duplicate
+    twice = next(name for name in plain if name.startswith("TWIN"))
+    names = np.array([f"MT-TWIN{i}" for i in range(1, 14)] + plain + [f"{twice}.1"])
+    names = names[rng.permutation(number)]
+    genes = pd.DataFrame(index=pd.Index(names, name="symbol"))
+    genes["ensembl"] = [f"ENSG99{i:09d}" for i in 1 + rng.permutation(number)]
+    genes["mitochondrial"] = genes.index.str.startswith("MT-")
+
+    base = size.spread * rng.standard_normal(number)
+    base = np.minimum(base, 3.2 * size.spread)
+    mitochondrial = genes["mitochondrial"].to_numpy()
+    nuclear = np.exp(base[~mitochondrial]).sum()
+    shares = rng.dirichlet(np.full(13, 4.0))
+    base[mitochondrial] = np.log(0.065 / 0.935 * nuclear * shares)  # 5 % of all transcripts
+
+    must = mitochondrial | genes.index.isin([twice, f"{twice}.1"])
+    foreign = rng.choice(np.flatnonzero(~must), size.foreign, replace=False)
+    genes["foreign"] = np.isin(np.arange(number), foreign)
+    # Outputs are drawn by their chance to be seen in a cell, so most are expressed.
+    seen = 1 - np.exp(-2.3 * size.depth * np.exp(base) / np.exp(base).sum())
+    chance = np.where(must, 1e9, np.where(genes["foreign"], 0, seen))
+    order = np.argsort(-np.log(rng.random(number)) / np.maximum(chance, 1e-12))
+    genes["output"] = np.isin(np.arange(number), order[: size.outputs])
+    return genes, base
+
+
+def _knockdowns(size, genes, base, rng):
+    """Choose the knocked-down genes and what each is like; writes silent genes into `base`."""
+    counts = {"train": size.train, "val": size.val, "test": size.test, "other": size.others}
+    splits = np.repeat(list(counts), list(counts.values()))
+    number = len(splits)
+    module = np.full(number, -1)
+    output, expressed, opposite = (
+        np.ones(number, bool),
+        np.ones(number, bool),
+        np.zeros(number, bool),
+    )
+    for split in counts:
+        rows = rng.permutation(np.flatnonzero(splits == split))
+        # One in seven has no output column, one in twenty is not expressed.
+        output[rows[: round(0.14 * len(rows))]] = False
+        expressed[rows[len(rows) // 2 :][: max(1, round(0.05 * len(rows)))]] = False
+        rows = rng.permutation(rows)[: round(0.7 * len(rows))]
+        module[rows] = rng.permutation(np.arange(len(rows)) % size.modules)
+        opposite[rows[::6]] = True
+
+    strength = size.strength * np.exp(0.55 * rng.standard_normal(number))
+    # The mitochondrial axis is module 0; two of its members and one other knockdown dominate.
+    strongest = rng.choice(np.flatnonzero((splits == "train") & expressed), 3, replace=False)
+    module[strongest] = 0, 0, size.modules - 1
+    strength[strongest] = size.strength * np.array([6.5, 5.5, 3.5])
+    held_out = np.isin(splits, ["val", "test"])
+    strong = rng.choice(np.flatnonzero(held_out & expressed), 2, replace=False)
+    module[strong], strength[strong] = 0, size.strength * np.array([5.0, 3.0])
+
+    symbols = _symbols_to_hit(genes, base, output, rng)
+    base[genes.index.get_indexer(symbols[~expressed])] = SILENT
+    speaks = (splits == "train") & expressed & (module >= 0)
+    speakers = np.bincount(module[speaks], minlength=size.modules)
+    columns = {
+        "split": splits,
+        "module": module,
+        "sign": np.where(opposite & (module > 0), -1, 1),
+        "shared": np.where(module >= 0, rng.uniform(0.62, 0.92, number), 0.0),
+        "strength": strength,
+        "escapers": rng.beta(2, 7, number),
+        "efficiency": rng.beta(14, 2, number),
+        "expressed": expressed,
+        "output": output,
+        "informative": (module >= 0) & expressed & (speakers[module] > speaks),
+    }
+    return pd.DataFrame(columns, index=pd.Index(symbols, name="symbol"))
+
+
+def _symbols_to_hit(genes, base, output, rng):
+    """Draw genes to knock down among the well expressed, with or without an output column."""
+    known = ~genes["foreign"] & ~genes.index.str.contains("[.-]")
+    by_rate = genes[known].iloc[np.argsort(-base[known])]
+    symbols = np.empty(len(output), dtype=object)
+    for wanted in (True, False):
+        pool, needed = by_rate.index[by_rate["output"] == wanted], (output == wanted).sum()
+        symbols[output == wanted] = rng.choice(pool[: round(3 * needed)], needed, replace=False)
+    return symbols
+
+
+def _homes(size, genes, knockdowns, rng):
+    """The regulator that controls each gene, or -1; half of a module's members obey one of its own."""
+    home = np.where(rng.random(len(genes)) < 0.55, rng.integers(0, size.regulators, len(genes)), -1)
+    home[genes["mitochondrial"]] = -1
+    own = knockdowns["module"].to_numpy()
+    obeys = (own >= 0) & (rng.random(len(own)) < 0.5)
+    home[genes.index.get_indexer(knockdowns.index)[obeys]] = own[obeys] % size.regulators
+    return home
+
+
+def _name(genes, knockdowns, rng):
+    """Give some genes older symbols and aliases, a few of them ambiguous; screens use one of each.
+
+    Adds `previous` and `alias` (joined by `|`) and `screen_symbol`, the name in an older screen.
+    """
+    common = genes.index[genes.index.str.startswith("TWIN") & ~genes.index.str.endswith(".1")]
+    bystanders = common.difference(knockdowns.index, sort=False)
+    draw = rng.choice(bystanders, len(common) // 12, replace=False)
+    renamed, aliased = np.split(draw, [2 * len(draw) // 3])
+    # Knocked-down genes among them: an atlas then calls its targets by names of its day.
+    renamed = [*renamed, *rng.choice(knockdowns.index, len(knockdowns) // 12, replace=False)]
+    genes["previous"], genes["alias"], genes["screen_symbol"] = "", "", genes.index
+    for column, word, symbols in (("previous", "OLD", renamed), ("alias", "ALT", aliased)):
+        names = [symbol.replace("TWIN", f"TW{word}") for symbol in symbols]
+        genes.loc[symbols, column] = names
+        genes.loc[symbols, "screen_symbol"] = names
+    # Traps: a previous symbol and an alias of two genes each, and a current symbol as a previous one.
+    first, second, third = bystanders.difference(draw, sort=False)[:3]
+    genes.loc[first, "previous"] = genes.at[renamed[0], "previous"]
+    genes.loc[second, "alias"] = genes.at[aliased[0], "alias"]
+    genes.loc[third, "previous"] = f"{first}|{third.replace('TWIN', 'TWOLD')}"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a line's genes answer to. Each gene obeys its `home` regulator by its `coefficient`."""
+
+    home: np.ndarray  # (genes,), -1: none
+    coefficient: np.ndarray  # (genes,)
+    direct: np.ndarray  # (knockdowns, genes) what a knockdown does past all regulators
+    stress: np.ndarray  # (genes,)
+
+
+def _rewired(network, rng):
+    """Another line's network: two genes in five keep their regulator, some of them change sign."""
+    number = len(network.home)
+    kept = rng.random(number) < 0.4
+    coefficient = np.where(kept, network.coefficient, _coefficients(rng, number))
+    same = rng.random(network.direct.shape, dtype=np.float32) < 0.35
+    return Network(
+        home=np.where(kept, network.home, rng.permutation(network.home)),
+        coefficient=coefficient * np.where(rng.random(number) < 0.1, -1, 1),
+        direct=np.where(same, network.direct, _direct(rng, network.direct.shape)),
+        stress=0.6 * network.stress + 0.8 * _direct(rng, (1, number), share=0.12)[0],
+    )
+
+
+def _lines(size, genes, knockdowns, base, rng):
+    """The three lines. Other lines than the competition's rewire the network and shift the rates."""
+    number, count = len(genes), len(knockdowns)
+    own = genes.index.get_indexer(knockdowns.index)
+    acts = _acts(size, count, rng)
+    stress, cycle = _direct(rng, (2, number), share=0.12)
+    network = Network(
+        genes["home"].to_numpy(), _coefficients(rng, number), _direct(rng, (count, number)), stress
+    )
+    mito_fall = np.where(genes["mitochondrial"], -rng.uniform(7, 12, number), 0.0)
+    mito_fall *= np.sqrt(number / 20_000)
+    # Three in ten share a promoter with another gene, which falls too, in every line.
+    beside = rng.integers(0, number, count)
+    falls = np.where(rng.random(count) < 0.3, -rng.uniform(0.5, 2.0, count), 0.0)
+
+    lines = {}
+    for name, batches in BATCHES.items():
+        wiring, rates, strength = network, base, knockdowns["strength"].to_numpy()
+        if name != "competition":
+            wiring = _rewired(network, rng)
+            shift = np.append(0.7 * rng.standard_normal(size.regulators), 0.0)  # last: home -1
+            rates = base + shift[network.home] + 0.5 * rng.standard_normal(number)
+            rates[own] = np.maximum(rates[own], np.quantile(base, 0.6))
+            rates[own[rng.random(count) < 0.03]] = SILENT
+            strength = strength * np.exp(0.5 * rng.standard_normal(count))
+            strength *= np.where(rng.random(count) < 0.06, -1, 1)
+        response = _responses(wiring, knockdowns, acts, mito_fall, strength)
+        stressed = 0.4 * np.minimum(np.abs(strength), 4 * size.strength)
+        response += stressed[:, None] * wiring.stress
+        response[np.arange(count), beside] += falls
+        response[np.arange(count), own] = 0.0  # its own fall is drawn cell by cell
+        response[rates[own] == SILENT] = 0.0
+        response = np.clip(response, -6.0, 2.0).astype(np.float32)
+        axes = np.stack([0.25 * wiring.stress, 0.3 * cycle]).astype(np.float32)
+        batch_effect = 0.08 * rng.standard_normal((len(batches), number))
+        lines[name] = Line(rates, response, axes, batches, batch_effect.astype(np.float32))
+    return lines
+
+
+def _acts(size, count, rng):
+    """What modules and knockdowns by themselves do to regulators, directly and through others."""
+    cascade = rng.standard_normal((size.regulators,) * 2)
+    cascade *= rng.random(cascade.shape) < 2 / size.regulators
+    cascade *= 0.5 / max(1.0, np.abs(np.linalg.eigvals(cascade)).max())
+    reach = np.linalg.inv(np.eye(size.regulators) - cascade)
+    # Module m acts on its regulator m and two others, a knockdown by itself on any two.
+    modules = _sparse_rows(rng, size.modules, size.regulators, 2)
+    modules[np.arange(size.modules), np.arange(size.modules) % size.regulators] = 1.6
+    return modules @ reach, _sparse_rows(rng, count, size.regulators, 2) @ reach
+
+
+def _responses(network, knockdowns, acts, mito_fall, strength):
+    """Noiseless responses (knockdown x gene): the module's program, signed, and an own part."""
+    modules, alone = acts
+    regulon = np.zeros((modules.shape[1], len(network.home)), dtype=np.float32)
+    obeys = np.flatnonzero(network.home >= 0)
+    regulon[network.home[obeys], obeys] = network.coefficient[obeys]
+    programs = _unit(modules @ regulon)
+    programs[0] = np.where(mito_fall < 0, mito_fall, programs[0])
+    response = _unit(_unit(alone @ regulon) + network.direct)
+    shared = knockdowns["shared"].to_numpy()[:, None]
+    response *= np.sqrt(1 - shared)
+    member = knockdowns["module"].to_numpy() >= 0
+    toward = knockdowns["sign"].to_numpy()[:, None] * np.sqrt(shared)
+    response[member] += toward[member] * programs[knockdowns["module"].to_numpy()[member]]
+    return strength[:, None] * response
+
+
+def _guides(size, knockdowns, rng):
+    """Guides of each knockdown: uneven shares of the cells; some are dead, never all of one."""
+    share = rng.dirichlet(np.full(size.guides, 6.0), len(knockdowns))
+    best = np.argmax(share, axis=1)[:, None] == np.arange(size.guides)
+    dead = (rng.random(share.shape) < 1 / 6) & ~best
+    weaker = rng.uniform(0.75, 1.0, share.shape)
+    symbols = np.repeat(knockdowns.index.to_numpy(), size.guides)
+    efficiency = np.where(dead, 0.0, weaker * knockdowns["efficiency"].to_numpy()[:, None])
+    table = pd.DataFrame(
+        {"symbol": symbols, "share": share.ravel(), "efficiency": efficiency.ravel()}
+    )
+    table.index = [f"{symbol}_{i % size.guides + 1}" for i, symbol in enumerate(symbols)]
+    return table
+
+
+def _sparse_rows(rng, rows, columns, picks):
+    """Rows of zeros with a few standard normal entries each."""
+    table = np.zeros((rows, columns))
+    for row in table:
+        row[rng.choice(columns, picks, replace=False)] = rng.standard_normal(picks)
+    return table
+
+
+def _coefficients(rng, number):
+    """What its regulator does to each gene: heavy-tailed, four in five upwards."""
+    return np.exp(0.7 * rng.standard_normal(number)) * np.where(rng.random(number) < 0.8, 1, -1)
+
+
+def _direct(rng, shape, share=0.015):
+    """Sparse heavy-tailed rows of root mean square 1."""
+    values = rng.standard_normal(shape, dtype=np.float32) ** 3
+    return _unit(values * (rng.random(shape, dtype=np.float32) < share))
+
+
+def _unit(rows):
+    """Scale every row to root mean square 1."""
+    return rows / np.sqrt(np.mean(rows**2, axis=1, keepdims=True)).clip(1e-9)

@@ -1,0 +1,646 @@
+"""Streaming sums: right for every layout, the same everywhere, bounded, and clear about bad files."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import get_context
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from scipy import sparse
+
+from kit import stream
+from kit.files import InputError
+from kit.stream import Matrix, cell_totals, gene_tiles, group_sums, join, read_rows, run, tasks
+
+ROOT = Path(__file__).resolve().parent.parent
+GENES = 9
+
+
+def drawn_counts(cells=60, width=13, seed=0):
+    """Counts with empty cells, an empty column and some large values; cell x source column."""
+    random = np.random.default_rng(seed)
+    counts = random.poisson(random.gamma(0.4, 3, (cells, width)))
+    counts[[3, cells - 1]] = 0
+    counts[:, 7] = 0
+    counts[5, 2], counts[6, 2] = 127, 128  # either side of the table of logarithms
+    return counts
+
+
+def drawn_groups(cells=60, seed=1):
+    """Ids 0, 2, 5 and 11 in any order, some cells left out."""
+    return np.random.default_rng(seed).choice([-1, 0, 2, 5, 11], cells).astype(np.int32)
+
+
+# Nine genes, of which 4 is not measured and 1 and 6 have several columns; two columns lead nowhere.
+COLUMNS = np.array([5, 1, 0, -1, 6, 3, 1, 2, 8, 1, 7, 6, -1], dtype=np.int32)
+DISTINCT = np.array([5, 1, 0, -1, 6, 3, -1, 2, 8, -1, 7, -1, 4], dtype=np.int32)
+MITO = np.arange(13) % 5 == 0
+
+
+def slow_sums(counts, group, columns, genes=GENES, rows=None, total=None):
+    """Cells, sums and squares by group id, cell by cell and column by column."""
+    result = {}
+    for cell in range(*rows) if rows else range(len(counts)):
+        if group[cell] < 0:
+            continue
+        merged = np.zeros(genes)
+        for column, gene in enumerate(columns):
+            if gene >= 0:
+                merged[gene] += counts[cell, column]
+        all_genes = counts[cell].sum() if total is None else total[cell]
+        value = np.log2(1 + merged / all_genes * 10_000) if all_genes > 0 else np.zeros(genes)
+        cells, sums, squares = result.get(group[cell], (0, np.zeros(genes), np.zeros(genes)))
+        result[group[cell]] = cells + 1, sums + value, squares + value**2
+    return result
+
+
+def write_matrix(path, matrix, compression=None, chunks=None, key="X", dtype=None, old=False):
+    """Write a scipy sparse matrix, as its arrays stand, or a dense one."""
+    kind = {"compression": compression, "chunks": chunks or (True if compression else None)}
+    with h5py.File(path, "w") as file:
+        if not sparse.issparse(matrix):
+            file.create_dataset(key, data=matrix.astype(dtype or matrix.dtype), **kind)
+            return Matrix(path, key)
+        group = file.create_group(key)
+        name = f"{matrix.format}_matrix"
+        group.attrs.update(
+            {"h5sparse_format": matrix.format, "h5sparse_shape": matrix.shape}
+            if old
+            else {"encoding-type": name, "encoding-version": "0.1.0", "shape": matrix.shape}
+        )
+        group.create_dataset("data", data=matrix.data.astype(dtype or matrix.dtype), **kind)
+        group.create_dataset("indices", data=matrix.indices, **kind)
+        group.create_dataset("indptr", data=matrix.indptr, **kind)
+    return Matrix(path, key)
+
+
+def stored_as(counts, layout, seed=2):
+    """Counts as `csr`, `csc` or `dense`; ` shuffled`: indices in any order; ` repeated`: in parts."""
+    form, _, order = layout.partition(" ")
+    if form == "dense":
+        return counts
+    whole = sparse.csr_array(counts) if form == "csr" else sparse.csc_array(counts)
+    if not order:
+        return whole
+    random = np.random.default_rng(seed)
+    data, indices, ends = [], [], [0]
+    for line in range(len(whole.indptr) - 1):
+        stored = slice(whole.indptr[line], whole.indptr[line + 1])
+        values, places = whole.data[stored], whole.indices[stored]
+        if order == "repeated":
+            part = values // 2
+            values, places = np.concatenate([part, values - part]), np.tile(places, 2)
+        mixed = random.permutation(len(values))
+        data.append(values[mixed])
+        indices.append(places[mixed])
+        ends.append(ends[-1] + len(values))
+    arrays = np.concatenate(data), np.concatenate(indices), np.array(ends)
+    return type(whole)(arrays, shape=whole.shape)
+
+
+def assert_right(sums, expected, genes=GENES):
+    assert sums.groups.tolist() == sorted(expected)
+    for i, group in enumerate(sums.groups):
+        cells, total, squares = expected[group]
+        assert sums.cells[i] == cells
+        assert sums.sums[i].shape == (genes,)
+        np.testing.assert_allclose(sums.sums[i], total, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(sums.squares[i], squares, rtol=1e-12, atol=1e-12)
+
+
+def assert_same_bits(one, other):
+    for name in vars(one):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+LAYOUTS = [
+    "csr", "csr shuffled", "csr repeated", "csc", "csc shuffled", "csc repeated", "dense",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [DISTINCT, COLUMNS], ids=["distinct genes", "repeated genes"])
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_sums_equal_a_slow_loop(tmp_path, layout, compression, columns):
+    counts, group = drawn_counts(), drawn_groups()
+    matrix = write_matrix(
+        tmp_path / "a.h5ad", stored_as(counts, layout), compression, dtype=np.float32
+    )
+    assert (matrix.shape, matrix.format) == ((60, 13), layout.split()[0])
+    for rows in (None, (7, 41)):
+        some = range(*rows) if rows else None
+        sums = group_sums(matrix, group, columns, GENES, rows=some, mito=MITO)
+        assert_right(sums, slow_sums(counts, group, columns, rows=rows))
+        kept = counts[slice(*rows)] if rows else counts
+        np.testing.assert_array_equal(sums.total, kept.sum(axis=1))
+        np.testing.assert_array_equal(sums.detected, (kept > 0).sum(axis=1))
+        np.testing.assert_array_equal(sums.mitochondrial, kept[:, MITO].sum(axis=1))
+
+
+@pytest.mark.parametrize("layout", ["csr", "csr repeated", "csc repeated", "dense"])
+@pytest.mark.parametrize(
+    "dtype", ["u1", "i4", "i8", "u2", "u8", "f2", "f4", "f8", ">f4", ">i8", "?"]
+)
+def test_every_kind_of_number_gives_the_same(tmp_path, layout, dtype):
+    counts, group = drawn_counts(), drawn_groups()
+    if dtype == "?":
+        counts, layout = (counts > 0).astype(int), layout.split()[0]
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout), dtype=dtype)
+    sums = group_sums(matrix, group, COLUMNS, GENES)
+    assert_right(sums, slow_sums(counts, group, COLUMNS))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint32, np.int64, np.uint64])
+def test_every_kind_of_index_gives_the_same(tmp_path, dtype):
+    counts, group = drawn_counts(), drawn_groups()
+    stored = stored_as(counts, "csr")
+    stored.indices, stored.indptr = stored.indices.astype(dtype), stored.indptr.astype(np.int32)
+    sums = group_sums(write_matrix(tmp_path / "a.h5ad", stored), group, COLUMNS, GENES)
+    assert_right(sums, slow_sums(counts, group, COLUMNS))
+
+
+def test_files_of_anndata_old_and_new_are_read(tmp_path):
+    import anndata
+
+    counts, group = drawn_counts(), drawn_groups()
+    expected = slow_sums(counts, group, COLUMNS)
+    cells = anndata.AnnData(sparse.csr_matrix(counts, dtype=np.float32))
+    cells.layers["counts"] = sparse.csc_matrix(counts)
+    cells.layers["dense"] = counts.astype(np.int32)
+    cells.raw = cells
+    cells.write_h5ad(tmp_path / "new.h5ad", compression="gzip")
+    matrices = [
+        Matrix(tmp_path / "new.h5ad", key)
+        for key in ("X", "layers/counts", "layers/dense", "raw/X")
+    ]
+    matrices += [
+        write_matrix(tmp_path / f"{form}.h5ad", stored_as(counts, form), key="raw.X", old=True)
+        for form in ("csr", "csc")
+    ]
+    for matrix in matrices:
+        assert_right(group_sums(matrix, group, COLUMNS, GENES), expected)
+
+
+def test_a_matrix_travels_without_an_open_file(tmp_path):
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), "csr"))
+    assert matrix.header.stored == (drawn_counts() > 0).sum()
+    sent = pickle.loads(pickle.dumps(matrix))
+    assert (sent, sent.shape) == (matrix, (60, 13))
+
+
+def test_given_totals_normalise_and_absent_ones_are_the_sums_over_all_genes(tmp_path):
+    counts, group = drawn_counts(), drawn_groups()
+    given = counts.sum(axis=1) * 2.5 + 1
+    for layout in ("csr", "csc", "dense"):
+        matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
+        sums = group_sums(matrix, group, COLUMNS, GENES, total=given, rows=range(10, 60))
+        assert_right(sums, slow_sums(counts, group, COLUMNS, rows=(10, 60), total=given))
+        np.testing.assert_array_equal(sums.total, given[10:])
+        given_float32 = counts.sum(axis=1).astype(np.float32) * np.float32(1 - 5e-7)
+        group_sums(matrix, group, COLUMNS, GENES, total=given_float32)
+        wrong = given.copy()
+        wrong[[12, 30]] = counts[12].sum() - 1, np.nan
+        message = f"row 12 .* adds up to {counts[12].sum()}, its total is {counts[12].sum() - 1}"
+        with pytest.raises(InputError, match=message):
+            group_sums(matrix, group, COLUMNS, GENES, total=wrong)
+
+
+@pytest.mark.parametrize("layout", ["csr", "csr repeated", "csc", "dense"])
+@pytest.mark.parametrize("name", ["log1p_cp10k", "log2_cp10k"])
+def test_log_normalised_values_come_to_the_same_sums_without_totals(tmp_path, layout, name):
+    counts, group = drawn_counts(), drawn_groups()
+    total = counts.sum(axis=1, keepdims=True)
+    log = np.log1p(counts / np.maximum(total, 1) * 10_000)
+    log = log / np.log(2) if name == "log2_cp10k" else log
+    stored = stored_as(log, layout.split()[0])
+    if layout == "csr repeated":  # an explicit zero beside the value: a repeated index
+        indices = np.repeat(stored.indices, 2)
+        data = np.stack([stored.data, np.zeros_like(stored.data)], axis=1).ravel()
+        stored = sparse.csr_array((data, indices, stored.indptr * 2), shape=stored.shape)
+    matrix = write_matrix(tmp_path / "a.h5ad", stored)
+    sums = group_sums(matrix, group, COLUMNS, GENES, mito=MITO, log_normalised=name)
+    assert_right(sums, slow_sums(counts, group, COLUMNS))
+    assert np.isnan(sums.total).all()
+    assert np.isnan(sums.mitochondrial).all()
+    np.testing.assert_array_equal(sums.detected, (counts > 0).sum(axis=1))
+    known = group_sums(matrix, group, COLUMNS, GENES, total=np.arange(60.0), log_normalised=name)
+    np.testing.assert_array_equal(known.total, np.arange(60.0))
+    with pytest.raises(InputError, match=r"a\.h5ad, X: row \d+, column \d+ .*want raw counts"):
+        group_sums(matrix, group, COLUMNS, GENES)
+
+
+@pytest.mark.parametrize(
+    ("per", "message"),
+    [
+        (1e6, "row 0, column .* want log1p_cp10k, 0 to 9.21"),
+        (2e4, "adds up to 20000, its total is 10000"),
+    ],
+)
+def test_a_log_of_another_scale_is_refused(tmp_path, per, message):
+    counts = np.ones((4, 50)) if per == 2e4 else drawn_counts() + 1
+    matrix = write_matrix(tmp_path / "a.h5ad", np.log1p(counts / counts.sum(axis=1)[:, None] * per))
+    with pytest.raises(InputError, match=message):
+        cell_totals(matrix, log_normalised="log1p_cp10k")
+
+
+@pytest.mark.parametrize("layout", ["csr", "csr repeated", "dense"])
+def test_row_ranges_join_to_the_whole(tmp_path, layout):
+    counts, group = drawn_counts(), np.sort(drawn_groups())  # the parts hold different groups
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
+    parts = [
+        group_sums(matrix, group, COLUMNS, GENES, rows=range(a, b), mito=MITO)
+        for a, b in pairwise([0, 1, 20, 20, 45, 60])
+    ]
+    assert {len(part.groups) for part in parts} > {0, 1}
+    assert_right(join(parts), slow_sums(counts, group, COLUMNS))
+    assert_same_bits(join(parts), parts[0] + parts[1] + parts[2] + parts[3] + parts[4])
+    whole = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
+    np.testing.assert_array_equal(join(parts).total, whole.total)
+    np.testing.assert_array_equal(join(parts).detected, whole.detected)
+    np.testing.assert_array_equal(join(parts).mitochondrial, whole.mitochondrial)
+
+
+def test_mean_and_variance_are_those_of_the_cells(tmp_path):
+    counts = drawn_counts()
+    group = np.repeat([3, 1, 7], [30, 29, 1])
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, "csr"))
+    sums = group_sums(matrix, group, np.arange(13), 13)
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    log = np.log2(1 + counts / total * 10_000)
+    np.testing.assert_allclose(sums.mean()[1], log[group == 3].mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(sums.variance()[1], log[group == 3].var(axis=0, ddof=1), atol=1e-9)
+    assert np.isnan(sums.variance()[2]).all()
+
+
+def test_neither_the_budget_nor_the_number_of_passes_changes_a_bit(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    counts, group = drawn_counts(), drawn_groups()
+    assert gene_tiles(4, GENES) == [range(9)]
+    assert [len(tile) for tile in gene_tiles(4, GENES, 1000)] == [1, 2, 2, 2, 2]
+    assert gene_tiles(0, 0) == [range(0)]
+    for layout in ("csr repeated", "csc", "dense"):
+        matrix = write_matrix(
+            tmp_path / "a.h5ad",
+            stored_as(counts, layout),
+            "gzip",
+            (8, 3)[: 1 + (layout == "dense")],
+        )
+        assert len(tasks(matrix, group, COLUMNS, GENES)) == 1 if layout == "csc" else 3
+        whole = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
+        assert_right(whole, slow_sums(counts, group, COLUMNS))
+        assert_same_bits(whole, group_sums(matrix, group, COLUMNS, GENES, mito=MITO, budget=1000))
+
+
+def test_a_task_holds_its_rows_alone_and_only_groups_that_occur(tmp_path, monkeypatch):
+    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    group = np.repeat([4, 900, 70], 20)
+    matrix = write_matrix(tmp_path / "a.h5ad", drawn_counts(), chunks=(4, 13))
+    split = tasks(matrix, group, COLUMNS, GENES, mito=MITO)
+    assert [task.rows for task in split] == [range(i, i + 12) for i in range(0, 60, 12)]
+    first = split[0]()
+    assert first.groups.tolist() == [4]
+    assert first.sums.shape == (1, GENES)
+    assert len(pickle.dumps(split[0])) < 2500
+    assert len(pickle.dumps(first)) < 2500
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rows_of_counts_come_in_blocks_with_their_totals(tmp_path, layout):
+    counts = drawn_counts()
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout), "gzip", dtype=np.float32)
+    merged = np.zeros((60, GENES))
+    for column, gene in enumerate(COLUMNS):
+        if gene >= 0:
+            merged[:, gene] += counts[:, column]
+    for rows in (None, range(20, 50), np.array([2, 3, 17, 40, 59])):
+        blocks = list(read_rows(matrix, COLUMNS, GENES, rows, mito=MITO, budget=2560))
+        chosen = np.concatenate([block.rows for block in blocks])
+        assert chosen.tolist() == list(range(60) if rows is None else rows)
+        assert len(blocks) > 1
+        for block in blocks:
+            assert (block.counts.format, block.counts.dtype) == ("csr", np.float32)
+            assert block.counts.has_canonical_format
+            assert (block.counts.data > 0).all()
+            np.testing.assert_array_equal(block.counts.toarray(), merged[block.rows])
+            np.testing.assert_array_equal(block.total, counts[block.rows].sum(axis=1))
+            np.testing.assert_array_equal(block.detected, (counts[block.rows] > 0).sum(axis=1))
+            np.testing.assert_array_equal(block.mitochondrial, counts[block.rows][:, MITO].sum(1))
+
+
+def test_cell_totals_need_no_groups(tmp_path):
+    counts = drawn_counts()
+    for layout in ("csr repeated", "csc repeated", "dense"):
+        matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
+        totals = cell_totals(matrix, rows=range(5, 30))
+        np.testing.assert_array_equal(totals.total, counts[5:30].sum(axis=1))
+        np.testing.assert_array_equal(totals.detected, (counts[5:30] > 0).sum(axis=1))
+        assert np.isnan(totals.mitochondrial).all()
+        assert totals.sums.shape == (0, 0)
+
+
+def test_a_file_without_cells_gives_nothing(tmp_path):
+    for layout in ("csr", "csc", "dense"):
+        matrix = write_matrix(tmp_path / "a.h5ad", stored_as(np.zeros((0, 13)), layout))
+        sums = group_sums(matrix, np.zeros(0, int), COLUMNS, GENES)
+        assert (len(sums.groups), len(sums.total)) == (0, 0)
+        assert list(read_rows(matrix, COLUMNS, GENES)) == []
+
+
+@dataclass(frozen=True)
+class Square:
+    """A task: its number's square."""
+
+    number: int
+
+    def __call__(self):
+        return self.number**2
+
+
+@dataclass(frozen=True)
+class Fatal:
+    """A task that kills its worker, the first times that it runs, and then gives `number`."""
+
+    number: int
+    flags: Path
+    times: int = 1
+
+    def __call__(self):
+        if len(list(self.flags.iterdir())) < self.times:
+            (self.flags / f"{os.getpid()}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.number
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """A task with bad input, which notes every run."""
+
+    notes: Path
+
+    def __call__(self):
+        with open(self.notes, "a") as notes:
+            notes.write("run\n")
+        raise InputError("the file is bad")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with ProcessPoolExecutor(2, get_context("forkserver")) as executor:
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A dask cluster of two processes, in which a task that loses its worker is not tried again."""
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    settings = {"distributed.scheduler.allowed-failures": 0}
+    with (
+        dask.config.set(settings),
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as made,
+        distributed.Client(made) as client,
+    ):
+        yield client.get_executor()
+
+
+@pytest.fixture(params=["pool", "cluster"])
+def executor(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize("layout", ["csr repeated", "csc", "dense"])
+def test_every_executor_gives_the_same_bits(tmp_path, monkeypatch, executor, layout):
+    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    group = drawn_groups()
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), layout), "gzip")
+    here = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
+    done = []
+    there = group_sums(
+        matrix, group, COLUMNS, GENES, mito=MITO, executor=executor, progress=done.append
+    )
+    assert_same_bits(here, there)
+    assert sum(len(task.rows) for task in done) == 60
+    assert len(done) == (1 if layout == "csc" else len(tasks(matrix, group, COLUMNS, GENES)))
+
+
+def test_results_come_in_the_order_of_tasks_few_at_a_time(pool):
+    taken = []
+
+    def given():
+        for number in range(20):
+            taken.append(number)
+            yield Square(number)
+
+    for executor, ahead in ((None, 1), (pool, 3)):
+        taken.clear()
+        for number, result in enumerate(run(given(), executor, in_flight=3)):
+            assert result == number**2
+            assert len(taken) <= number + ahead
+        assert number == 19
+
+
+def test_a_task_that_loses_its_worker_is_tried_once_more(tmp_path, executor):
+    flags = tmp_path / "flags"
+    flags.mkdir()
+    work = [Square(2), Square(3), Fatal(7, flags), Square(4), Square(5), Square(6)]
+    assert list(run(work, executor)) == [4, 9, 7, 16, 25, 36]
+    assert len(list(flags.iterdir())) == 1
+
+
+def test_a_task_that_loses_its_worker_twice_is_an_error(tmp_path):
+    with ProcessPoolExecutor(1) as executor:
+        results = run([Square(2), Fatal(7, tmp_path, times=5)], executor, in_flight=1)
+        assert next(results) == 4
+        with pytest.raises(RuntimeError, match=r"lost twice with its worker .*give workers more"):
+            next(results)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_bad_input_is_not_tried_again(tmp_path, executor):
+    notes = tmp_path / "notes"
+    for used in (None, executor):
+        notes.unlink(missing_ok=True)
+        with pytest.raises(InputError, match=r"^the file is bad$"):
+            list(run([Square(2), Faulty(notes), Square(3)], used))
+        assert notes.read_text() == "run\n"
+
+
+def changed(counts, layout, **places):
+    """A matrix in which stored values or indices at a place are replaced."""
+    matrix = stored_as(counts, layout)
+    if layout == "dense":
+        matrix = matrix.astype(np.float64)
+        matrix[places["cell"]] = places["value"]
+        return matrix
+    matrix.data = matrix.data.astype(np.float64)
+    for name, (place, value) in places.items():
+        getattr(matrix, name)[place] = value
+    return matrix
+
+
+@pytest.mark.parametrize("value", [2.5, -1, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layout", ["csr", "csr repeated", "csc", "dense"])
+def test_what_is_no_count_is_named_with_its_place(tmp_path, layout, value):
+    counts = drawn_counts()
+    if layout == "dense":
+        matrix, row, column = changed(counts, layout, cell=(17, 4), value=value), 17, 4
+    else:
+        matrix = changed(counts, layout, data=(50, value))
+        line = int(np.searchsorted(matrix.indptr, 50, side="right")) - 1
+        index = int(matrix.indices[50])
+        row, column = (line, index) if layout.startswith("csr") else (index, line)
+    matrix = write_matrix(tmp_path / "a.h5ad", matrix, key="layer")
+    message = rf"a\.h5ad, layer: row {row}, column {column} \(from 0\) holds {value:g}; want raw"
+    for group in (drawn_groups(), np.full(60, -1)):
+        with pytest.raises(InputError, match=message) as caught:
+            group_sums(matrix, group, COLUMNS, GENES)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=message):
+        list(read_rows(matrix, COLUMNS, GENES))
+
+
+@pytest.mark.parametrize("index", [-1, 60, 13, 2**31 - 1, 2**40, -(2**40)])
+@pytest.mark.parametrize("layout", ["csr", "csr shuffled", "csc"])
+def test_an_index_out_of_range_is_named_with_its_place(tmp_path, layout, index):
+    if layout == "csc" and index == 13:
+        pytest.skip("a row")
+    matrix = stored_as(drawn_counts(), layout)
+    matrix.indices = matrix.indices.astype(np.int64)
+    line = int(np.searchsorted(matrix.indptr, 50, side="right")) - 1
+    matrix.indices[50] = index
+    line_word, index_word, last = (
+        ("column", "row", 59) if layout == "csc" else ("row", "column", 12)
+    )
+    message = f"X: {line_word} {line} .from 0. has {index_word} index {index}, want 0 to {last}"
+    for log in (None, "log1p_cp10k"):
+        if log:
+            matrix.data = np.full(len(matrix.data), 0.1)
+        file = write_matrix(tmp_path / "a.h5ad", matrix)
+        with pytest.raises(InputError, match=message):
+            group_sums(file, drawn_groups(), COLUMNS, GENES, log_normalised=log)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (lambda file: file["X/indptr"].__setitem__(30, 10**9), "indptr is broken at or after 29"),
+        (lambda file: file["X/indptr"].__setitem__(30, -5), "indptr is broken"),
+        (lambda file: file["X/indptr"].__setitem__(0, 1), "indptr is broken at or after 0"),
+        (lambda file: file["X/indptr"].__setitem__(60, 10**6), "indptr is broken"),
+        (lambda file: file.__delitem__("X/indices"), "is no CSR, CSC or dense matrix"),
+        (lambda file: file["X"].attrs.__delitem__("shape"), "is no CSR, CSC or dense matrix"),
+        (lambda file: file["X"].attrs.__setitem__("shape", (61, 13)), "want 62 indptr"),
+        (lambda file: file["X"].attrs.__setitem__("encoding-type", "dict"), "is no CSR, CSC"),
+        (lambda file: file.move("X", "layers/raw"), "has no `X`; it has layers/raw"),
+        (lambda file: file.__delitem__("X"), "has no `X`; it has no matrix"),
+    ],
+)
+def test_a_broken_matrix_is_told_in_one_line(tmp_path, fault, message):
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), "csr"))
+    with h5py.File(matrix.path, "r+") as file:
+        fault(file)
+    with pytest.raises(InputError, match=message) as caught:
+        group_sums(matrix, drawn_groups(), COLUMNS, GENES)
+    assert str(matrix.path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_is_told_in_one_line(tmp_path):
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(3000), "csr"), "gzip", (500,))
+    with h5py.File(matrix.path) as file:
+        chunk = file["X/data"].id.get_chunk_info(7)
+    whole = matrix.path.read_bytes()
+    inside = chunk.byte_offset + chunk.size // 2
+    for content, message in (
+        (whole[: len(whole) // 2], "cannot be read as HDF5: .*truncated.*; is it cut off"),
+        (b"", "cannot be read as HDF5"),
+        (whole[:inside] + b"\xff" * 40 + whole[inside + 40 :], "X cannot be read: .*corrupt"),
+        (None, "does not exist; give the path of an h5ad file"),
+    ):
+        matrix.path.unlink()
+        if content is not None:
+            matrix.path.write_bytes(content)
+        with pytest.raises(InputError, match=message) as caught:
+            group_sums(Matrix(matrix.path), drawn_groups(3000), COLUMNS, GENES)
+        assert str(matrix.path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_text_and_a_vector_are_no_counts(tmp_path):
+    words = write_matrix(tmp_path / "a.h5ad", np.full((60, 13), b"one"))
+    with pytest.raises(InputError, match=r"X holds .S3 in /X; want numbers"):
+        cell_totals(words)
+    with pytest.raises(InputError, match=r"X has shape \(60,\); want a matrix"):
+        cell_totals(write_matrix(tmp_path / "a.h5ad", np.zeros(60)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"group": np.zeros(59, int)}, r"group has shape \(59,\), want 60 for .*a\.h5ad, X"),
+        ({"columns": np.zeros(60, int)}, r"columns has shape \(60,\), want 13"),
+        ({"mito": MITO[1:]}, r"mito has shape \(12,\), want 13"),
+        ({"total": np.zeros((60, 1))}, r"total has shape \(60, 1\), want 60"),
+        ({"genes": 8}, "columns name gene 8, want -1 to 7"),
+        ({"rows": range(0, 60, 2)}, "want a range within 0 to 60"),
+        ({"rows": range(50, 61)}, "want a range within 0 to 60"),
+        ({"log_normalised": "log1p"}, "log_normalised is 'log1p', want None or one of"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_file_are_refused(tmp_path, asked, message):
+    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), "csr"))
+    given = {"group": drawn_groups(), "columns": COLUMNS, "genes": GENES} | asked
+    with pytest.raises(InputError, match=message):
+        tasks(matrix, **given)
+
+
+BOUNDED = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from kit.stream import Matrix, group_sums, read_rows
+
+def memory(name):
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(name + r":\\s+(\\d+) kB", status)[1]) * 1024
+
+def work(matrix):
+    cells, genes = matrix.shape
+    columns = np.arange(genes)
+    group_sums(matrix, np.arange(cells) % 40, columns, genes, budget=budget)
+    # All rows of a CSC matrix are as many readings as there are blocks.
+    rows = np.arange(400 if matrix.format == "csc" else cells)
+    for block in read_rows(matrix, columns, genes, rows, budget=budget):
+        pass
+
+budget = int(sys.argv[3])
+work(Matrix(sys.argv[1]))
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is in use now
+before = memory("VmRSS")
+work(Matrix(sys.argv[2]))
+print(memory("VmHWM") - before)
+"""
+
+
+@pytest.mark.parametrize("layout", ["csr", "csc", "dense"])
+def test_memory_stays_within_the_budget(tmp_path, layout):
+    budget, repeats = 12 * 10**6, 30
+    counts = np.random.default_rng(0).poisson(1.5, (800, 400)).astype(np.float32)
+    counts = np.maximum(counts, 1)
+    small = write_matrix(tmp_path / "small.h5ad", stored_as(counts[:400], layout))
+    large = write_matrix(tmp_path / "large.h5ad", stored_as(np.tile(counts, (repeats, 1)), layout))
+    assert large.path.stat().st_size > 3 * budget
+    grown = subprocess.run(
+        [sys.executable, "-c", BOUNDED, small.path, large.path, str(budget)],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert int(grown) < budget + len(counts) * repeats * 50 * (layout == "csc")
