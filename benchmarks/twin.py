@@ -1,6 +1,6 @@
 """Make the full twin and set its marginals beside the published ones.
 
-python benchmarks/twin.py [--seed N] [--keep FOLDER]
+    python -m benchmarks.twin [--seed N] [--keep FOLDER]
 
 Prints the table, seconds and peak memory; exit code 1 if a marginal leaves its bounds.
 """
@@ -12,8 +12,6 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pandas as pd
 

@@ -8,9 +8,14 @@ Delete `parts` to save the room, keep it to add a screen cheaply. One run at a t
 Rules. Counts are normalised over all genes of the source. A perturbation needs `min_cells` cells, and
 is compared with the control cells of its own batches, as `responses` says. Cells with several targets
 are left out. Genes and targets get the competition's names, by `genes`.
+
+Labels, of cells or as means over them: RNAcount, UMI over all genes of the source; featurecount, its
+genes with any; mitocount, mitochondrial UMI. `competition` marks what comes from the competition's own
+cells: readers drop of these what is not in the training rows at hand.
 """
 
 import json
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -30,6 +35,8 @@ MIN_CELLS = 10  # of a perturbation
 MIN_CONTROLS = 10  # control cells of a batch, to be compared with its own
 BUDGET = 10**9  # bytes
 RESPONSES, CELLS, COVERAGE, PARTS = "responses.h5ad", "cells.h5ad", "coverage.csv", "parts"
+# A finished part, or the hidden folder in which one was being made.
+PART_NAME = re.compile(r".+\.(responses|cells)\.[0-9a-f]{16}\.h5ad(\..+)?")
 EFFECTS = {
     "cells": "difference of means of log2(CP10k + 1) over cells",
     "bulk": "difference of log2(CP10k + 1) of mean UMI; no standard error",
@@ -162,9 +169,9 @@ def _parts_of(path):
 
 
 def _tidy(out, wanted):
-    """Remove stale parts, and what runs that were killed left behind."""
+    """Remove stale parts, and what runs that were killed left behind; nothing else."""
     for place in (out / PARTS).iterdir():
-        if place.name not in wanted:
+        if PART_NAME.fullmatch(place.name) and place.name not in wanted:
             shutil.rmtree(place) if place.is_dir() else place.unlink()
     for name in (RESPONSES, CELLS, COVERAGE):
         for place in out.glob(f".{name}.*"):

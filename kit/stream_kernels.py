@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 SCALE = 10_000.0  # counts per ten thousand
-SMALL = 128  # counts below it share one logarithm a cell
+SMALL = 64  # counts below it share one logarithm a cell
 
 
 def compiled(function):
@@ -27,12 +27,12 @@ def compiled(function):
 
 @compiled
 def weigh(indices, data, whole):
-    """Total and number of positive values of one row; is it sound; do its indices increase?"""
+    """Total, number of positive values and largest of a row; is it sound; do its indices increase?"""
     falls = np.int32(0)
     following = indices[1:]
     for i in range(len(following)):
         falls += np.int32(following[i] <= indices[i])
-    total, broken = 0.0, data.dtype.type(0)
+    total, broken, largest = 0.0, data.dtype.type(0), data.dtype.type(0)
     negative, positive = np.int32(0), np.int32(0)
     for i in range(len(data)):
         value = data[i]
@@ -41,7 +41,8 @@ def weigh(indices, data, whole):
         broken += value - np.floor(value) if whole else value - value
         negative += np.int32(value < 0)
         positive += np.int32(value > 0)
-    return total, positive, broken == 0 and negative == 0, falls == 0
+        largest = max(largest, value)
+    return total, positive, largest, broken == 0 and negative == 0, falls == 0
 
 
 @compiled
@@ -79,6 +80,33 @@ def settle(indices, data, seen):
 
 
 @compiled
+def add_logarithms(columns, values, slots, scale, whole, largest, table, sums, squares):
+    """Add log2(1 + value x scale) of one row and its square to `sums` and `squares`.
+
+    A count below SMALL is looked up in `table`: its first and last entry are 0, the others scratch.
+    """
+    tabulated = 0
+    if whole:
+        tabulated = SMALL
+        for count in range(1, min(np.int64(largest) + 1, SMALL)):
+            table[count] = math.log2(1.0 + count * scale)
+        last = values.dtype.type(SMALL)
+        # No call and no branch in here: it takes most of the time.
+        for i in range(len(columns)):
+            slot = slots[np.uint64(columns[i])]
+            logarithm = table[np.uint32(min(values[i], last))]
+            sums[slot] += logarithm
+            squares[slot] += logarithm * logarithm
+    if largest >= tabulated:
+        for i in range(len(columns)):
+            if values[i] >= tabulated:
+                slot = slots[np.uint64(columns[i])]
+                logarithm = math.log2(1.0 + values[i] * scale)
+                sums[slot] += logarithm
+                squares[slot] += logarithm * logarithm
+
+
+@compiled
 def add_rows(
     indptr, indices, data, order, place, slots, shared, mito, given, whole, seen,
     total, detected, mitochondrial, sums, squares,
@@ -90,64 +118,54 @@ def add_rows(
     By source column: `slots` (column of `sums`; the last but one takes what is not wanted), `mito`
     (0/1; may be empty). `shared`: several columns have one slot. Not `whole`: `data` is CP10k.
     """
-    table = np.empty(SMALL)
-    width = len(slots)
-    unwanted = np.uint32(sums.shape[1] - 2)
+    table = np.zeros(SMALL + 1)
     own_slots = np.empty(sums.shape[1], np.uint32)
     for slot in range(len(own_slots)):
         own_slots[slot] = slot
     for row in order:
         columns = indices[indptr[row] : indptr[row + 1]]
         values = data[indptr[row] : indptr[row + 1]]
-        counted, positive, sound, increasing = weigh(columns, values, whole)
-        if not sound or not within(columns, width, increasing):
+        counted, positive, largest, sound, increasing = weigh(columns, values, whole)
+        if not sound or not within(columns, len(slots), increasing):
             return row
         if not increasing:
             kept = settle(columns, values, seen)
             columns, values = columns[:kept], values[:kept]
-            positive = 0
-            for value in values:
-                positive += value > 0
-        detected[row] = positive
+            _, positive, largest, _, _ = weigh(columns, values, whole)
+        total[row], detected[row] = counted, positive
         if len(mito):
             for i in range(len(values)):
                 if mito[columns[i]]:
                     mitochondrial[row] += values[i]
-        total[row] = counted
         if place[row] < 0:
             continue
-
         slot_of = slots
         if shared:
             kept = 0
             for i in range(len(columns)):
                 slot = slots[columns[i]]
-                if slot != unwanted:
+                if slot < sums.shape[1] - 2:
                     columns[kept], values[kept] = slot, values[i]
                     kept += 1
             kept = settle(columns[:kept], values[:kept], seen)
             columns, values = columns[:kept], values[:kept]
+            largest = weigh(columns, values, whole)[2]
             slot_of = own_slots
         scale = 1.0
         if whole:
             divisor = given[row] if len(given) else counted
             scale = SCALE / divisor if divisor > 0 else 0.0
-        for count in range(SMALL):
-            table[count] = -1.0
-        row_sums, row_squares = sums[place[row]], squares[place[row]]
-        for i in range(len(columns)):
-            value = values[i]
-            slot = slot_of[np.uint64(columns[i])]
-            if whole and value < SMALL:
-                count = np.uint32(value)
-                logarithm = table[count]
-                if logarithm < 0:
-                    logarithm = math.log2(1.0 + value * scale)
-                    table[count] = logarithm
-            else:
-                logarithm = math.log2(1.0 + value * scale)
-            row_sums[slot] += logarithm
-            row_squares[slot] += logarithm * logarithm
+        add_logarithms(
+            columns,
+            values,
+            slot_of,
+            scale,
+            whole,
+            largest,
+            table,
+            sums[place[row]],
+            squares[place[row]],
+        )
     return -1
 
 
@@ -157,7 +175,7 @@ def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mit
     for column in range(len(indptr) - 1):
         rows = indices[indptr[column] : indptr[column + 1]]
         values = data[indptr[column] : indptr[column + 1]]
-        _, _, sound, increasing = weigh(rows, values, whole)
+        _, _, _, sound, increasing = weigh(rows, values, whole)
         if not sound or not within(rows, len(total), increasing):
             return column
         if not increasing:
@@ -183,7 +201,7 @@ def add_columns(indptr, indices, data, slots, scale, place, seen, sums, squares)
             continue
         rows = indices[indptr[column] : indptr[column + 1]]
         values = data[indptr[column] : indptr[column + 1]]
-        if not weigh(rows, values, False)[3]:
+        if not weigh(rows, values, False)[4]:
             kept = settle(rows, values, seen)
             rows, values = rows[:kept], values[:kept]
         for group in range(len(own)):

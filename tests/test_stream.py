@@ -30,7 +30,7 @@ def drawn_counts(cells=60, width=13, seed=0):
     counts = random.poisson(random.gamma(0.4, 3, (cells, width)))
     counts[[3, cells - 1]] = 0
     counts[:, 7] = 0
-    counts[5, 2], counts[6, 2] = 127, 128  # either side of the table of logarithms
+    counts[5, 2], counts[6, 2] = 63, 64  # either side of the table of logarithms
     return counts
 
 

@@ -16,8 +16,8 @@ from kit.files import InputError
 from kit.genes import load_gene_names
 from kit.pseudobulk import log_normalise
 from kit.twin import SIZES, cells_by_target, marginals, simulate
-from kit.twin_files import write_knowledge
-from kit.twin_world import plant
+from kit.twin.tables import write_knowledge
+from kit.twin.world import plant
 
 CONTROL = "non-targeting"
 TABLES = [
@@ -342,10 +342,10 @@ def test_the_own_gene_falls_as_a_mixture(truth, cells):
             cells.obs["sgrna_id"].astype(str).to_numpy()[symbols == name]
         )
         level = own[symbols == CONTROL].mean()
-        if level > 2:
+        if level > 1:
             left[name] = by_guide.mean() / level
     share = pd.Series({name: rows.min() for name, rows in left.items()})
-    assert len(share) > 15
+    assert len(share) >= 15
     assert 0.15 < share.median() < 0.6
     assert share.std() > 0.05
     # A dead guide leaves the gene as it was: one beside a working one is far above it.

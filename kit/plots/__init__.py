@@ -7,22 +7,39 @@ Ito, distinct for colour-blind readers. The one package that needs matplotlib; `
 
 import matplotlib.pyplot as plt
 
+from .agreement import agreement, between_screens
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
 from .scores import constants, forest, gains
+from .screens import (
+    batches,
+    depth_by_screen,
+    hidden_genes,
+    own_gene_by_screen,
+    targets_covered,
+    without_batches,
+)
 from .weights import gate_and_weight, weight_agreement, weight_distribution
 
 __all__ = [
+    "agreement",
+    "batches",
+    "between_screens",
     "cells_per_perturbation",
     "constants",
     "depth",
+    "depth_by_screen",
     "effect_distribution",
     "forest",
     "gains",
     "gate_and_weight",
+    "hidden_genes",
     "own_gene",
+    "own_gene_by_screen",
     "plt",
     "similarity_map",
+    "targets_covered",
     "weight_agreement",
     "weight_distribution",
+    "without_batches",
 ]

@@ -1,7 +1,7 @@
 """Figures of the cells: how many a knockdown has, and how deep they are read."""
 
 from ..competition import CONTROL
-from .style import colours_of, height_of, name_rows, new_figure, percent
+from .style import colours_of, height_of, name_rows, new_figure
 
 
 def cells_per_perturbation(obs):

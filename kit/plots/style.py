@@ -47,3 +47,20 @@ def density(axis, x, y, **labels):
     bins = [np.geomspace(0.9 * v[seen].min(), 1.1 * v[seen].max(), 60) for v in (x, y)]
     axis.hist2d(x[seen], y[seen], bins, cmin=1, norm="log")
     axis.set(xscale="log", yscale="log", **labels)
+
+
+def strips(axis, groups, label=None):
+    """A row of dots for each group of values, with a bar at its median; groups: values by name."""
+    for place, values in enumerate(groups.values()):
+        spread = np.arange(len(values)) * 0.618034 % 1 - 0.5  # golden ratio: evenly, never in step
+        shown = None if place else label
+        axis.scatter(values, place + 0.6 * spread, 9, BLUE, alpha=0.4, linewidth=0, label=shown)
+    places, median = np.arange(len(groups)), [np.median(values) for values in groups.values()]
+    axis.vlines(median, places - 0.35, places + 0.35, ORANGE, linewidth=2.5, label="median")
+    name_rows(axis, groups)
+
+
+def legend_below(figure, axis):
+    """One line of legend at the foot, of what `axis` shows."""
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from kit.competition import CONTROL
+from ..competition import CONTROL
 
 CONTROL_GUIDES = 30
 ROWS_AT_ONCE = 32  # cells: their rates stay in the cache

@@ -2,8 +2,28 @@
 
 The twin tests software; it never says which model is better. Cells are drawn, not effects: counts of
 single cells with uneven depth, batches, a shared stress axis, cells that escape and guides that are
-dead; means, effects and weights come from them as the host's do. What is planted is in `twin_world`,
-how it is written in `twin_files`.
+dead; means, effects and weights come from them as the host's do. What is planted is in `world`,
+how cells are drawn in `cells`, how all is written in `tables`. Not here: doublets, ambient
+RNA, guides that hit other genes, and Replogle's many columns besides those that are read.
+
+At size full (seed 0; `benchmarks/twin.py` makes this table again) beside what is published of the
+competition's 80 training rows; effects in log2:
+
+                                        twin   published   bound
+    effect sd                           .0548      .0569   25 %
+    share of |effect| > .1              4.4 %      5.4 %   25 %
+    share of |effect| > .25             .43 %      .46 %   25 %
+    WMAE of the mean prediction         .1410      .1268   25 %
+      its quartiles            .073 .111 .166   .081 .105 .141   factor 1.5
+      its maximum                        .794       .633
+    WMAE of the zero prediction         .1548      .1413   factor 1.5
+    weights, median                      .042       .035   factor 1.5
+    weights above 1                    18.9 %     18.8 %   factor 1.5
+    weights, maximum                      461        415
+    effect on the own gene               -.67       -.57
+    components for 90 % of variance        50         44
+    least, largest effect          -3.13 1.66  -3.78 1.69
+    cells, UMI and genes a cell   17,882 20,059 5,054   17,882 20,710 4,980
 """
 
 import json
@@ -13,11 +33,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kit import metric, pseudobulk
-from kit.competition import CONTROL
-from kit.files import InputError, quote_some, replacing
-from kit.twin_cells import draw_each
-from kit.twin_world import plant
+from .. import metric, pseudobulk
+from ..competition import CONTROL
+from ..files import InputError, quote_some, replacing
+from .cells import draw_each
+from .world import plant
 
 VERSION = 2  # of the generator: raised whenever the same seed gives another twin
 LFC = 0.025  # `treat` at this threshold gives weights of the published shape
@@ -98,7 +118,7 @@ def simulate(folder, *, size="quick", seed=0, null=False):
     competition with all knowledge shuffled: pathways, interactions and the atlases' labels. A folder
     that already holds this twin is left as it is; one that holds anything else raises InputError.
     """
-    from kit import twin_files
+    from . import tables
 
     if size not in SIZES:
         raise InputError(f"size is {size}, want one of {quote_some(SIZES)}")
@@ -113,11 +133,11 @@ def simulate(folder, *, size="quick", seed=0, null=False):
     names = _shuffled(world, shuffle) if null else None
     with replacing(folder) as place:
         place.mkdir()
-        twin_files.write_competition(place, world, *draw_competition(world, counted, streams[1]))
-        twin_files.write_replogle(place, world, counted, streams[2], names)
-        twin_files.write_vcc(place, world, counted, streams[3], names)
-        pathways = twin_files.write_knowledge(place, world, counted, streams[4], names)
-        twin_files.write_truth(place, world, pathways)
+        tables.write_competition(place, world, *draw_competition(world, counted, streams[1]))
+        tables.write_replogle(place, world, counted, streams[2], names)
+        tables.write_vcc(place, world, counted, streams[3], names)
+        pathways = tables.write_knowledge(place, world, counted, streams[4], names)
+        tables.write_truth(place, world, pathways)
         counts = {"counts": asdict(counted)}
         (place / "twin.json").write_text(json.dumps(settings | counts, indent=1) + "\n")
     return folder

@@ -12,9 +12,9 @@ import gzip
 import numpy as np
 import pandas as pd
 
-from kit.competition import CONTROL
-from kit.metric import wmae
-from kit.twin_cells import draw_each
+from ..competition import CONTROL
+from ..metric import wmae
+from .cells import draw_each
 
 NUMBER = "%.8g"
 HELD_OUT = ("val", "test")
