@@ -22,8 +22,8 @@ demo: env
 		$(BIN)/python -m kit twin data/twin-quick; fi
 	@for notebook in $(NOTEBOOKS); do \
 		name=$$(basename $$notebook .ipynb); echo "$$notebook"; \
-		$(BIN)/jupyter nbconvert --log-level ERROR --execute --to html \
-			--output-dir $(ESG_OUTPUTS)/$$name $$notebook || exit 1; \
+		(cd notebooks && ../$(BIN)/python execute.py $$name.ipynb \
+			$(ESG_OUTPUTS)/$$name/$$name.html) || exit 1; \
 	done
 	@$(BIN)/python -m kit board $(ESG_OUTPUTS)
 

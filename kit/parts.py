@@ -15,7 +15,7 @@ from .responses import (
     group_table,
     mitochondrial_umi,
 )
-from .writer import NAMES_AT_ONCE, Counts, new_h5ad, new_matrix, write_labels
+from .writer import NAMES_AT_ONCE, Counts, new_h5ad, new_matrix, plain, write_labels
 
 NO_BATCH = "none"
 ROWS_AT_ONCE = 1024
@@ -161,7 +161,7 @@ def join_cells(path, parts, measured, uns):
         for file in files:
             counts.append(*(file[f"X/{name}"] for name in ("indptr", "indices", "data")))
         counts.close()
-        write_elem(joined, "varm", {"measured": measured})
+        write_elem(joined, "varm", {"measured": plain(measured)})
         length = sum(len(file["X/indptr"]) - 1 for file in files)
         write_labels(joined, _join_columns(files), _join_names(files), length)
 

@@ -15,24 +15,28 @@ SCALE = 10_000.0  # counts per ten thousand
 SMALL = 64  # counts below it share one logarithm a cell
 
 
-def compiled(function):
+def compiled(*flags):
     """Compile, keep the machine code on disk where some folder can be written, release the GIL."""
     # Sums of whole numbers are exact in any order, so they may be reordered to be vectorised.
-    settings = {"nogil": True, "fastmath": {"reassoc", "nsz"}}
-    try:
-        return njit(cache=True, **settings)(function)
-    except RuntimeError:  # neither beside this file nor in the user's cache
-        return njit(**settings)(function)
+    settings = {"nogil": True, "fastmath": {"reassoc", "nsz", *flags}}
+
+    def decorate(function):
+        try:
+            return njit(cache=True, **settings)(function)
+        except RuntimeError:  # neither beside this file nor in the user's cache
+            return njit(**settings)(function)
+
+    return decorate
 
 
-@compiled
+@compiled()
 def weigh(indices, data, whole):
-    """Total, number of positive values and largest of a row; is it sound; do its indices increase?"""
+    """Total and number of positive values of a row; is it sound; do its indices increase?"""
     falls = np.int32(0)
     following = indices[1:]
     for i in range(len(following)):
         falls += np.int32(following[i] <= indices[i])
-    total, broken, largest = 0.0, data.dtype.type(0), data.dtype.type(0)
+    total, broken = 0.0, data.dtype.type(0)
     negative, positive = np.int32(0), np.int32(0)
     for i in range(len(data)):
         value = data[i]
@@ -41,11 +45,19 @@ def weigh(indices, data, whole):
         broken += value - np.floor(value) if whole else value - value
         negative += np.int32(value < 0)
         positive += np.int32(value > 0)
-        largest = max(largest, value)
-    return total, positive, largest, broken == 0 and negative == 0, falls == 0
+    return total, positive, broken == 0 and negative == 0, falls == 0
 
 
-@compiled
+@compiled("nnan")
+def largest_of(data):
+    """Largest of a sound row, 0 for an empty one."""
+    largest = data.dtype.type(0)
+    for i in range(len(data)):
+        largest = data[i] if data[i] > largest else largest
+    return largest
+
+
+@compiled()
 def within(indices, length, increasing):
     """Whether all indices lie in 0 .. length - 1."""
     if len(indices) == 0:
@@ -58,7 +70,7 @@ def within(indices, length, increasing):
     return outside == 0
 
 
-@compiled
+@compiled()
 def settle(indices, data, seen):
     """Sum repeated indices into their first place; the rest becomes 0. Returns how many are left.
 
@@ -79,13 +91,13 @@ def settle(indices, data, seen):
     return kept
 
 
-@compiled
-def add_logarithms(columns, values, slots, scale, whole, largest, table, sums, squares):
+@compiled()
+def add_logarithms(columns, values, slots, scale, whole, table, sums, squares):
     """Add log2(1 + value x scale) of one row and its square to `sums` and `squares`.
 
     A count below SMALL is looked up in `table`: its first and last entry are 0, the others scratch.
     """
-    tabulated = 0
+    tabulated, largest = 0, largest_of(values)
     if whole:
         tabulated = SMALL
         for count in range(1, min(np.int64(largest) + 1, SMALL)):
@@ -106,7 +118,7 @@ def add_logarithms(columns, values, slots, scale, whole, largest, table, sums, s
                 squares[slot] += logarithm * logarithm
 
 
-@compiled
+@compiled()
 def add_rows(
     indptr, indices, data, order, place, slots, shared, mito, given, whole, seen,
     total, detected, mitochondrial, sums, squares,
@@ -125,13 +137,13 @@ def add_rows(
     for row in order:
         columns = indices[indptr[row] : indptr[row + 1]]
         values = data[indptr[row] : indptr[row + 1]]
-        counted, positive, largest, sound, increasing = weigh(columns, values, whole)
+        counted, positive, sound, increasing = weigh(columns, values, whole)
         if not sound or not within(columns, len(slots), increasing):
             return row
         if not increasing:
             kept = settle(columns, values, seen)
             columns, values = columns[:kept], values[:kept]
-            _, positive, largest, _, _ = weigh(columns, values, whole)
+            _, positive, _, _ = weigh(columns, values, whole)
         total[row], detected[row] = counted, positive
         if len(mito):
             for i in range(len(values)):
@@ -149,7 +161,6 @@ def add_rows(
                     kept += 1
             kept = settle(columns[:kept], values[:kept], seen)
             columns, values = columns[:kept], values[:kept]
-            largest = weigh(columns, values, whole)[2]
             slot_of = own_slots
         scale = 1.0
         if whole:
@@ -161,7 +172,6 @@ def add_rows(
             slot_of,
             scale,
             whole,
-            largest,
             table,
             sums[place[row]],
             squares[place[row]],
@@ -169,13 +179,13 @@ def add_rows(
     return -1
 
 
-@compiled
+@compiled()
 def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mitochondrial):
     """Total up rows over a block of columns; `mito` is by column of the block and may be empty."""
     for column in range(len(indptr) - 1):
         rows = indices[indptr[column] : indptr[column + 1]]
         values = data[indptr[column] : indptr[column + 1]]
-        _, _, _, sound, increasing = weigh(rows, values, whole)
+        _, _, sound, increasing = weigh(rows, values, whole)
         if not sound or not within(rows, len(total), increasing):
             return column
         if not increasing:
@@ -189,7 +199,7 @@ def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mit
     return -1
 
 
-@compiled
+@compiled()
 def add_columns(indptr, indices, data, slots, scale, place, seen, sums, squares):
     """Add log2(1 + value x scale of its row) to the sums of each row's group, by column.
 
@@ -201,7 +211,7 @@ def add_columns(indptr, indices, data, slots, scale, place, seen, sums, squares)
             continue
         rows = indices[indptr[column] : indptr[column + 1]]
         values = data[indptr[column] : indptr[column + 1]]
-        if not weigh(rows, values, False)[4]:
+        if not weigh(rows, values, False)[3]:
             kept = settle(rows, values, seen)
             rows, values = rows[:kept], values[:kept]
         for group in range(len(own)):
@@ -217,7 +227,7 @@ def add_columns(indptr, indices, data, slots, scale, place, seen, sums, squares)
     return -1
 
 
-@compiled
+@compiled()
 def compress(dense):
     """Compress the rows of a dense block: indptr, indices, data. NaN counts as stored."""
     indptr = np.zeros(len(dense) + 1, np.int64)

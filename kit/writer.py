@@ -9,6 +9,7 @@ from io import FileIO
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from .files import replacing
 
@@ -30,7 +31,7 @@ def new_h5ad(path, genes, uns=None):
             with h5py.File(sink, "w") as file:
                 _mark(file, "anndata", "0.1.0")
                 write_elem(file, "var", pd.DataFrame(index=pd.Index(genes, dtype=object)))
-                write_elem(file, "uns", uns or {})
+                write_elem(file, "uns", {name: plain(value) for name, value in (uns or {}).items()})
                 yield file
         finally:
             if sink.fault is not None:
@@ -63,7 +64,7 @@ def write_labels(file, columns, names, length):
     table = file.create_group("obs")
     order = []
     for name, values in columns:
-        write_elem(table, name, values)
+        write_elem(table, name, plain(values))
         order.append(name)
     _mark(table, "dataframe", "0.2.0")
     table.attrs["_index"], table.attrs["column-order"] = "_index", order
@@ -120,6 +121,16 @@ class Counts:
         self.group.create_dataset("indptr", data=indptr.astype(kind), **COMPRESSED)
         _mark(self.group, "csr_matrix", "0.1.0")
         self.group.attrs["shape"] = np.array([len(indptr) - 1, self.genes])
+
+
+def plain(values):
+    """The same with text as objects: the strings of pandas 3 anndata writes only when told to."""
+    if isinstance(values, pd.Categorical):
+        return pd.Categorical.from_codes(values.codes, values.categories.astype(object))
+    if isinstance(values, pd.DataFrame):
+        text = values.columns[[not is_numeric_dtype(column) for _, column in values.items()]]
+        return values.astype(dict.fromkeys(text, object)).set_axis(values.index.astype(object))
+    return values
 
 
 def _mark(element, kind, version):

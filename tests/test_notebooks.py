@@ -14,7 +14,7 @@ import pytest
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-RUNNER = ROOT / "tests" / "run_notebook.py"
+RUNNER = ROOT / "notebooks" / "execute.py"
 KERNELS = sorted((ROOT / "kaggle_metadata").glob("*/kernel-metadata.json"))
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -96,6 +96,19 @@ def test_the_first_code_cell_is_the_same_in_all_notebooks():
     assert len(first) == 1
 
 
+def test_a_notebook_that_fails_keeps_what_ran_and_says_why_in_one_line(tmp_path):
+    cells = [nbformat.v4.new_code_cell(text) for text in ("print('ran')", "1 / 0")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "bad.ipynb")
+    command = [sys.executable, RUNNER, "bad.ipynb", "shown/bad.html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: bad.ipynb: ZeroDivisionError: division by zero" in done.stderr
+    assert "Traceback" not in done.stderr
+    shown = (tmp_path / "shown" / "bad.html").read_text()
+    assert "ran" in shown
+    assert "ZeroDivisionError" in shown
+
+
 @pytest.mark.parametrize("name", ["thp1", "k562", "rpe1"])
 @by_name
 def test_a_notebook_runs_on_real_data(path, name, shared, tmp_path):
@@ -121,7 +134,7 @@ def test_a_notebook_runs_on_the_quick_twin_laid_out_as_on_kaggle(path, twin, tmp
         shutil.copy(file, tree / "source")
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment |= {"TREE": str(tree), "KAGGLE_KERNEL_RUN_TYPE": "Batch", "LANG": "C.UTF-8"}
-    inside = ["/kaggle/source/run_notebook.py", f"/kaggle/source/{path.name}", "executed.ipynb"]
+    inside = ["/kaggle/source/execute.py", f"/kaggle/source/{path.name}", "executed.ipynb"]
     done = subprocess.run(
         [*isolated, "sh", "-c", KAGGLE_SHAPED, "sh", sys.executable, *inside],
         env=environment,

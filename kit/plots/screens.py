@@ -48,7 +48,8 @@ def depth_by_screen(obs):
         f"The median cell of a screen has {_span(median, '{:,.0f}')} UMI", columns=3, height=4.2
     )
     for axis, (label, values) in zip(axes, panels.items(), strict=True):
-        reach = values.quantile(0.995) if values.notna().any() else 1  # a few cells go far beyond
+        reach = values.quantile(0.995)  # a few cells go far beyond; NaN where nothing is known
+        reach = reach if reach > 0 else 1
         for screen, colour in colours_of(median.index).items():
             own = values[screens == screen].dropna()
             share = np.full(len(own), 100 / max(len(own), 1))
@@ -124,13 +125,11 @@ def hidden_genes(errors):
     """
     errors = errors[errors["control_mean"] > 0]
     whole = np.sqrt((errors**2).groupby(level=0, sort=False).mean())
-    whole, ratio = (
-        whole["pathway"] / whole["control_mean"],
-        errors["pathway"] / errors["control_mean"],
-    )
+    whole, ratio = (table["pathway"] / table["control_mean"] for table in (whole, errors))
     figure, (axis,) = new_figure(
         "Guessed from the cell, hidden genes of a screen have "
-        f"{_span(100 * whole, '{:.1f} %')} of the control mean's error;\n{percent((ratio < 1).mean())} of {len(ratio)} genes gain",
+        f"{_span(100 * whole, '{:.1f} %')} of the control mean's error;\n"
+        f"{percent((ratio < 1).mean())} of {len(ratio)} genes gain",
         height=2 + 0.4 * len(whole),
     )
     strips(axis, {screen: ratio[screen] for screen in whole.index})

@@ -54,7 +54,7 @@ def strips(axis, groups, label=None):
     for place, values in enumerate(groups.values()):
         spread = np.arange(len(values)) * 0.618034 % 1 - 0.5  # golden ratio: evenly, never in step
         shown = None if place else label
-        axis.scatter(values, place + 0.6 * spread, 9, BLUE, alpha=0.4, linewidth=0, label=shown)
+        axis.scatter(values, place + 0.6 * spread, 14, BLUE, alpha=0.5, linewidth=0, label=shown)
     places, median = np.arange(len(groups)), [np.median(values) for values in groups.values()]
     axis.vlines(median, places - 0.35, places + 0.35, ORANGE, linewidth=2.5, label="median")
     name_rows(axis, groups)
