@@ -235,6 +235,10 @@ def _labels(path, columns, tests, layout, dataset):
             left_out[reason] = number
         kept &= ~fault
     obs["kept"], obs["control"] = kept, control & kept
+    used = set(obs.loc[kept, "dataset"])
+    obs["dataset"] = obs["dataset"].cat.remove_categories(
+        [name for name in obs["dataset"].cat.categories if name not in used]
+    )
     return obs, left_out
 
 
@@ -261,3 +265,5 @@ def _check(screen):
         )
     if "total" in used and not (used["total"] > 0).all():
         raise InputError(f"{path}: `{layout.total}` is not above 0 in all cells; want UMI by cell")
+    if "cells" in used and not (used["cells"] > 0).all():
+        raise InputError(f"{path}: {quote_some(layout.cells)} are not above 0 in all rows")

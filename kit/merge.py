@@ -19,6 +19,7 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,8 @@ def merge(
     Raises InputError for a file that cannot be read or lacks a column, a layout that does not fit,
     counts that are none, a dataset without control cells, and a folder that cannot be written.
     """
+    if find_spec("anndata") is None:
+        raise InputError("a merge needs the package anndata; run: pip install anndata")
     if min_cells < 2:
         raise InputError(f"min_cells is {min_cells}, want 2 or more: one cell has no variance")
     out, settings = Path(out), {"min_cells": min_cells, "min_controls": min_controls}

@@ -1,7 +1,7 @@
 """Read merged cells for training: shuffled mini-batches from a file that is never loaded whole.
 
 Chunks of neighbouring rows in random order fill a buffer, the buffer is shuffled, batches are cut from
-it, and the next is read meanwhile. Memory is the buffers, one batch, and the labels of all cells. Genes
+it, and the next is read meanwhile. Memory is the buffer, a batch, and labels, 100 bytes a cell. Genes
 that a dataset did not measure are imputed by a named rule, with the mask beside them. `merge` writes
 the file.
 """

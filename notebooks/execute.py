@@ -24,12 +24,10 @@ def main(notebook_path, shown):
         try:
             NotebookClient(notebook, km=manager, timeout=None).execute(cwd=str(Path.cwd()))
         except CellExecutionError as error:
-            fault = (
-                f"error: {notebook_path}: {error.ename}: {error.evalue} (all of it is in {shown})"
+            fault = f"error: {notebook_path}: {error.ename}: {error.evalue} (all in {shown})"
         finally:
             if manager.has_kernel:
                 manager.shutdown_kernel(now=True)
-            )
     shown.parent.mkdir(parents=True, exist_ok=True)
     if shown.suffix == ".html":
         from nbconvert import HTMLExporter

@@ -188,6 +188,16 @@ def test_one_file_of_several_cell_lines_is_several_datasets(tmp_path):
     assert found.obs["dataset"].tolist() == ["IFNG:A549", "IFNG:HT29"] * 2
 
 
+def test_a_filtered_cell_line_is_no_dataset(tmp_path):
+    obs = columns("gene", "NT", **{"percent.mito": 4.0})
+    obs["cell_type"] = ["A549", "HT29", "A549", "HT29"]
+    path = tmp_path / "a549.json"
+    path.write_text('{"like": "jiang", "where": {"cell_type": "A549"}}')
+    found = read_screen(screen(tmp_path, obs), path, dataset="IFNG")
+    assert found.datasets == ["IFNG:A549"]
+    assert found.left_out == {"cell_type is not A549": 2}
+
+
 def test_cells_with_several_targets_are_left_out_and_counted(tmp_path):
     obs = {"perturbation": ["control", "AAA_BBB", "AAA", "BBB"]}
     found = read_screen(screen(tmp_path, pd.DataFrame(obs)))

@@ -51,6 +51,7 @@ def agreement(same, floor):
         f"{percent(alike)} of the same are more alike than 95 % of the different",
         height=max(2.6, 1.6 + 0.5 * len(floor)),
     )
+    axis.use_sticky_edges = False  # or a bar would end at the frame
     same = same.sort_index()
     for place, band in enumerate(floor.itertuples()):
         label = None if place else "90 % of different knockdowns"
@@ -58,7 +59,6 @@ def agreement(same, floor):
     strips(axis, {pair: same["cosine"].loc[pair] for pair in floor.index}, "the same knockdown")
     name_rows(axis, [f"{one}\n{other}" for one, other in floor.index])
     axis.axvline(0, color="0.6", linewidth=0.8)
-    axis.use_sticky_edges = False  # bars would end at the frame
     axis.set(xlabel="cosine of the effects less each screen's mean effect")
     legend_below(figure, axis)
     return figure
