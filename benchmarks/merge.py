@@ -4,7 +4,8 @@
 
 Every measurement is a process of its own, after a warm-up on a hundred cells, so that peak memory is
 its own and neither imports nor compilation are timed. The kinds take turns; the fastest of `repeats`
-counts. Files (7 kB a cell for both kinds) stay in `--folder`, or go with a temporary one.
+counts, and beside it the least processor time, which other work on the machine disturbs less. Files
+(7 kB a cell for both) stay in `--folder`, or go with a temporary one.
 """
 
 import argparse
@@ -116,16 +117,16 @@ def in_memory(path, cells=None):
 
 
 def measure(kind, path, result):
-    """Do one kind of work, a small part of it first; print the seconds and keep what came out."""
+    """Do one kind of work, a small part of it first; print the seconds, of the clock and of processors, and keep what came out."""
     import time
 
     import numpy as np
 
     work = {"read": read, "sums": sums, "in memory": in_memory}[kind]
     work(path, 100)
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     made = work(path)
-    print(json.dumps(time.perf_counter() - start))
+    print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1]]))
     if made is not None:
         np.save(result, np.stack(made))
 
@@ -162,17 +163,18 @@ def compare(path, cells, repeats):
             printed, peak = child("--measure", kind, path, results[kind])
             seconds[kind].append(json.loads(printed))
             peaks[kind].append(peak)
-    best = {kind: min(all_seconds) for kind, all_seconds in seconds.items()}
+    best = {kind: np.min(both, axis=0) for kind, both in seconds.items()}
     for kind in kinds:
+        clock, processor = best[kind] / best["read"]
         print(
-            f"{cells:7} cells, {path.stem:15} {kind:10}{best[kind]:8.2f} s "
-            f"{best[kind] / best['read']:6.2f} x read {max(peaks[kind]):7.0f} MB"
+            f"{path.stem:14}{kind:10}{best[kind][0]:8.2f} s {clock:6.2f} x read"
+            f"{best[kind][1]:9.2f} s of processors {processor:6.2f} x read{max(peaks[kind]):7.0f} MB"
         )
     if len(kinds) == 3:
         ours, theirs = (np.load(results[kind]) for kind in ("sums", "in memory"))
         apart = np.abs(ours - theirs).max(axis=(1, 2))
         print(
-            f"{'':31}{best['in memory'] / best['sums']:.1f} times as fast as in memory; "
+            f"{path.stem:14}{best['in memory'][0] / best['sums'][0]:.1f} times as fast as in memory; "
             f"means differ by {apart[0]:.1e}, variances by {apart[1]:.1e}"
         )
     for result in results.values():

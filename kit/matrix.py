@@ -25,14 +25,13 @@ class Header(NamedTuple):
     """What is known of a matrix without reading its values.
 
     format: `csr`, `csc` or `dense`. stored: number of values, zeros of a dense matrix too. chunk_rows:
-    rows of a chunk of a dense one, else 1. packed: whether reading has to unpack.
+    rows of a chunk of a dense one, else 1.
     """
 
     shape: tuple[int, int]
     format: str
     stored: int
     chunk_rows: int
-    packed: bool
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Matrix:
                 if len(stored.shape) != 2:
                     raise InputError(f"{self} has shape {stored.shape}; want a matrix cell x gene")
                 chunk_rows = stored.chunks[0] if stored.chunks else 1
-                return Header(stored.shape, "dense", stored.size, chunk_rows, _packed(stored))
+                return Header(stored.shape, "dense", stored.size, chunk_rows)
             name = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format"))
             name = name.decode() if isinstance(name, bytes) else name
             shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
@@ -77,7 +76,7 @@ class Matrix:
                     f"{lengths[2]} data; want {lines + 1} indptr, as many indices as data; is the "
                     "file corrupt?"
                 )
-            return Header(shape, FORMATS[name], lengths[2], 1, _packed(stored["data"]))
+            return Header(shape, FORMATS[name], lengths[2], 1)
 
     @contextmanager
     def open(self):
@@ -105,14 +104,16 @@ class Matrix:
         """Yield rows `start` to `stop` (columns, of a CSC matrix) in blocks that hold whole ones.
 
         A block is (first row, indptr from 0 as int64, indices as int32, data as float32 or float64),
-        its arrays free to be changed, at most `budget` / 20 bytes or one row. Of a compressed file
-        the next block is unpacked meanwhile, in a thread. Raises InputError where the file is broken;
-        indices and values are not checked.
+        its arrays free to be changed, at most `budget` / 20 bytes or one row. The next block is read
+        meanwhile, in a thread. Raises InputError where the file is broken; indices and values are not
+        checked.
         """
         values = max(1, min(BLOCK_VALUES, budget // BLOCK_SHARE))
-        with closing(self._read(start, stop, values)) as blocks:
-            # To copy from memory takes too little time to be worth a thread.
-            yield from _read_ahead(blocks) if self.header.packed else blocks
+        with closing(self._read(start, stop, values)) as blocks, ThreadPoolExecutor(1) as reader:
+            upcoming = reader.submit(next, blocks, None)
+            while (block := upcoming.result()) is not None:
+                upcoming = reader.submit(next, blocks, None)
+                yield block
 
     def _read(self, start, stop, values):
         with self.open() as stored:
@@ -197,18 +198,6 @@ class Matrix:
         return InputError(
             f"{place}; want {scale}, 0 to {largest:.4g}: name the file's scale, or its raw counts"
         )
-
-
-def _read_ahead(blocks):
-    with ThreadPoolExecutor(1) as reader:
-        upcoming = reader.submit(next, blocks, None)
-        while (block := upcoming.result()) is not None:
-            upcoming = reader.submit(next, blocks, None)
-            yield block
-
-
-def _packed(dataset):
-    return dataset.id.get_create_plist().get_nfilters() > 0
 
 
 def _floating(values):

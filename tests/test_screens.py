@@ -339,6 +339,7 @@ def test_files_of_older_anndata_read_like_new_ones(write, tmp_path):
     assert old.var["name"].tolist() == new.var["name"].tolist()
 
 
+@pytest.mark.filterwarnings("ignore:Element .* without encoding metadata")
 def test_an_old_file_reads_as_anndata_reads_it(tmp_path):
     import anndata
 
