@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,9 +105,9 @@ class Matrix:
         """Yield rows `start` to `stop` (columns, of a CSC matrix) in blocks that hold whole ones.
 
         A block is (first row, indptr from 0 as int64, indices as int32, data as float32 or float64),
-        its arrays free to be changed, at most `budget` / 20 bytes or one row. The next block is read
-        meanwhile, in a thread. Raises InputError where the file is broken; indices and values are not
-        checked.
+        at most `budget` / 20 bytes or one row. Its arrays may be changed, and last until the next
+        block is asked for, which a thread reads meanwhile. Raises InputError where the file is broken;
+        indices and values are not checked.
         """
         values = max(1, min(BLOCK_VALUES, budget // BLOCK_SHARE))
         with closing(self._read(start, stop, values)) as blocks, ThreadPoolExecutor(1) as reader:
@@ -132,14 +133,19 @@ class Matrix:
         if bounds or broken.any():
             place = start + int(np.argmax(broken))
             raise InputError(f"{self}: indptr is broken at or after {place}; is the file corrupt?")
+        # Two places to read to, in turn: new memory for each block costs as much as to copy it.
+        number = min(values, int(indptr[-1] - indptr[0]))
+        names = "indices", "data"
+        rooms = cycle([[np.empty(number, stored[name].dtype) for name in names] for _ in range(2)])
         first = 0
         while first < len(length):
             end = np.searchsorted(indptr, indptr[first] + values, side="right") - 1
             end = min(max(end, first + 1), len(length))
             span = indptr[first], indptr[end]
             ends = indptr[first : end + 1] - span[0]
-            indices = self._slice(stored["indices"], *span, "iu")
-            data = _floating(self._slice(stored["data"], *span, "biuf"))
+            room = next(rooms)
+            indices = self._slice(stored["indices"], *span, "iu", room[0])
+            data = _floating(self._slice(stored["data"], *span, "biuf", room[1]))
             narrow = indices.astype(np.int32, copy=False)
             if indices.dtype != np.int32 and (narrow != indices).any():
                 raise self.fault(start + first, ends, indices, np.zeros(len(indices)))
@@ -160,11 +166,14 @@ class Matrix:
             yield first, *compress(block)
             first = end
 
-    def _slice(self, dataset, start, stop, kinds):
+    def _slice(self, dataset, start, stop, kinds, room=()):
         if dataset.dtype.kind not in kinds:
             raise InputError(f"{self} holds {dataset.dtype} in {dataset.name}; want numbers")
         try:
-            return dataset[start:stop]
+            if not 0 < stop - start <= len(room):
+                return dataset[start:stop]
+            dataset.read_direct(room, np.s_[start:stop], np.s_[: stop - start])
+            return room[: stop - start]
         except (OSError, RuntimeError) as error:
             raise InputError(
                 f"{self} cannot be read: {_line(error)}; is the file corrupt?"

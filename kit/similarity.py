@@ -1,14 +1,16 @@
-"""How alike effects are: cosines between knockdowns, their order in a map, agreement of two tables."""
+"""How alike effects are: within a screen, between screens, and two tables entry by entry."""
+
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+FLOOR = {"low": 0.05, "median": 0.5, "high": 0.95}  # quantiles of different knockdowns
+
 
 def centred_cosine(effects):
     """Cosine of every two perturbations' effects after taking off the mean effect of each gene."""
-    centred = (effects - effects.mean()).to_numpy()
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
+    unit = _unit(effects - effects.mean())
     return pd.DataFrame(unit @ unit.T, index=effects.index, columns=effects.index)
 
 
@@ -34,3 +36,46 @@ def rank_correlation(one, other):
     """Spearman's rank correlation over all entries of two frames of the same shape."""
     ranks = [pd.Series(frame.to_numpy().ravel()).rank() for frame in (one, other)]
     return np.corrcoef(*ranks)[0, 1]
+
+
+def between_screens(tables):
+    """Compare the knockdowns of every two screens by the cosine of their centred effects.
+
+    tables: perturbation x gene frames by screen. Of two screens the genes count that are measured in
+    every row of both; each screen's mean effect of a gene is taken off. Returns `same`, a frame by
+    (one, other, perturbation) of `cosine` and `rank`, the share of the other screen's knockdowns that
+    are less alike; and `floor`, quantiles `low, median, high` of different knockdowns by (one, other).
+    Pairs of screens that share no gene or no knockdown, or have no other, are left out.
+    """
+    same, floor = {}, {}
+    for one, other in combinations(tables, 2):
+        left, right = (_measured(tables[name]) for name in (one, other))
+        tested = left.index.intersection(right.index)
+        genes = left.columns.intersection(right.columns)
+        different = left.index.to_numpy()[:, None] != right.index.to_numpy()
+        if not len(genes) or not len(tested) or not different.any():
+            continue
+        cosine = pd.DataFrame(_unit(left[genes]) @ _unit(right[genes]).T, left.index, right.index)
+        for name in tested:
+            own = cosine.at[name, name]
+            others = cosine.loc[name].drop(name)
+            same[one, other, name] = own, (others < own).mean()
+        floor[one, other] = np.quantile(cosine.to_numpy()[different], list(FLOOR.values()))
+    levels = ["one", "other", "perturbation"]
+    same = pd.DataFrame.from_dict(same, "index", columns=["cosine", "rank"])
+    floor = pd.DataFrame.from_dict(floor, "index", columns=list(FLOOR))
+    same.index = pd.MultiIndex.from_tuples(same.index, names=levels)
+    floor.index = pd.MultiIndex.from_tuples(floor.index, names=levels[:2])
+    return same, floor
+
+
+def _measured(table):
+    """Perturbation x gene, of genes without a gap, less their mean; a perturbation once."""
+    table = table[~table.index.duplicated()].dropna(axis=1)
+    return table - table.mean()
+
+
+def _unit(table):
+    values = table.to_numpy()
+    norm = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)

@@ -2,8 +2,9 @@
 
 A cell's UMI counts are divided by its total over *all* genes of the source, times 10,000,
 log2(x + 1); several columns of one gene are summed before. Work splits into tasks, each a range of
-rows of one file. The split depends on the file and the groups alone, and a group's cells are added in
-their order, so neither the executor nor the budget changes a bit of the outcome.
+rows of one file; up to four threads add them, one in a process of a pool. The split depends on the
+file and the groups alone, and a group's cells are added in their order, so neither executor, nor
+cores, nor budget change a bit of the outcome.
 
 `budget` bounds, in each process, the blocks read and the sums of a task (in the calling process their
 total too), above what the interpreter and its packages take. Not in it: the Sums handed back, with 20
@@ -160,7 +161,7 @@ def read_rows(matrix, columns, genes, rows=None, *, mito=None, budget=BUDGET):
     """
     from scipy.sparse import csr_array
 
-    columns = np.asarray(columns)
+    columns = np.asarray(columns, dtype=np.int32)
     rows = np.arange(matrix.shape[0]) if rows is None else np.asarray(rows)
     if not len(rows):
         return

@@ -11,7 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
-SCALE = 10_000.0  # counts per ten thousand
+from .stream_task import PER
+
 SMALL = 64  # counts below it share one logarithm a cell
 
 
@@ -99,10 +100,9 @@ def add_logarithms(columns, values, slots, scale, whole, table, sums, squares):
     """
     tabulated, largest = 0, largest_of(values)
     if whole:
-        tabulated = SMALL
-        for count in range(1, min(np.int64(largest) + 1, SMALL)):
+        tabulated, last = SMALL, values.dtype.type(SMALL)
+        for count in range(1, min(np.int64(min(largest, last)) + 1, SMALL)):
             table[count] = math.log2(1.0 + count * scale)
-        last = values.dtype.type(SMALL)
         # No call and no branch in here: it takes most of the time.
         for i in range(len(columns)):
             slot = slots[np.uint64(columns[i])]
@@ -165,7 +165,7 @@ def add_rows(
         scale = 1.0
         if whole:
             divisor = given[row] if len(given) else counted
-            scale = SCALE / divisor if divisor > 0 else 0.0
+            scale = PER / divisor if divisor > 0 else 0.0
         add_logarithms(
             columns,
             values,

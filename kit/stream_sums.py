@@ -34,8 +34,14 @@ class Sums:
     def variance(self):
         """Variance over cells with n - 1, group x gene; NaN for a group of one cell."""
         n = self.cells[:, None]
+        # In place: these are the largest arrays there are.
+        variance = self.sums**2
+        variance /= -n
+        variance += self.squares
+        np.maximum(variance, 0, out=variance)
         with np.errstate(invalid="ignore"):
-            return np.maximum(self.squares - self.sums**2 / n, 0) / (n - 1)
+            variance /= n - 1
+        return variance
 
 
 def join(parts):

@@ -1,6 +1,9 @@
 """The work of one task of `kit.stream`: a range of rows of one file, block by block, to its Sums."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import parent_process
 
 import numpy as np
 
@@ -8,7 +11,8 @@ from .files import InputError
 from .matrix import Matrix
 from .stream_sums import Sums
 
-PER = 10_000.0
+PER = 10_000.0  # counts per ten thousand
+MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
 # Natural logarithms in one unit of a log-normalised file.
 LOG_SCALES = {"log1p_cp10k": 1.0, "log2_cp10k": float(np.log(2))}
 
@@ -118,20 +122,36 @@ def add_rows(task, slots, result):
     from . import stream_kernels
 
     place = task.place(result.groups)
-    seen = np.full(len(slots.of_column) + 2, -1)
-    for block in task.blocks(task.rows.start, task.rows.stop):
-        first, indptr, *stored = block
-        here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
-        # The cells of a group together, so that its sums stay in the cache.
-        order = np.argsort(place[here], kind="stable")
-        unsound = stream_kernels.add_rows(
-            indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0, task.mito,
-            task.total[here], task.log_normalised is None, seen, result.total[here],
-            result.detected[here], result.mitochondrial[here], result.sums, result.squares,
-        )  # fmt: skip
-        if unsound >= 0:
-            raise task.matrix.fault(*block, task.log_normalised)
-        yield block
+    # A process of a pool has a core of its own, and no other.
+    threads = 1 if parent_process() else min(MOST_THREADS, os.cpu_count() or 1)
+    seen = np.full((threads, len(slots.of_column) + 2), -1)
+    with ThreadPoolExecutor(threads) as pool:
+        for block in task.blocks(task.rows.start, task.rows.stop):
+            first, indptr, *stored = block
+            here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
+
+            def add(order, seen, indptr=indptr, stored=stored, here=here):
+                return stream_kernels.add_rows(
+                    indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0,
+                    task.mito, task.total[here], task.log_normalised is None, seen,
+                    result.total[here], result.detected[here], result.mitochondrial[here],
+                    result.sums, result.squares,
+                )  # fmt: skip
+
+            if max(pool.map(add, _orders(place[here], threads), seen)) >= 0:
+                raise task.matrix.fault(*block, task.log_normalised)
+            yield block
+
+
+def _orders(place, parts):
+    """Rows for each thread: whole groups, so that no two add to the same sums, and all in order.
+
+    The cells of a group are taken together, so that its sums stay in the cache.
+    """
+    order = np.argsort(place, kind="stable")
+    ordered = place[order]
+    starts = [len(place) * part // parts for part in range(1, parts)]
+    return np.split(order, np.searchsorted(ordered, ordered[starts]) if len(place) else starts)
 
 
 def add_columns(task, slots, result):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import CONTROL, plots
+from kit import CONTROL, plots, similarity
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def test_agreement_equals_a_plain_loop_over_genes_that_both_screens_measured():
     one, other = table_of(random, "pqr"), table_of(random, "sqpt", "HGFEDCBX")
     other["C"] = np.nan
     other.loc["s", "D"] = np.nan
-    same, floor = plots.between_screens({"one": one, "other": other})
+    same, floor = similarity.between_screens({"one": one, "other": other})
     genes = list("BEFGH")
     x, y = (table[genes] - table[genes].mean() for table in (one, other))
     cosine = {
@@ -59,14 +59,16 @@ def test_agreement_equals_a_plain_loop_over_genes_that_both_screens_measured():
 def test_what_all_knockdowns_of_a_screen_share_is_no_agreement():
     random = np.random.default_rng(1)
     one, other = table_of(random, "pqrs"), table_of(random, "pqrs")
-    shifted = plots.between_screens({"a": one + random.normal(size=8), "b": other})
-    for before, after in zip(plots.between_screens({"a": one, "b": other}), shifted, strict=True):
+    shifted = similarity.between_screens({"a": one + random.normal(size=8), "b": other})
+    for before, after in zip(
+        similarity.between_screens({"a": one, "b": other}), shifted, strict=True
+    ):
         np.testing.assert_allclose(after, before, atol=1e-12)
 
 
 def test_a_copy_of_a_screen_agrees_wholly():
     one = table_of(np.random.default_rng(2), "pqrs")
-    same, _ = plots.between_screens({"a": one, "b": one.iloc[::-1, ::-1]})
+    same, _ = similarity.between_screens({"a": one, "b": one.iloc[::-1, ::-1]})
     np.testing.assert_allclose(same, 1)
     assert len(same) == 4
 
@@ -79,10 +81,10 @@ def test_screens_without_a_common_gene_or_knockdown_are_left_out():
         "c": table_of(random, "rs"),
         "d": table_of(random, "qr"),
     }
-    same, floor = plots.between_screens(tables)
+    same, floor = similarity.between_screens(tables)
     assert list(floor.index) == [("a", "d"), ("c", "d")]
     assert list(same.index) == [("a", "d", "q"), ("c", "d", "r")]
-    assert plots.between_screens({"a": tables["a"]})[0].empty
+    assert similarity.between_screens({"a": tables["a"]})[0].empty
 
 
 def test_the_title_of_the_agreement_counts_what_lies_beyond_the_floor():
@@ -197,7 +199,9 @@ def test_figures_of_screens_are_labelled_and_fit_800_pixels(screens, tmp_path):
     names = [f"TWIN_essential_raw_singlecell_{i:02d}" for i in range(screens)]
     loss = by_screen({name: dict(zip("PQRST", random.random(5), strict=True)) for name in names})
     errors = pd.DataFrame({"control_mean": 1 + loss, "pathway": 1.0})
-    same, floor = plots.between_screens({n: table_of(random, "pqrst") for n in [*names[:3], "z"]})
+    same, floor = similarity.between_screens(
+        {n: table_of(random, "pqrst") for n in [*names[:3], "z"]}
+    )
     figures = [
         plots.own_gene_by_screen(loss),
         plots.without_batches(loss),

@@ -7,7 +7,7 @@ Ito, distinct for colour-blind readers. The one package that needs matplotlib; `
 
 import matplotlib.pyplot as plt
 
-from .agreement import agreement, between_screens
+from .agreement import agreement
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
 from .scores import constants, forest, gains
@@ -24,7 +24,6 @@ from .weights import gate_and_weight, weight_agreement, weight_distribution
 __all__ = [
     "agreement",
     "batches",
-    "between_screens",
     "cells_per_perturbation",
     "constants",
     "depth",

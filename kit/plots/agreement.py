@@ -1,44 +1,6 @@
 """How alike the same knockdown answers in two screens, beside different knockdowns: the floor."""
 
-from itertools import combinations
-
-import numpy as np
-import pandas as pd
-
 from .style import legend_below, name_rows, new_figure, percent, strips
-
-FLOOR = {"low": 0.05, "median": 0.5, "high": 0.95}  # quantiles of different knockdowns
-
-
-def between_screens(tables):
-    """Compare the knockdowns of every two screens by the cosine of their centred effects.
-
-    tables: perturbation x gene frames by screen. Of two screens the genes count that are measured in
-    every row of both; each screen's mean effect of a gene is taken off. Returns `same`, a frame by
-    (one, other, perturbation) of `cosine` and `rank`, the share of the other screen's knockdowns that
-    are less alike; and `floor`, quantiles `low, median, high` of different knockdowns by (one, other).
-    Pairs of screens that share no gene or no knockdown, or have no other, are left out.
-    """
-    same, floor = {}, {}
-    for one, other in combinations(tables, 2):
-        left, right = (_measured(tables[name]) for name in (one, other))
-        tested = left.index.intersection(right.index)
-        genes = left.columns.intersection(right.columns)
-        different = left.index.to_numpy()[:, None] != right.index.to_numpy()
-        if not len(genes) or not len(tested) or not different.any():
-            continue
-        cosine = pd.DataFrame(_unit(left[genes]) @ _unit(right[genes]).T, left.index, right.index)
-        for name in tested:
-            own = cosine.at[name, name]
-            others = cosine.loc[name].drop(name)
-            same[one, other, name] = own, (others < own).mean()
-        floor[one, other] = np.quantile(cosine.to_numpy()[different], list(FLOOR.values()))
-    levels = ["one", "other", "perturbation"]
-    same = pd.DataFrame.from_dict(same, "index", columns=["cosine", "rank"])
-    floor = pd.DataFrame.from_dict(floor, "index", columns=list(FLOOR))
-    same.index = pd.MultiIndex.from_tuples(same.index, names=levels)
-    floor.index = pd.MultiIndex.from_tuples(floor.index, names=levels[:2])
-    return same, floor
 
 
 def agreement(same, floor):
@@ -62,15 +24,3 @@ def agreement(same, floor):
     axis.set(xlabel="cosine of the effects less each screen's mean effect")
     legend_below(figure, axis)
     return figure
-
-
-def _measured(table):
-    """Perturbation x gene, of genes without a gap, less their mean; a perturbation once."""
-    table = table[~table.index.duplicated()].dropna(axis=1)
-    return table - table.mean()
-
-
-def _unit(table):
-    values = table.to_numpy()
-    norm = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
