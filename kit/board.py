@@ -20,7 +20,7 @@ def read_reports(folder):
     for path in paths:
         try:
             report = json.loads(path.read_text(encoding="utf-8"))
-            report["models"], report["data"], report["submission"]  # noqa: B018
+            report["models"], report["data"], report["submission"]
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise InputError(
                 f"{path} is not a report of a run ({error}); run its notebook again"

@@ -21,15 +21,15 @@ from small_competition import GENES, write_small
 from small_screen import draw_counts, labels, write_screen
 
 import kit.merge
-import kit.parts
+import kit.merge.parts
 from kit import CONTROL, load_competition, pseudobulk
 from kit.atlas import read_responses
 from kit.files import InputError
 from kit.genes import GeneNames
 from kit.merge import merge
-from kit.responses import control_shares
+from kit.merge.responses import control_shares
+from kit.merge.writer import Counts
 from kit.screens import LAYOUTS, Layout
-from kit.writer import Counts
 
 PLAIN = Layout(perturbation="gene")
 ATLASES = {
@@ -664,7 +664,7 @@ def test_changed_settings_are_noticed(settings, redone, world, tmp_path):
 def test_another_version_makes_all_parts_anew(world, tmp_path, monkeypatch):
     merge_world(world, tmp_path / "out")
     before = parts_of(tmp_path / "out")
-    monkeypatch.setattr("kit.sources.VERSION", 0)
+    monkeypatch.setattr("kit.merge.sources.VERSION", 0)
     merge_world(world, tmp_path / "out")
     assert not set(before) & set(parts_of(tmp_path / "out"))
 
@@ -707,8 +707,8 @@ def killed(world, out, place, name, call):
 
 KILLS = [(os, "replace", call) for call in (1, 2, 5, 6, 7)]
 KILLS += [(Counts, "append", call) for call in (1, 3)]
-KILLS += [(kit.parts, "new_matrix", call) for call in (2, 5)]
-KILLS += [(kit.parts, "write_labels", 1), (kit.merge, "_tidy", 1)]
+KILLS += [(kit.merge.parts, "new_matrix", call) for call in (2, 5)]
+KILLS += [(kit.merge.parts, "write_labels", 1), (kit.merge, "_tidy", 1)]
 
 
 @pytest.mark.parametrize(("place", "name", "call"), KILLS)

@@ -609,7 +609,7 @@ def test_arguments_that_do_not_fit_the_file_are_refused(tmp_path, asked, message
 def test_the_loops_run_where_no_folder_can_keep_them(tmp_path):
     # Stands in for a read-only install: a locator that never finds a place.
     code = (
-        "from kit.stream_kernels import largest_of, np\n"
+        "from kit.stream.kernels import largest_of, np\n"
         "print(largest_of(np.array([1.0, 7.0, 2.0])), largest_of.stats.cache_path)"
     )
     done = subprocess.run(

@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..files import InputError, replacing
+from ..genes import GeneNames, load_gene_names
+from ..h5ad import opened
 from .coverage import coverage_rows, remarks
-from .files import InputError, replacing
-from .genes import GeneNames, load_gene_names
-from .h5ad import opened
 from .parts import join_cells, join_responses, write_cells, write_responses
 from .sources import VERSION, open_sources
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..h5ad import Screen, as_categories, column_names, opened, read_column
 from .bulk import bulk_effects, bulk_table, group_means
-from .h5ad import Screen, as_categories, column_names, opened, read_column
 from .responses import (
     Contrast,
     Groups,
@@ -41,7 +41,7 @@ class Part:
 
     @property
     def matrix(self):
-        from .stream import Matrix
+        from ..stream import Matrix
 
         return Matrix(self.screen.path, self.screen.matrix)
 
@@ -52,7 +52,7 @@ class Part:
 
 def write_responses(path, part, *, budget, executor, progress):
     """Write the responses of one file: X effect and layers/se, row x gene, NaN for not measured."""
-    from .stream import gene_tiles, group_sums
+    from ..stream import gene_tiles, group_sums
 
     screen, groups, bulk = part.screen, part.groups, part.screen.layout.kind == "bulk"
     effects_of, table_of = (bulk_effects, bulk_table) if bulk else (effects_and_errors, group_table)
@@ -99,7 +99,7 @@ def write_cells(path, part, *, budget, executor, progress):
 
     They are written as they are read, one block after the other: `executor` has no part in it.
     """
-    from .stream import read_rows
+    from ..stream import read_rows
 
     obs = part.screen.obs
     rows = np.flatnonzero(obs["kept"].to_numpy())

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .files import quote_some
-from .genes import coverage as gene_coverage
-from .genes import remarks as gene_remarks
+from ..files import quote_some
+from ..genes import coverage as gene_coverage
+from ..genes import remarks as gene_remarks
 from .responses import guides_by_group
 from .sources import splits
 

@@ -20,10 +20,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from .files import InputError
+from ..files import InputError
 from .matrix import Matrix
-from .stream_sums import Sums, join
-from .stream_task import LOG_SCALES, Slots, Task, add_rows
+from .sums import Sums, join
+from .tasks import LOG_SCALES, Slots, Task, add_rows
 from .workers import run
 
 __all__ = [

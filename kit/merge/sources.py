@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from .competition import CONTROL
-from .files import InputError, quote_some, repeated
-from .h5ad import read_screen
+from ..competition import CONTROL
+from ..files import InputError, quote_some, repeated
+from ..h5ad import read_screen
+from ..screens import Layout
 from .parts import Part
 from .responses import group_cells, plan_contrasts
-from .screens import Layout
 
 OWN = "competition"  # dataset and layout of the competition's own cells
 VERSION = 1  # of the parts: raised whenever the same input gives another outcome

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .files import InputError
+from ..files import InputError
 
 PER = 10_000.0
 

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .stream_task import PER
+from .sums import PER
 
 SMALL = 64  # counts below it share one logarithm a cell
 

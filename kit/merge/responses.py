@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .competition import CONTROL
+from ..competition import CONTROL
 
 ROWS_AT_ONCE = 512
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import InputError, quote_some
+from ..files import InputError, quote_some
 
 BLOCK_VALUES = 2**22  # about 32 MB: few calls, memory that is used again, groups meet in the cache
 BLOCK_SHARE = 256  # bytes of budget a value of a block: two blocks, one being converted, a quarter
@@ -153,7 +153,7 @@ class Matrix:
             first = end
 
     def _dense(self, stored, start, stop, values):
-        from .stream_kernels import compress
+        from .kernels import compress
 
         rows = max(1, values // max(1, self.shape[1]))
         # Rows of whole chunks, so that none is unpacked twice, unless a few would be too large.

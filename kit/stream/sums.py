@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .files import InputError
+from ..files import InputError
+
+PER = 10_000.0  # counts per ten thousand
 
 
 @dataclass

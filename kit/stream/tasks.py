@@ -7,11 +7,10 @@ from multiprocessing import parent_process
 
 import numpy as np
 
-from .files import InputError
+from ..files import InputError
 from .matrix import Matrix
-from .stream_sums import Sums
+from .sums import PER, Sums
 
-PER = 10_000.0  # counts per ten thousand
 MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
 # Natural logarithms in one unit of a log-normalised file.
 LOG_SCALES = {"log1p_cp10k": 1.0, "log2_cp10k": float(np.log(2))}
@@ -119,7 +118,7 @@ class Slots:
 
 def add_rows(task, slots, result):
     """Add the rows of a task's range to `result`; yields each block when it is in."""
-    from . import stream_kernels
+    from . import kernels
 
     place = task.place(result.groups)
     # A process of a pool has a core of its own, and no other.
@@ -131,7 +130,7 @@ def add_rows(task, slots, result):
             here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
 
             def add(order, seen, indptr=indptr, stored=stored, here=here):
-                return stream_kernels.add_rows(
+                return kernels.add_rows(
                     indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0,
                     task.mito, task.total[here], task.log_normalised is None, seen,
                     result.total[here], result.detected[here], result.mitochondrial[here],
@@ -156,7 +155,7 @@ def _orders(place, parts):
 
 def add_columns(task, slots, result):
     """Add the rows of a task's range to `result` by two readings of a CSC matrix."""
-    from . import stream_kernels
+    from . import kernels
 
     cells, width = task.matrix.shape
     seen = np.full(max(cells, width), -1)
@@ -164,7 +163,7 @@ def add_columns(task, slots, result):
     for block in task.blocks(0, width):
         first, indptr, *stored = block
         mito = task.mito[first : first + len(indptr) - 1]
-        unsound = stream_kernels.weigh_columns(
+        unsound = kernels.weigh_columns(
             indptr, *stored, task.log_normalised is None, mito, seen, *by_cell
         )
         if unsound >= 0:
@@ -183,10 +182,10 @@ def add_columns(task, slots, result):
     own = slots.of_column.astype(np.int64)
     own[np.isin(own, [*slots.shared, slots.unwanted])] = -1
     for first, indptr, *stored in task.blocks(0, width):
-        stream_kernels.add_columns(indptr, *stored, own[first : first + len(indptr) - 1], *to)
+        kernels.add_columns(indptr, *stored, own[first : first + len(indptr) - 1], *to)
     for slot in slots.shared:
         columns = np.flatnonzero(slots.of_column == slot)
         parts = [block[2:] for column in columns for block in task.blocks(column, column + 1)]
         stored = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         # As one column, in which a cell may occur several times.
-        stream_kernels.add_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)
+        kernels.add_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from .files import replacing
+from ..files import replacing
 
 CHUNK = 2**16  # values compressed together: about 30 cells of 2,000 genes
 COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
