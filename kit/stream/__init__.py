@@ -23,7 +23,7 @@ import numpy as np
 from ..files import InputError
 from .matrix import Matrix
 from .sums import Sums, join
-from .tasks import LOG_SCALES, Slots, Task, add_rows
+from .task import LOG_SCALES, Slots, Task, add_rows
 from .workers import run
 
 __all__ = [

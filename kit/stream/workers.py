@@ -5,6 +5,12 @@ from collections import deque
 from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
 from contextlib import ExitStack
 
+from ..files import InputError
+
+
+class LostTask(InputError, RuntimeError):
+    """A task that was lost twice with its worker, told in one line."""
+
 
 def run(tasks, executor=None, *, progress=None, in_flight=None):
     """Yield the results of tasks (callables without arguments, picklable) in the tasks' order.
@@ -15,7 +21,7 @@ def run(tasks, executor=None, *, progress=None, in_flight=None):
     executor's workers, or the machine's cores where it does not tell them (a cluster: give it).
     `progress(task)` is called after each. A task that fails for its worker's sake is tried once
     more, a broken pool replaced by a new one of as many processes; lost again, it raises
-    RuntimeError. A task's own error is raised as it is and cancels those not yet begun.
+    LostTask. A task's own error is raised as it is and cancels those not yet begun.
     """
     tasks = iter(tasks)
     if executor is None:
@@ -40,7 +46,7 @@ def run(tasks, executor=None, *, progress=None, in_flight=None):
             elif not _lost_worker(error):
                 raise error
             elif waiting[0].again:
-                raise RuntimeError(
+                raise LostTask(
                     f"a task was lost twice with its worker ({type(error).__name__}: {error}); "
                     "give workers more memory, or use fewer"
                 ) from error
