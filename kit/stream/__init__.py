@@ -47,11 +47,11 @@ def group_sums(
         of_tile = np.where(
             (columns >= tile.start) & (columns < tile.stop), columns - tile.start, -1
         )
-        todo = tasks(
+        split = tasks(
             matrix, group, of_tile, len(tile), rows=rows, mito=mito, total=total,
             log_normalised=log_normalised, budget=budget,
         )  # fmt: skip
-        parts.append(join(run(todo, executor, progress=progress, in_flight=in_flight)))
+        parts.append(join(run(split, executor, progress=progress, in_flight=in_flight)))
     whole = parts[0]
     if len(parts) > 1:
         whole.sums = np.concatenate([part.sums for part in parts], axis=1)
@@ -62,7 +62,7 @@ def group_sums(
 def cell_totals(matrix, *, rows=None, mito=None, log_normalised=None, budget=BUDGET, **how):
     """Total up cells only: Sums without groups. `how`: executor, progress and in_flight of `run`."""
     group, columns = (np.full(length, -1, np.int32) for length in matrix.shape)
-    todo = tasks(
+    split = tasks(
         matrix,
         group,
         columns,
@@ -72,7 +72,7 @@ def cell_totals(matrix, *, rows=None, mito=None, log_normalised=None, budget=BUD
         log_normalised=log_normalised,
         budget=budget,
     )
-    return join(run(todo, **how))
+    return join(run(split, **how))
 
 
 def gene_tiles(groups, genes, budget=BUDGET):
