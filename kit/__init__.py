@@ -2,7 +2,7 @@
 
 `load_competition` reads the data, `score` is the competition's metric, `write_submission` and
 `check_submission` guard the way out, `Run` keeps a notebook's outputs; models are in `kit.models`,
-folds and intervals in `kit.validation`. Heavy packages are imported only where they are used.
+folds and comparisons in `kit.validation`. Heavy packages are imported only where they are used.
 """
 
 from .competition import CONTROL, Competition, load_competition
@@ -10,7 +10,18 @@ from .files import InputError
 from .metric import Score, score, score_arrays, wmae
 from .run import Run
 from .submission import check_submission, score_submission, write_submission
-from .validation import OutOfFold, folds, interval, out_of_fold
+from .validation import (
+    OutOfFold,
+    by_nearness,
+    compare,
+    compare_grouped,
+    folds,
+    grouped_folds,
+    hold_out,
+    interval,
+    out_of_fold,
+    repeated_folds,
+)
 
 __all__ = [
     "CONTROL",
@@ -19,11 +30,17 @@ __all__ = [
     "OutOfFold",
     "Run",
     "Score",
+    "by_nearness",
     "check_submission",
+    "compare",
+    "compare_grouped",
     "folds",
+    "grouped_folds",
+    "hold_out",
     "interval",
     "load_competition",
     "out_of_fold",
+    "repeated_folds",
     "score",
     "score_arrays",
     "score_submission",

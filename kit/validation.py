@@ -1,109 +1,207 @@
-"""Truthful scores: predictions for rows that no fit has seen, with floor, ceiling and intervals.
+"""Truthful scores: models fitted inside each fold, compared on the same rows, and read by nearness.
 
-The unit is the perturbation. A held-out row's baseline is the mean of *its own fold's* training rows,
-so the mean model scores exactly 0 and every score is a gain over it.
+Whatever is fitted sees a fold's training rows alone. Which rows are held out is in `splits`, what an
+out-of-fold prediction can be asked in `predictions`, how far noise lets anyone come in `ceiling`, other
+cell lines in `lines`.
 """
 
 import copy
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .files import InputError, quote_some
-from .metric import GATE, combine, score, weights_from_t, wmae
+from .ceiling import ceiling
+from .competition import TOLERANCE
+from .files import InputError, quote_some, repeated, replacing
+from .metric import GATE, wmae
+from .predictions import OutOfFold, interval, summary
+from .splits import folds, grouped_folds, groups, hold_out, repeated_folds
 
-
-@dataclass(frozen=True, eq=False)
-class OutOfFold:
-    """Predictions for held-out rows, beside what is needed to score them.
-
-    `prediction`, `truth`, `weights`: perturbation x gene; `baseline_wmae`: WMAE of each row under the
-    mean of its fold's training rows; `seconds`: all fits and predictions.
-    """
-
-    prediction: pd.DataFrame
-    truth: pd.DataFrame
-    weights: pd.DataFrame
-    baseline_wmae: pd.Series
-    seconds: float
-
-    def score(self, gate=GATE):
-        return score(self.truth, self.prediction, self.weights, self.baseline_wmae, gate=gate)
-
-
-def folds(perturbations, parts=5, *, seed=0):
-    """Part perturbations at random into lists of nearly equal length, each once held out."""
-    names = list(perturbations)
-    if not 2 <= parts <= len(names):
-        raise InputError(f"{parts} folds of {len(names)} perturbations; want 2 to {len(names)}")
-    order = np.random.default_rng(seed).permutation(len(names))
-    return [[names[i] for i in sorted(order[part::parts])] for part in range(parts)]
+__all__ = [
+    "OutOfFold",
+    "by_nearness",
+    "ceiling",
+    "compare",
+    "compare_grouped",
+    "corrected_baseline",
+    "folds",
+    "grouped_folds",
+    "groups",
+    "hold_out",
+    "interval",
+    "nearest_similarity",
+    "out_of_fold",
+    "repeated_folds",
+    "save_runs",
+    "summary",
+]
 
 
 def out_of_fold(model, competition, held_out):
     """Fit a fresh copy of `model` without each list of `held_out` rows in turn and predict those.
 
-    held_out: lists of perturbations, such as `folds` gives; a single list is one split.
+    held_out: lists of perturbations, such as `folds` gives; a single list is one split. The shipped
+    `baseline_wmae` knows the mean of all rows: each fit sees that of its own rows instead.
     """
     start = time.perf_counter()
-    predictions, baselines = [], []
-    for names in held_out:
+    predictions, means, training = [], [], {}
+    for fold, names in enumerate(held_out):
         if unknown := [name for name in names if name not in competition.effects.index]:
             raise InputError(f"held-out rows are not in the data: {quote_some(unknown)}")
         seen = competition.effects.index.difference(names, sort=False)
-        train, test = competition.subset(seen), competition.subset(names)
+        train = competition.subset(seen)
+        mean = train.effects.mean()
+        train = replace(train, baseline_wmae=wmae(train.effects, mean, train.weights))
         predictions.append(copy.deepcopy(model).fit(train).predict(list(names)))
-        baselines.append(wmae(test.effects, train.effects.mean(), test.weights))
-    prediction = pd.concat(predictions)
-    rows = competition.subset(prediction.index)
+        rows = np.broadcast_to(mean.to_numpy(), (len(names), len(mean)))
+        means.append(pd.DataFrame(rows, index=names, columns=mean.index))
+        training[fold] = seen
     seconds = time.perf_counter() - start
-    return OutOfFold(prediction, rows.effects, rows.weights, pd.concat(baselines), seconds)
+    mean, prediction = pd.concat(means), pd.concat(predictions)
+    rows = competition.subset(prediction.index)
+    fold = pd.Series(np.repeat(list(training), [len(part) for part in means]), mean.index)
+    return OutOfFold(
+        prediction=prediction,
+        truth=rows.effects,
+        weights=rows.weights,
+        baseline_wmae=wmae(rows.effects, mean, rows.weights),
+        seconds=seconds,
+        mean=mean,
+        fold=fold.rename("fold"),
+        training=training,
+    )
 
 
-def interval(of, *, than=None, level=0.9, draws=2000, seed=0):
-    """Bootstrap interval over perturbations of a score for 60 rows: (low, high).
+def compare(models, competition, held_out, *, reference="constant", gate=GATE):
+    """Compare models on the same held-out rows: (table, runs).
 
-    of: Score; with `than`, a Score of the same rows, the interval of the difference `of - than` in
-    which each draw takes the same rows for both.
+    models: by name; held_out: a split, or several splits (`repeated_folds`). table: a row a model with
+    the columns of `summary`, its `difference` against the model `reference` (None: against none).
+    runs: for each model its OutOfFold, one a split.
     """
-    tables = [of.table] if than is None else [of.table, than.table.reindex(of.table.index)]
-    rows = of.rows
-    counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
-    sums = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]
-    drawn = [
-        60 / rows * combine(*(counts * t[name].to_numpy() for name in sums))[0] for t in tables
-    ]
-    gain = drawn[0] if than is None else drawn[0] - drawn[1]
-    low, high = np.quantile(gain, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if reference is not None and reference not in models:
+        raise InputError(
+            f"the reference `{reference}` is none of the models: {quote_some(models)}; name one"
+        )
+    splits = [held_out] if isinstance(held_out[0][0], str) else held_out
+    runs = {
+        name: [out_of_fold(model, competition, split) for split in splits]
+        for name, model in models.items()
+    }
+    than = None if reference is None else runs[reference]
+    table = pd.DataFrame({name: summary(run, than=than, gate=gate) for name, run in runs.items()})
+    return table.T.astype({"rows": int}).rename_axis("model"), runs
 
 
-def ceiling(competition, *, seed=0):
-    """Predict one random half of each perturbation's cells by the other: what noise leaves to reach.
+def compare_grouped(
+    models, competition, similarity, *, parts=5, repeats=1, seed=0, at_least=0.5, **options
+):
+    """Compare models on folds that keep similar perturbations together, beside random ones.
 
-    Returns the halves as OutOfFold, None where the competition has no cells. Control cells are split
-    too; weights are recomputed from the half that is the truth, by eBayes or treat, whichever fits the
-    shipped ones; the baseline is the mean of the *other* rows. Half the depth makes this pessimistic:
-    with few cells it can lie below the floor.
+    similarity: perturbation x perturbation; a training row that it lacks is like no other. Returns
+    (table, runs) of `compare`, in which `random` and `grouped` lead to each kind of folds.
     """
-    if competition.cells is None:
-        return None
-    from . import pseudobulk
+    names = competition.effects.index
+    known = similarity.reindex(index=names, columns=names)
+    splits = {
+        "random": repeated_folds(names, parts, repeats, seed=seed),
+        "grouped": [
+            grouped_folds(known, parts, seed=[seed, repeat], at_least=at_least)
+            for repeat in range(repeats)
+        ],
+    }
+    both = {kind: compare(models, competition, split, **options) for kind, split in splits.items()}
+    tables = {kind: table for kind, (table, _) in both.items()}
+    return pd.concat(tables, names=["folds"]), {kind: runs for kind, (_, runs) in both.items()}
 
-    start = time.perf_counter()
-    cells = competition.read_cells()
-    genes = competition.effects.columns
-    place = pd.Series(np.random.default_rng(seed).random(cells.n_obs), index=cells.obs_names)
-    rank = place.groupby(cells.obs["sgrna_symbol"].astype(str)).rank(pct=True)
-    first, second = cells[(rank <= 0.5).to_numpy()], cells[(rank > 0.5).to_numpy()]
-    prediction, truth = (pseudobulk.effects(half, genes) for half in (first, second))
-    samples = pseudobulk.samples(second, genes, min_cells=2)  # halves of samples are small
-    lfc = pseudobulk.likeliest_lfc(*samples, competition.weights)
-    weights = weights_from_t(pseudobulk.t_statistics(*samples, lfc=lfc))
-    names = weights.index.intersection(prediction.index, sort=False)
-    truth, weights, prediction = (frame.loc[names] for frame in (truth, weights, prediction))
-    # A row is n / (n - 1) times as far from the mean of the others as from the mean of all n.
-    baseline = wmae(truth, truth.mean(), weights) * len(names) / (len(names) - 1)
-    return OutOfFold(prediction, truth, weights, baseline, time.perf_counter() - start)
+
+def nearest_similarity(run, similarity):
+    """Each held-out row's largest similarity to a training row of its own fold: a series.
+
+    NaN where `similarity` does not know the row, or none of the training rows.
+    """
+    nearest = pd.Series(np.nan, run.truth.index, name="similarity")
+    for fold, names in run.fold.groupby(run.fold).groups.items():
+        known = similarity.reindex(index=names, columns=run.training[fold])
+        nearest.loc[names] = known.max(axis=1)
+    return nearest
+
+
+def by_nearness(run, similarity, bins=3, *, gate=GATE):
+    """Score held-out rows by how near their nearest training row is: a frame, the farthest first.
+
+    bins: a number of bins, equally full but for ties, or the edges between bins. Columns:
+    `least` and `most` similarity of a bin, its `rows`, `score` for 60 rows with its 90 % interval,
+    `w_per_row` and `wcos`. Rows that `similarity` does not know come last, as `unknown`.
+    """
+    nearest = nearest_similarity(run, similarity)
+    if nearest.isna().all():
+        raise InputError("similarity knows none of the held-out rows beside a training row")
+    if np.ndim(bins) == 0:
+        place = np.floor((nearest.rank() - 0.5) / nearest.count() * bins)
+    else:
+        place = pd.Series(np.searchsorted(bins, nearest), nearest.index).where(nearest.notna())
+    numbers = np.unique(place.dropna())
+    parts = {f"bin {i}": place.index[place == number] for i, number in enumerate(numbers, 1)}
+    if nearest.isna().any():
+        parts["unknown"] = nearest.index[nearest.isna()]
+    table = {}
+    for part, names in parts.items():
+        score = run.subset(names).score(gate)
+        low, high = interval(score)
+        table[part] = {
+            "least": nearest[names].min(),
+            "most": nearest[names].max(),
+            "rows": len(names),
+            "score": score.score_per_60,
+            "low": low,
+            "high": high,
+            "w_per_row": score.w / score.rows,
+            "wcos": score.wcos,
+        }
+    return pd.DataFrame.from_dict(table, "index").rename_axis("nearness")
+
+
+def corrected_baseline(competition):
+    """WMAE of each training row under the mean of the *other* rows, from the shipped `baseline_wmae`.
+
+    Of n rows the shipped mean contains the row itself, whose error it shrinks to (n - 1) / n: a score
+    of leave-one-out predictions against it is too low by log2(n / (n - 1)) a row. Raises InputError
+    where the rows are not those that the shipped numbers were made of.
+    """
+    effects, rows = competition.effects, len(competition.effects)
+    own = wmae(effects, effects.mean(), competition.weights)
+    gap = (own - competition.baseline_wmae).abs().max()
+    if not gap <= TOLERANCE:
+        raise InputError(
+            f"baseline_wmae is not that of the mean of these {rows} rows (off by {gap:.2g}); give "
+            "the competition as loaded, no subset of it and no released rows"
+        )
+    return competition.baseline_wmae * rows / (rows - 1)
+
+
+def save_runs(runs, folder):
+    """Write each model's out-of-fold predictions, `<model>.csv`: repeat, fold, perturbation, genes.
+
+    runs: OutOfFold, or lists of them, one a repeat, by model, as `compare` gives. Returns the paths.
+    """
+    names = {model: re.sub(r"[^\w.-]+", "_", model) + ".csv" for model in runs}
+    if again := repeated(names.values()):
+        raise InputError(f"models would share a file: {quote_some(again)}; name them apart")
+    paths = []
+    for model, repeats in runs.items():
+        repeats = [repeats] if isinstance(repeats, OutOfFold) else repeats
+        frames = {
+            repeat: run.prediction.set_axis(
+                pd.MultiIndex.from_arrays([run.fold[run.prediction.index], run.prediction.index])
+            )
+            for repeat, run in enumerate(repeats)
+        }
+        paths.append(Path(folder) / names[model])
+        with replacing(paths[-1]) as path:
+            pd.concat(frames, names=["repeat", "fold", "perturbation"]).to_csv(path)
+    return paths

@@ -1,14 +1,30 @@
-"""Folds, out-of-fold predictions, intervals and the ceiling."""
+"""Fits inside the fold, models side by side, results by nearness, the baseline as shipped."""
 
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from small_predictions import hand_made
 
-from kit import InputError, folds, interval, load_competition, out_of_fold, score
+from kit import (
+    InputError,
+    by_nearness,
+    compare,
+    compare_grouped,
+    folds,
+    grouped_folds,
+    hold_out,
+    interval,
+    load_competition,
+    out_of_fold,
+    repeated_folds,
+    score,
+    wmae,
+)
 from kit.models import Constant, Mean, Zero
-from kit.validation import ceiling
+from kit.similarity import centred_cosine
+from kit.validation import corrected_baseline, nearest_similarity, save_runs, summary
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +48,6 @@ class Recorder(Mean):
         return super().fit(train)
 
 
-def test_folds_part_all_rows_and_depend_on_the_seed():
-    names = [f"P{i}" for i in range(23)]
-    parts = folds(names, 5, seed=1)
-    assert sorted(name for part in parts for name in part) == sorted(names)
-    assert {len(part) for part in parts} == {4, 5}
-    assert parts == folds(names, 5, seed=1)
-    assert parts != folds(names, 5, seed=2)
-
-
-@pytest.mark.parametrize("parts", [1, 24])
-def test_impossible_folds_are_refused(parts):
-    with pytest.raises(InputError, match=f"{parts} folds of 23 perturbations; want 2 to 23"):
-        folds(range(23), parts)
-
-
 def test_no_fit_sees_a_row_that_it_predicts(competition):
     held_out = folds(competition.effects.index, 4)
     fits = []
@@ -60,10 +61,40 @@ def test_no_fit_sees_a_row_that_it_predicts(competition):
 
 
 @pytest.mark.parametrize("gate", [0.2, 0.3])
-def test_the_mean_baseline_scores_zero_out_of_fold(competition, gate):
-    result = out_of_fold(Mean(), competition, folds(competition.effects.index))
+@pytest.mark.parametrize("kind", ["random", "repeated", "grouped", "hold-out"])
+def test_the_mean_baseline_scores_zero_out_of_fold(competition, kind, gate):
+    names = competition.effects.index
+    held_out = {
+        "random": lambda: folds(names),
+        "repeated": lambda: repeated_folds(names, repeats=2, seed=5)[1],
+        "grouped": lambda: grouped_folds(centred_cosine(competition.effects), at_least=0.2),
+        "hold-out": lambda: hold_out(names, 30),
+    }[kind]()
+    result = out_of_fold(Mean(), competition, held_out)
     assert result.score(gate).w == 0
     assert result.score(gate).score == 0
+    centred = result.score_minus_mean(gate)
+    assert (centred.score, centred.w, centred.wcos) == (0, 0, 0)
+
+
+def test_a_fit_sees_the_baseline_of_its_own_rows_only(competition):
+    """The shipped one knows the mean of all rows, the held-out ones among them."""
+    fits = []
+
+    class Reader(Mean):
+        def fit(self, train):
+            fits.append(train)
+            return super().fit(train)
+
+    changed = replace(competition, effects=competition.effects.copy())
+    held_out = list(competition.effects.index[:3])
+    changed.effects.loc[held_out] += 1
+    for data in (competition, changed):
+        out_of_fold(Reader(), data, [held_out])
+    one, other = fits
+    own = wmae(one.effects, one.effects.mean(), one.weights)
+    pd.testing.assert_series_equal(one.baseline_wmae, own)
+    pd.testing.assert_series_equal(one.baseline_wmae, other.baseline_wmae)
 
 
 def test_scores_do_not_depend_on_the_order_of_held_out_rows(competition):
@@ -78,53 +109,156 @@ def test_an_unknown_held_out_row_is_named(competition):
         out_of_fold(Mean(), competition, [["NOBODY"]])
 
 
-def small_scores(rows=40, seed=0):
-    random = np.random.default_rng(seed)
-    labels = [f"P{i}" for i in range(rows)], [f"G{i}" for i in range(25)]
-    truth = pd.DataFrame(random.normal(size=(rows, 25)), *labels)
-    ones, base = truth * 0 + 1, pd.Series(1.0, labels[0])
-    miss = random.normal(size=truth.shape)
-    near, far = truth + 0.3 * miss, truth + 0.5 * miss + 0.1 * random.normal(size=truth.shape)
-    return score(truth, near, ones, base), score(truth, far, ones, base)
-
-
-def test_the_interval_holds_the_score_and_shrinks_with_rows():
-    few, many = small_scores(20)[1], small_scores(320)[1]
-    low, high = interval(few)
-    assert low < few.score_per_60 < high
-    wide, narrow = high - low, np.diff(interval(many))[0]
-    assert narrow == pytest.approx(wide / 4, rel=0.35)  # root of 16 times the rows
-    assert interval(few) == interval(few)
-
-
-def test_the_interval_agrees_with_rescored_bootstrap_rows():
-    result = small_scores(30)[1]
-    random = np.random.default_rng(5)
-    draws = []
-    for _ in range(2000):
-        table = result.table.iloc[random.integers(0, 30, 30)]
-        norm = np.sqrt(table["truth_truth"].sum() * table["prediction_prediction"].sum())
-        draws.append(2 * table["w"].sum() * table["truth_prediction"].sum() / norm)
-    np.testing.assert_allclose(interval(result), np.quantile(draws, [0.05, 0.95]), rtol=0.05)
-
-
-def test_a_paired_difference_is_surer_than_two_intervals():
-    near, far = small_scores()
-    low, high = interval(near, than=far)
-    assert low < near.score_per_60 - far.score_per_60 < high
-    assert interval(near, than=near) == (0.0, 0.0)
-    alone = np.diff(interval(near))[0] + np.diff(interval(far))[0]
-    assert high - low < alone
-
-
-def test_the_ceiling_is_above_every_constant_and_none_without_cells(competition):
-    best = ceiling(competition).score()
-    held_out = folds(competition.effects.index)
-    assert best.score_per_60 > out_of_fold(Constant(), competition, held_out).score().score_per_60
-    assert best.score_per_60 == ceiling(competition).score().score_per_60
-    assert ceiling(replace(competition, cells=None)) is None
-
-
 def test_zero_is_below_the_mean_where_knockdowns_share_a_response(competition):
     result = out_of_fold(Zero(), competition, folds(competition.effects.index))
     assert result.score().w < 0
+
+
+def test_repeats_are_summed_up_by_their_means(competition):
+    repeats = repeated_folds(competition.effects.index, 5, 3)
+    runs = [out_of_fold(Constant(), competition, split) for split in repeats]
+    result = summary(runs)
+    per_60 = [run.score().score_per_60 for run in runs]
+    assert result["score"] == pytest.approx(np.mean(per_60))
+    assert result["sd"] == pytest.approx(np.std(per_60, ddof=1))
+    assert result["w_per_60"] == pytest.approx(60 * result["w_per_row"])
+    assert result["w_per_60"] == pytest.approx(np.mean([run.score().w * 60 / 40 for run in runs]))
+    one = [run.without_strongest(3).score().score_per_60 for run in runs]
+    assert result["without_3"] == pytest.approx(np.mean(one))
+    assert np.isnan(summary(runs[0])["sd"])
+    few = summary(runs[0].subset(competition.effects.index[:3]))
+    assert np.isnan(few["without_3"])
+    assert np.isfinite(few["without_1"])
+
+
+def test_models_are_compared_on_the_same_rows(competition):
+    repeats = repeated_folds(competition.effects.index, 4, 2)
+    models = {"mean": Mean(), "constant": Constant(), "zero": Zero()}
+    table, runs = compare(models, competition, repeats, reference="zero")
+    assert list(table.index) == list(runs) == list(models)
+    rows = {tuple(run.truth.index) for repeated in runs.values() for run in repeated}
+    assert len(rows) == 2  # one order a repeat, whatever the model
+    assert (table.loc["mean", ["score", "low", "high", "sd", "minus_mean"]] == 0).all()
+    ends = ["difference", "difference_low", "difference_high"]
+    assert (table.loc["zero", ends] == 0).all()
+    scores = [[run.score() for run in runs[name]] for name in ("constant", "zero")]
+    assert tuple(table.loc["constant", ends[1:]]) == interval(scores[0], than=scores[1])
+    single, _ = compare(models, competition, repeats[0], reference=None)
+    assert "difference" not in single
+    assert single["sd"].isna().all()
+    with pytest.raises(InputError, match="reference `best` is none of the models: mean, constant"):
+        compare(models, competition, repeats, reference="best")
+
+
+class Nearest(Mean):
+    """Repeats the most similar training row."""
+
+    def __init__(self, similarity):
+        self.similarity = similarity
+
+    def fit(self, train):
+        self.train_ = train.effects
+        return self
+
+    def predict(self, perturbations):
+        known = self.similarity.loc[perturbations, self.train_.index]
+        return self.train_.loc[known.idxmax(axis=1)].set_axis(pd.Index(perturbations))
+
+
+def planted(competition, copies=2):
+    """The competition with pairs of twins: row 2i + 1 repeats row 2i; and their similarity."""
+    names = list(competition.effects.index)
+    effects = competition.effects.copy()
+    effects.iloc[1::copies] = effects.iloc[0::copies].to_numpy()
+    pair = np.arange(len(names)) // copies
+    similarity = pd.DataFrame((pair[:, None] == pair).astype(float), names, names)
+    return replace(competition, effects=effects), similarity
+
+
+def test_grouped_folds_take_away_what_twins_in_other_folds_give(competition):
+    data, similarity = planted(competition)
+    models = {"mean": Mean(), "nearest": Nearest(similarity)}
+    table, runs = compare_grouped(models, data, similarity, reference="mean", repeats=2)
+    assert list(table.index.unique("folds")) == ["random", "grouped"]
+    assert table.loc[("random", "nearest"), "difference_low"] > 10
+    assert table.loc[("grouped", "nearest"), "difference_high"] < 0
+    for run in runs["grouped"]["nearest"]:
+        assert (nearest_similarity(run, similarity) == 0).all()
+    part, _ = compare_grouped({"mean": Mean()}, data, similarity.iloc[:9, :9], reference="mean")
+    assert (part["score"] == 0).all()
+
+
+def test_the_nearest_training_row_is_one_of_the_own_fold():
+    """Folds {a, b} and {c, d}; x is trained on by both."""
+    values = {("a", "b"): 0.9, ("a", "c"): 0.2, ("a", "x"): 0.4, ("b", "d"): 0.3, ("c", "d"): 0.8}
+    similarity = pd.DataFrame(-0.5, list("abcx"), list("abcdx"))
+    for (one, other), value in values.items():
+        similarity.loc[one, other] = value
+        if other in similarity.index:
+            similarity.loc[other, one] = value
+    nearest = nearest_similarity(hand_made(), similarity)
+    assert nearest.to_dict() == pytest.approx(
+        {"a": 0.4, "b": 0.3, "c": 0.2, "d": np.nan}, nan_ok=True
+    )
+    table = by_nearness(hand_made(), similarity, bins=[0.25])
+    assert list(table.index) == ["bin 1", "bin 2", "unknown"]
+    assert list(table["rows"]) == [1, 2, 1]
+    assert list(table["least"][:2]) == [0.2, 0.3]
+    w = hand_made().score().table["w"]
+    assert list(table["w_per_row"]) == pytest.approx([w["c"], (w["a"] + w["b"]) / 2, w["d"]])
+    assert list(by_nearness(hand_made(), similarity)["rows"]) == [1, 1, 1, 1]
+    with pytest.raises(InputError, match="knows none of the held-out rows"):
+        by_nearness(hand_made(), similarity * np.nan)
+
+
+def test_bins_are_equally_full_and_ties_stay_together(competition):
+    data, similarity = planted(competition)
+    run = out_of_fold(Nearest(similarity), data, folds(data.effects.index, seed=1))
+    table = by_nearness(run, similarity)
+    assert list(table["most"]) == [0, 1]
+    assert table["rows"].sum() == 40
+    assert table["score"].iloc[1] > 100 > 0 > table["w_per_row"].iloc[0]
+    bins = by_nearness(run, centred_cosine(data.effects), bins=4)["rows"]
+    assert set(bins) <= {9, 10, 11}
+
+
+def test_the_corrected_baseline_is_the_error_under_the_mean_of_the_other_rows(competition):
+    """The shipped mean contains the row: (n - 1) / n of the error, log2(40 / 39) less W a row."""
+    corrected = corrected_baseline(competition)
+    for name in competition.effects.index:
+        others = competition.effects.drop(index=name).mean()
+        error = competition.weights.loc[name] * (competition.effects.loc[name] - others).abs()
+        assert corrected[name] == pytest.approx(error.mean(), rel=1e-4)  # files hold few digits
+    exact = replace(
+        competition,
+        baseline_wmae=wmae(competition.effects, competition.effects.mean(), competition.weights),
+    )
+    alone = [[name] for name in competition.effects.index]
+    left_out = out_of_fold(Constant(), competition, alone)
+    pd.testing.assert_series_equal(
+        left_out.baseline_wmae, corrected_baseline(exact), rtol=1e-12, check_names=False
+    )
+    shipped = replace(left_out, baseline_wmae=exact.baseline_wmae).score()
+    trap = 40 * np.log2(40 / 39)
+    assert left_out.score().w - shipped.w == pytest.approx(trap)
+
+
+def test_a_baseline_of_other_rows_is_not_corrected(competition):
+    with pytest.raises(InputError, match="not that of the mean of these 12 rows"):
+        corrected_baseline(competition.subset(competition.effects.index[:12]))
+
+
+def test_saved_predictions_give_the_score_again(competition, tmp_path):
+    repeats = repeated_folds(competition.effects.index, 3, 2)
+    _, runs = compare({"a, b": Constant(), "mean": Mean()}, competition, repeats, reference=None)
+    paths = save_runs(runs, tmp_path / "oof")
+    assert [path.name for path in paths] == ["a_b.csv", "mean.csv"]
+    saved = pd.read_csv(paths[0], index_col=[0, 1, 2], float_precision="round_trip")
+    assert saved.index.names == ["repeat", "fold", "perturbation"]
+    for repeat, run in enumerate(runs["a, b"]):
+        again = saved.loc[repeat].droplevel("fold")
+        mine = score(run.truth, again, run.weights, run.baseline_wmae)
+        assert mine.score == run.score().score
+        assert saved.loc[(repeat, 1)].index.equals(pd.Index(repeats[repeat][1]))
+    with pytest.raises(InputError, match=r"would share a file: a_b.csv"):
+        save_runs({"a b": runs["mean"], "a, b": runs["mean"]}, tmp_path)

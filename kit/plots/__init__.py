@@ -19,13 +19,16 @@ from .screens import (
     targets_covered,
     without_batches,
 )
+from .validation import comparison, cosine_share_bars, nearness
 from .weights import gate_and_weight, weight_agreement, weight_distribution
 
 __all__ = [
     "agreement",
     "batches",
     "cells_per_perturbation",
+    "comparison",
     "constants",
+    "cosine_share_bars",
     "depth",
     "depth_by_screen",
     "effect_distribution",
@@ -33,6 +36,7 @@ __all__ = [
     "gains",
     "gate_and_weight",
     "hidden_genes",
+    "nearness",
     "own_gene",
     "own_gene_by_screen",
     "plt",
