@@ -5,8 +5,6 @@ the cell's measured genes tell, pathway neighbours above all; `none`, NaN. Only 
 input of a model: an unmeasured response stays unknown.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -29,7 +27,8 @@ class PathwayGuess:
     20 measured genes with the largest weights, shrunk to zero where weights are small. The coefficients
     are learned by hiding each measured gene in turn: least squares over cells and genes.
 
-    `weights`: gene x gene, from 0, the diagonal left out; `control`: by gene; `measured`: mask of genes.
+    `weights`: gene x gene, from 0, the diagonal left out: those of `Pathways.kernel`, say; `control`: by
+    gene; `measured`: mask of genes.
     """
 
     def __init__(self, weights, control, measured):
@@ -107,41 +106,3 @@ def aligned_weights(neighbours, genes):
     if not (np.isfinite(weights) & (weights >= 0)).all():
         raise InputError("neighbours holds weights that are negative or not finite; want 0 or more")
     return weights
-
-
-def neighbours_from_sets(path, genes, *, largest=500):
-    """Weights between genes from a GMT file: the cosine of their memberships, 0 to 1.
-
-    A set counts by the logarithm of its rarity; sets with more than `largest` of the `genes` do not
-    count. Returns a gene x gene frame, float32, its diagonal 0. Raises InputError for a file that is
-    no GMT or names none of the genes.
-    """
-    from scipy.sparse import csr_array
-
-    path, genes = Path(path), pd.Index(genes)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}; give a GMT file") from None
-    members, sets = [], []
-    for number, line in enumerate(lines):
-        found = genes.get_indexer(pd.unique(np.array(line.split("\t")[2:], dtype=object)))
-        found = found[found >= 0]
-        if 2 <= len(found) <= largest:
-            members.append(found)
-            sets.append(np.full(len(found), number))
-    if not members:
-        raise InputError(
-            f"{path} has no set with two of the {len(genes)} genes; want lines of name, id and gene "
-            "symbols, separated by tabs"
-        )
-    rarity = np.concatenate(
-        [np.full(len(found), np.log(len(genes) / len(found))) for found in members]
-    )
-    places = (np.concatenate(members), np.concatenate(sets))
-    member = csr_array((rarity, places), shape=(len(genes), len(lines)))
-    length = np.sqrt(np.asarray((member * member).sum(axis=1)).ravel())
-    length[length == 0] = 1.0
-    cosine = (member @ member.T).toarray() / np.outer(length, length)
-    np.fill_diagonal(cosine, 0.0)
-    return pd.DataFrame(cosine.astype(np.float32), genes, genes)

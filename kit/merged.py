@@ -300,5 +300,5 @@ def _check_rule(imputation, competition, neighbours):
     if imputation == "pathway" and neighbours is None:
         raise InputError(
             "imputation pathway needs neighbours, a gene x gene frame of weights; "
-            "kit.imputation.neighbours_from_sets makes one of a GMT file"
+            "kit.pathways.load_pathways(...).kernel(genes, genes) makes one"
         )

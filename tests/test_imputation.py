@@ -8,8 +8,9 @@ from small_merged import small_competition, write_cells
 
 from kit import InputError, load_competition
 from kit.genes import load_gene_names
-from kit.imputation import SHRINKAGE, TERMS, PathwayGuess, aligned_weights, neighbours_from_sets
+from kit.imputation import SHRINKAGE, TERMS, PathwayGuess, aligned_weights
 from kit.merged import MergedCells
+from kit.pathways import load_pathways
 
 
 def random_values(cells, genes, seed=0):
@@ -149,7 +150,8 @@ def twin_screens(twin):
         "replogle": merged_like(replogle, found[0], "gene", replogle.obs["UMI_count"]),
         "vcc": merged_like(vcc, found[1], "target_gene", np.asarray(vcc.X.sum(axis=1)).ravel()),
     }
-    return competition, neighbours_from_sets(twin / "pathways.gmt", competition.genes), screens
+    sets = load_pathways(twin / "pathways.gmt", names=names)
+    return competition, sets.kernel(competition.genes, competition.genes), screens
 
 
 @pytest.mark.parametrize(("name", "most"), [("replogle", 0.9), ("vcc", 0.98)])
@@ -182,36 +184,10 @@ def test_pathway_beats_the_control_mean_on_hidden_genes_of_real_cells(shared, tm
     competition = load_competition(shared("real", "thp1"))
     cells = competition.read_cells()[::4]
     screen = merged_like(cells, cells.var_names.to_numpy(), "sgrna_symbol", cells.obs["nCount_RNA"])
-    sets = shared("real", "pathways", "ReactomePathways.gmt")
-    neighbours = neighbours_from_sets(sets, competition.genes)
+    sets = load_pathways(shared("real", "pathways", "ReactomePathways.gmt"))
+    neighbours = sets.kernel(competition.genes, competition.genes)
     for seed in range(2):
         assert hidden_errors(tmp_path, screen, competition, neighbours, 0.4, seed) < 0.99
-
-
-def test_weights_from_sets_are_cosines_of_rarity(tmp_path):
-    path = tmp_path / "sets.gmt"
-    path.write_text(
-        "one\tR-1\tA\tB\tA\ntwo\tR-2\tB\tC\tother\nlonely\tR-3\tD\nall\tR-4\tA\tB\tC\tD\n"
-    )
-    weights = neighbours_from_sets(path, ["A", "B", "C", "D", "E"])
-    rare, common = np.log(5 / 2) ** 2, np.log(5 / 4) ** 2
-    length = {"A": rare + common, "B": 2 * rare + common, "C": rare + common, "D": common}
-    for a, b, shared_sets in (("A", "B", rare + common), ("A", "C", common), ("A", "D", common)):
-        wanted = shared_sets / np.sqrt(length[a] * length[b])
-        assert weights.at[a, b] == weights.at[b, a] == pytest.approx(wanted, rel=1e-6)
-    assert not weights.loc["E"].any()
-    assert not np.diag(weights).any()
-    small = neighbours_from_sets(path, ["A", "B", "C", "D", "E"], largest=2)
-    assert small.at["A", "D"] == 0 < small.at["A", "B"]
-
-
-def test_files_that_are_no_gene_sets_are_refused(tmp_path):
-    path = tmp_path / "sets.gmt"
-    with pytest.raises(InputError, match=r"sets.gmt cannot be read as text: .*; give a GMT file"):
-        neighbours_from_sets(path, ["A"])
-    path.write_text("A\tB\n")
-    with pytest.raises(InputError, match="no set with two of the 2 genes; want lines of name, id"):
-        neighbours_from_sets(path, ["A", "B"])
 
 
 def test_neighbours_must_be_weights_between_known_genes():

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from .agreement import agreement
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
+from .pathways import neighbourhood, pathway_coverage
 from .scores import constants, forest, gains
 from .screens import (
     batches,
@@ -37,8 +38,10 @@ __all__ = [
     "gate_and_weight",
     "hidden_genes",
     "nearness",
+    "neighbourhood",
     "own_gene",
     "own_gene_by_screen",
+    "pathway_coverage",
     "plt",
     "similarity_map",
     "targets_covered",

@@ -1,0 +1,101 @@
+"""Figures of prior knowledge: titles that state the right numbers, cells that hold the kernel."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kit import plots
+from kit.genes import GeneNames
+from kit.pathways import load_pathways
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    plots.plt.switch_backend("agg")
+    yield
+    plots.plt.close("all")
+
+
+@pytest.fixture
+def pathways(tmp_path):
+    (tmp_path / "sets.gmt").write_text(
+        "rare\t1\tA\tB\tC\ncommon\t2\tA\tB\tD\tF\nelsewhere\t3\tE\tF\tG\n"
+    )
+    (tmp_path / "edges.tsv").write_text("A D\nD H\nH B\n")
+    return load_pathways(tmp_path / "sets.gmt", tmp_path / "edges.tsv", names=GeneNames())
+
+
+def title(figure):
+    return " ".join(figure.get_suptitle().split())
+
+
+def test_the_map_holds_the_kernel_of_each_part_and_the_rarest_common_set(pathways):
+    others = ["D", "B", "A", "E", "D", "nothing"]
+    figure = plots.neighbourhood(pathways, "A", others)
+    (axis,) = figure.axes
+    kernel, parts = pathways.kernel(["A"], ["B", "D"]).iloc[0], pathways.kernels(["A", "B", "D"])
+    texts = [text.get_text() for text in axis.texts]
+    rows = [
+        [f"{kernel[name]:.2f}"] + [f"{k.at['A', name]:.2f}" for k in parts.values()]
+        for name in "BD"
+    ]
+    rows.sort(key=lambda row: row[0], reverse=True)
+    assert texts == [*rows[0], *rows[1]]
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    nearest = kernel.idxmax()
+    assert names[0] == nearest
+    assert sorted(names) == ["B", "D"]
+    first = sum(k.at["A", nearest] >= k.loc["A", ["B", "D"]].max() for k in parts.values())
+    assert title(figure) == (
+        f"A is nearest to {nearest} (kernel {kernel.max():.2f}), which is first in {first} of 3 parts; "
+        "2 of 4 knockdowns are nearer than 0.1"
+    )
+    beside = {name: label.get_text() for name, label in zip(names, _beside(axis), strict=True)}
+    assert beside == {"B": "rare (3)", "D": "common (4)"}
+
+
+def _beside(axis):
+    return axis.child_axes[0].get_yticklabels()
+
+
+def test_what_a_part_does_not_know_is_a_dash(pathways):
+    figure = plots.neighbourhood(pathways, "A", ["C"])
+    rare, common = np.log(7 / 3), np.log(7 / 4)
+    cosine = f"{rare / np.hypot(rare, common):.2f}"
+    assert [text.get_text() for text in figure.axes[0].texts] == [cosine] * 3 + ["-"]
+
+
+def test_a_knockdown_that_nothing_knows_is_drawn(pathways):
+    assert title(plots.neighbourhood(pathways, "nothing", ["A", "B"])) == (
+        "nothing is near none of 2 knockdowns: nothing to show"
+    )
+
+
+def test_the_coverage_is_told_by_source(pathways):
+    more = pathways.with_knowledge(pd.DataFrame({"x": [1.0, 2.0]}, ["A", "Z"]), "GenePT")
+    figure = plots.pathway_coverage(more.coverage(["A", "B", "Z", "nothing"]))
+    assert title(figure) == "3 of 4 knockdowns are known to some source, 1 to none (nothing)"
+    (axis,) = figure.axes
+    assert [bar.get_width() for bar in axis.patches] == [50, 50, 50]
+    texts = [text.get_text() for text in axis.texts]
+    assert texts == ["50 %, in median 1", "50 %, in median 0.5", "50 %"]
+
+
+@pytest.mark.parametrize("neighbours", [1, 30])
+def test_figures_of_real_knowledge_fit_800_pixels(shared, tmp_path, neighbours):
+    sources = ("ReactomePathways.gmt", "ppi_edges.tsv.gz")
+    pathways = load_pathways(*(shared("real", "pathways", name) for name in sources))
+    targets = pd.read_csv(shared("real", "k562", "pert_ids_all.csv"))["pert"]
+    figures = [
+        plots.neighbourhood(pathways, "AARS", targets, top=neighbours),
+        plots.pathway_coverage(pathways.coverage(targets)),
+    ]
+    for figure in figures:
+        figure.savefig(tmp_path / "figure.png", dpi=100)
+        assert plots.plt.imread(tmp_path / "figure.png").shape[1] == 800
+        box = figure.texts[0].get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= 800
+    values = figures[0].axes[0].images[0].get_array()
+    assert np.ma.max(values) <= 1
+    assert len(values) == neighbours
