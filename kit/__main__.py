@@ -1,4 +1,4 @@
-"""The command line: `python -m kit twin | merge | check | score | board`.
+"""The command line: `python -m kit twin | merge | predict | check | score | board`.
 
 Exit code 0: good; 1: the input is bad (one line on stderr); 2: wrong usage.
 """
@@ -48,6 +48,20 @@ def merge(args):
     for remark in merged.remarks:
         print(remark)
     print(*filter(None, (merged.responses, merged.cells)), sep="\n")
+
+
+def predict(args):
+    from .competition import load_competition
+    from .predictor import forecast, gather_knowledge
+    from .submission import write_submission
+
+    competition = load_competition(args.data)
+    pathways, atlas, remarks = gather_knowledge(
+        competition, pathways=args.pathways, atlas=args.atlas
+    )
+    found = forecast(competition, pathways=pathways, atlas=atlas, seed=args.seed)
+    path = write_submission(found.prediction, competition, args.out)
+    print(*remarks, *found.remarks, path, sep="\n")
 
 
 def check(args):
@@ -110,6 +124,22 @@ def parser():
     one.add_argument("--workers", metavar="N", type=int, default=1, help="processes")
     one.add_argument("--no-cells", action="store_true", help="write responses only")
     one.set_defaults(run=merge)
+
+    one = commands.add_parser("predict", help="train the best blend and write a submission")
+    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    one.add_argument(
+        "--pathways",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="GMT sets and edge lists (default: found as usual)",
+    )
+    one.add_argument(
+        "--atlas", metavar="FILE", help="responses.h5ad of other screens (default: found as usual)"
+    )
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--out", metavar="FILE", required=True)
+    one.set_defaults(run=predict)
 
     one = commands.add_parser("check", help="check a submission as the host does")
     one.add_argument("file", metavar="FILE")

@@ -1,0 +1,44 @@
+"""A competition whose knockdowns share effects by pathway, beside the pathways that say so."""
+
+import numpy as np
+import pandas as pd
+
+from kit import Competition, out_of_fold
+from kit.genes import GeneNames
+from kit.metric import weights_from_t
+from kit.models import Constant
+from kit.pathways import load_pathways
+
+
+def planted(folder, rows=48, genes=60, modules=6, noise=0.05, seed=0, shuffle=False):
+    """A competition whose modules of knockdowns share effects, and pathways that hold the modules."""
+    random = np.random.default_rng(seed)
+    names = [f"P{i}" for i in range(rows)]
+    module = np.arange(rows) % modules
+    shared = random.normal(0, 0.3, (modules, genes))
+    values = shared[module] + random.normal(0, noise, (rows, genes))
+    effects = pd.DataFrame(values, names, [f"G{i}" for i in range(genes)])
+    effects.index.name = "perturbation"
+    order = random.permutation(rows) if shuffle else np.arange(rows)
+    members = [[names[order[i]] for i in range(rows) if module[i] == one] for one in range(modules)]
+    pathways = folder / "planted.gmt"
+    lines = ["\t".join([f"module {one}", "", *held]) for one, held in enumerate(members)]
+    pathways.write_text("\n".join([*lines, "unrelated\t\tX1\tX2\tX3"]) + "\n")
+    competition = Competition(
+        effects=effects,
+        weights=weights_from_t(effects / noise),
+        control=effects.iloc[0] * 0 + 2.0,
+        targets=pd.DataFrame({"perturbation": ["X1"], "split": ["val"]}, index=["pert_1"]),
+        baseline_wmae=effects.abs().mean(axis=1),
+        solution=None,
+        cells=None,
+        source=folder,
+    )
+    return competition, load_pathways(pathways, names=GeneNames())
+
+
+def gains(model, competition, held_out=10):
+    """Scores for 60 rows of the model and of the constant on the last rows."""
+    names = list(competition.effects.index[-held_out:])
+    runs = [out_of_fold(one, competition, [names]) for one in (model, Constant())]
+    return [run.score().score_per_60 for run in runs]

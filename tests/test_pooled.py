@@ -1,0 +1,35 @@
+"""Pooled trees: features that do not give the answer away, and the kernel's median."""
+
+import numpy as np
+import pandas as pd
+from small_planted import planted
+
+from kit.models import PooledTrees
+from kit.models.constant import weighted_median
+from kit.models.pooled import kernel_median
+
+
+def test_pooled_features_do_not_tell_the_rows_own_value(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24, genes=20)
+    model = PooledTrees(pathways, jobs=1).fit(competition)
+    kernel = model._kernel(competition.effects.index)
+    np.fill_diagonal(kernel, 0.0)
+    other = competition.effects.copy()
+    other.loc["P5"] += 1.0
+    features = []
+    for effects in (competition.effects, other):
+        model.effects_ = effects
+        zero = np.zeros(effects.shape)
+        features.append(model._features(kernel, zero, zero)[1][5])
+    by_pair = slice(0, 6)
+    np.testing.assert_allclose(features[0][:, by_pair], features[1][:, by_pair], atol=1e-6)
+
+
+def test_the_kernel_median_is_a_weighted_median(tmp_path):
+    random = np.random.default_rng(0)
+    values, weights = random.normal(size=(9, 6)), random.exponential(size=(9, 6))
+    kernel = random.uniform(size=(3, 9))
+    got = kernel_median(values, weights, kernel)
+    for row in range(3):
+        weighted = pd.DataFrame(weights * kernel[row][:, None])
+        np.testing.assert_allclose(got[row], weighted_median(pd.DataFrame(values), weighted))

@@ -1,0 +1,56 @@
+"""Weighted ranks and quantiles by hand, and the constant left out against a plain loop."""
+
+import numpy as np
+import pandas as pd
+from small_planted import planted
+
+from kit.models import Constant
+from kit.models.constant import weighted_median
+from kit.models.ranks import (
+    Ranks,
+    entry_weights,
+    leave_one_out_constant,
+    metric_row_weights,
+    weighted_quantiles,
+    weighted_ranks,
+)
+
+
+def test_weighted_ranks_and_quantiles_by_hand():
+    values = np.array([[3.0, 1.0], [1.0, 1.0], [2.0, 5.0]])
+    weights = np.array([[1.0, 1.0], [2.0, 1.0], [1.0, 2.0]])
+    ranks = weighted_ranks(values, weights)
+    np.testing.assert_allclose(ranks, [[0.875, 0.25], [0.25, 0.25], [0.625, 0.75]])
+    levels = np.array([[0.0, 0.0], [0.5, 0.5], [0.6, 0.6], [1.0, 1.0]])
+    quantiles = weighted_quantiles(values, weights, levels)
+    np.testing.assert_allclose(quantiles, [[1.0, 1.0], [1.5, 3.0], [2.0, 5.0], [3.0, 5.0]])
+
+
+def test_the_left_out_constant_equals_a_median_of_the_other_rows(tmp_path):
+    competition, _ = planted(tmp_path, rows=9, genes=12)
+    row_weights = metric_row_weights(competition, Constant().fit(competition))
+    fast = leave_one_out_constant(competition, row_weights).to_numpy()
+    weights = entry_weights(competition, row_weights)
+    for row in range(9):
+        rest = np.delete(np.arange(9), row)
+        levels = np.full((1, 12), 0.5)
+        slow = weighted_quantiles(competition.effects.to_numpy()[rest], weights[rest], levels)
+        np.testing.assert_allclose(fast[[row]], slow)
+
+
+def test_no_deviation_is_the_weighted_median(tmp_path):
+    competition, _ = planted(tmp_path, rows=9, genes=12)
+    row_weights = pd.Series(1.0, competition.effects.index)
+    ranks = Ranks(competition, row_weights)
+    median = weighted_median(competition.effects, competition.weights)
+    np.testing.assert_allclose(ranks.predict(np.zeros((2, 24))), [median, median], atol=1e-6)
+
+
+def test_entry_weights_have_mean_one_and_are_even_where_a_gene_has_none(tmp_path):
+    competition, _ = planted(tmp_path, rows=9, genes=12)
+    competition.weights["G3"] = 0.0
+    weights = entry_weights(competition, pd.Series(range(1, 10), competition.effects.index))
+    np.testing.assert_allclose(weights.mean(axis=0), 1.0)
+    np.testing.assert_array_equal(weights[:, 3], 1.0)
+    expected = competition.weights["G0"] * range(1, 10)
+    np.testing.assert_allclose(weights[:, 0], expected / expected.mean())
