@@ -15,6 +15,7 @@ import pandas as pd
 from .files import InputError
 from .metric import GATE
 
+NOTHING = "no effect"  # label of the scenario that a knockdown does nothing
 CANDIDATES = 33  # values tried for a gene: half at quantiles, half along its range, and 0
 FLOOR = 0.5  # x the median error of the constant: no scenario is believed to be hit more exactly
 EXCHANGE = tuple(np.geomspace(6, 0.15, 13))  # rates at which W is given for Wcos, tried in turn
@@ -120,6 +121,31 @@ def join(beliefs):
         np.concatenate([belief.chances() for belief in beliefs], axis=1),
         np.concatenate([belief.masses() for belief in beliefs], axis=1),
         first.scenarios,
+    )
+
+
+def or_nothing(belief, chance):
+    """The belief, or with the given chance (a series by perturbation) no effect at all on any gene."""
+    perturbations = belief.perturbations
+    nothing = chance.reindex(perturbations).fillna(0.0).to_numpy(dtype=np.float32)
+    if not nothing.any():
+        return belief
+
+    def joined(parts, last):
+        last = np.broadcast_to(last, parts.shape[:2])[:, :, None]
+        return np.concatenate([parts * (1 - nothing)[:, None], last.astype(np.float32)], axis=2)
+
+    rows = belief.rows.mul(1 - nothing, axis=0)
+    rows[NOTHING] = nothing
+    zero = pd.DataFrame(0.0, [NOTHING], belief.genes)
+    return replace(
+        belief,
+        values=pd.concat([belief.values, zero]),
+        weights=pd.concat([belief.weights, zero + 1.0]),
+        rows=rows,
+        error=pd.concat([belief.error, pd.Series(belief.error.median(), [NOTHING])]),
+        chance=joined(belief.chances(), nothing),
+        mass=joined(belief.masses(), nothing),
     )
 
 

@@ -11,12 +11,14 @@ import copy
 import numpy as np
 import pandas as pd
 
-from ..decision import decide, mix
+from ..decision import decide, mix, or_nothing
+from ..likeness import Likeness
 from ..metric import wmae
 from ..predictions import OutOfFold, interval
 from ..splits import folds
 from .boosting import ComponentTrees
 from .linear import Ridge
+from .neighbours import silent
 from .points import Points
 from .transfer import Transfer
 
@@ -31,35 +33,46 @@ LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 class Blend:
     """Scenarios and told-apart genes of `Transfer`, ridge and LightGBM on components.
 
-    pathways, atlas: foreign knowledge, either may be None. recipe: shares of scenarios and of the models
-    that give points; None: the default, or what `parts` inner folds choose (0: no inner folds). Learns
-    `recipes_` (frame by recipe: score for 60 rows on inner folds, paired difference from the default and
-    its interval), `recipe_`, and `inner_`, the chosen recipe's OutOfFold.
+    pathways, atlas: foreign knowledge, either may be None. levels: as for `Neighbours`. recipe: shares of
+    scenarios and of the models that give points; None: the default, or what `parts` inner folds choose
+    (0: no inner folds). Learns `recipes_` (frame by recipe: score for 60 rows on inner folds, paired
+    difference from the default and its interval), `recipe_`, and `inner_`, the chosen recipe's OutOfFold.
     """
 
-    def __init__(self, pathways=None, atlas=None, *, recipe=None, parts=5, likeness=None, seed=0):
+    def __init__(
+        self,
+        pathways=None,
+        atlas=None,
+        *,
+        levels=None,
+        recipe=None,
+        parts=5,
+        likeness=None,
+        seed=0,
+    ):
         self.pathways = pathways
         self.atlas = atlas
+        self.levels = levels
         self.recipe = recipe
         self.parts = parts
         self.likeness = likeness
         self.seed = seed
 
     def fit(self, train):
+        self.likeness_ = self.likeness or Likeness(self.pathways, self.atlas)
         self.members_ = _Members(self).fit(train)
-        self.likeness = self.members_.transfer.likeness_
         self.default_ = default_share(train), 0.0
         self.recipe_ = self.recipe or self.default_
         self.inner_, self.recipes_ = None, None
         parts = min(self.parts, len(train.effects) // 3)
-        if parts >= 2 and self.recipe is None and self.likeness.known:
+        if parts >= 2 and self.recipe is None and self.likeness_.known:
             self._choose(train, folds(train.effects.index, parts, seed=self.seed))
         return self
 
     def predict(self, perturbations):
         """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
         prediction = decide(self.predict_distribution(perturbations))
-        unknown = ~self.likeness.knows(prediction.index).to_numpy()
+        unknown = ~self.likeness_.knows(prediction.index).to_numpy()
         self.unknown_ = list(prediction.index[unknown])
         self.covered_ = self.members_.transfer.covered_
         prediction.loc[unknown] = self.members_.constant.effect_.to_numpy()
@@ -67,7 +80,8 @@ class Blend:
 
     def predict_distribution(self, perturbations):
         """Belief over the training rows' effects by the chosen recipe: a Distribution."""
-        return _mixed(self.members_.beliefs(perturbations, self.recipe_[1] > 0), self.recipe_)
+        belief = _mixed(self.members_.beliefs(perturbations, self.recipe_[1] > 0), self.recipe_)
+        return or_nothing(belief, silent(self.levels, perturbations))
 
     def _choose(self, train, held_out):
         recipes = [self.default_]
@@ -80,7 +94,8 @@ class Blend:
             part = train.subset(train.effects.index.difference(names, sort=False))
             beliefs = _Members(self).fit(part).beliefs(names, with_points)
             for recipe in recipes:
-                predictions[recipe].append(decide(_mixed(beliefs, recipe)))
+                belief = or_nothing(_mixed(beliefs, recipe), silent(self.levels, names))
+                predictions[recipe].append(decide(belief))
             mean = part.effects.mean()
             means.append(pd.DataFrame(np.tile(mean, (len(names), 1)), names, mean.index))
         mean = pd.concat(means)
@@ -107,7 +122,7 @@ class _Members:
     """The models of a blend, fitted to the same rows."""
 
     def __init__(self, blend):
-        settings = {"likeness": blend.likeness, "seed": blend.seed}
+        settings = {"likeness": blend.likeness_, "seed": blend.seed}
         self.transfer = Transfer(blend.atlas, blend.pathways, **settings)
         self.points = []
         if blend.pathways is not None:

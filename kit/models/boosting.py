@@ -123,8 +123,8 @@ class _PathwayTrees:
             for fitted in rows
             for start in starts
         )
-        done = Parallel(n_jobs=self.jobs, return_as="generator")(tasks)
         total = len(rows) * len(starts)
+        done = Parallel(n_jobs=min(self.jobs, total), return_as="generator")(tasks)
         blocks = list(tqdm(done, f"{type(self).__name__}, blocks of genes", total, disable=None))
         size = len(starts)
         fits = np.stack([np.hstack(blocks[i * size : (i + 1) * size]) for i in range(len(rows))])

@@ -10,7 +10,7 @@ where there are fewer rows. The prediction is what the metric rewards, see `deci
 import numpy as np
 import pandas as pd
 
-from ..decision import Distribution, decide
+from ..decision import Distribution, decide, or_nothing
 from ..likeness import Likeness
 from ..metric import wmae
 from .constant import Constant
@@ -18,6 +18,7 @@ from .constant import Constant
 POWERS = (1, 2, 3)
 FLOORS = (0.001, 0.003, 0.01, 0.03)  # of likeness to a power; to the power 1 three times that
 ROWS = 80  # training rows at which the learned mixture counts half
+EXPRESSED = 0.02  # log2(1 + CP10k): about 3 counts in 100 cells of 20,000 UMI
 STEPS = 300  # of the multiplicative descent; it stands still after about 200
 
 
@@ -29,11 +30,14 @@ class Neighbours:
     the perturbations predicted last `unknown_`: those of which nothing is known.
     """
 
-    def __init__(self, pathways=None, atlas=None, *, learn=True, alone=False, likeness=None):
+    def __init__(
+        self, pathways=None, atlas=None, *, learn=True, alone=False, levels=None, likeness=None
+    ):
         self.pathways = pathways
         self.atlas = atlas
         self.learn = learn
         self.alone = alone
+        self.levels = levels
         self.likeness = likeness
 
     def fit(self, train):
@@ -54,7 +58,8 @@ class Neighbours:
 
     def predict(self, perturbations):
         """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
-        prediction = decide(self.predict_distribution(perturbations))
+        belief = self.predict_distribution(perturbations)
+        prediction = decide(or_nothing(belief, silent(self.levels, perturbations)))
         unknown = ~self.likeness_.knows(prediction.index).to_numpy()
         self.unknown_ = list(prediction.index[unknown])
         prediction.loc[unknown] = self.constant_.effect_.to_numpy()
@@ -89,6 +94,16 @@ class Neighbours:
                     chance = (likeness**power + floor * (3 if power == 1 else 1)) * other
                     found[kernel, power, floor] = chance / chance.sum(axis=1, keepdims=True)
         return found
+
+
+def silent(levels, perturbations):
+    """Chance that a knockdown does nothing because its gene is not expressed: a series.
+
+    levels: mean log2(1 + CP10k) of targets in control cells, or None; where it is unknown, chance 0.
+    """
+    if levels is None:
+        return pd.Series(0.0, pd.Index(perturbations))
+    return (1 - levels.reindex(perturbations) / EXPRESSED).clip(lower=0).fillna(0.0)
 
 
 def _learned(chances, train, error):
