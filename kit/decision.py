@@ -166,7 +166,8 @@ def decide(belief, *, gate=GATE):
             state = outlook.expected(chosen)
         if state.product > best_product:
             best, best_product = chosen, state.product
-    return pd.DataFrame(outlook.value(best), belief.perturbations, belief.genes)
+    effects = outlook.value(best).astype(float)
+    return pd.DataFrame(effects, belief.perturbations, belief.genes)
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ class _Outlook:
         near = np.abs(self.candidates - belief.baseline.to_numpy()[:, None]).argmin(axis=1)
         places = np.broadcast_to(near, (len(belief.perturbations), len(near)))
         self.baseline = _taken(self.error, places).mean(axis=1)
-        self.weighted = apart * belief.weights.to_numpy(dtype=np.float32).T[:, :, None]
+        self.values, self.weights = values, belief.weights.to_numpy(dtype=np.float32).T
         self.scenario_baseline = self._scenario_errors(places[:1])[0]
         self.floor = FLOOR * float(np.median(belief.error))
 
@@ -237,13 +238,15 @@ class _Outlook:
         return gain.argmax(axis=2).T
 
     def value(self, chosen):
-        return np.take_along_axis(self.candidates, chosen.T, axis=1).T.astype(float)
+        """Effects of the candidates chosen: (perturbations, genes), float32."""
+        return np.take_along_axis(self.candidates, chosen.T, axis=1).T
 
     def _scenario_errors(self, chosen):
         """WMAE of each row of choices were each scenario true: (rows of `chosen`, atoms)."""
+        weights = self.weights / np.float32(len(self.weights))
         errors = [
-            np.take_along_axis(self.weighted, row[:, None, None], axis=2)[:, :, 0].mean(axis=0)
-            for row in chosen
+            np.einsum("ga,ga->a", weights, np.abs(self.values - row[:, None]))
+            for row in self.value(chosen)
         ]
         return np.array(errors, dtype=float)
 

@@ -65,11 +65,11 @@ def forecast(competition, *, pathways=None, atlas=None, seed=0):
     if competition.solution is not None:
         released = list(competition.targets["perturbation"].loc[competition.solution.index])
         parts.append(model.predict(released))
-        known = competition.known()
-        settings = {"recipe": blend.recipe_, "likeness": blend.likeness_, "levels": levels}
-        model = OwnGene(Blend(pathways, atlas, **settings, seed=seed)).fit(known)
-        remarks.append(f"released truth: {len(released)} rows train the model for the others")
     others = [name for name in targets if name not in set(released)]
+    if released and others:
+        settings = {"recipe": blend.recipe_, "likeness": blend.likeness_, "levels": levels}
+        model = OwnGene(Blend(pathways, atlas, **settings, seed=seed)).fit(competition.known())
+        remarks.append(f"released truth: {len(released)} rows train the model for the others")
     if others:
         parts.append(model.predict(others))
     prediction = pd.concat(parts).loc[targets]

@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
 from .competition import ROOT, on_kaggle
 from .files import InputError, replacing
+from .predictions import STRONGEST, OutOfFold, summary
 from .submission import write_submission
-from .validation import interval
 
 GATES = (0.2, 0.3)  # the host's code and the host's page
 BUDGETS = ("quick", "full")
@@ -58,12 +60,15 @@ class Run:
         return f"Run {self.name}: seed {self.seed}, budget {self.budget}, output in {self.folder}"
 
     def record(self, name, out_of_fold):
-        """Keep a model's out-of-fold score for the report; returns it as text for the notebook."""
-        scores = {gate: out_of_fold.score(gate) for gate in GATES}
+        """Keep a model's out-of-fold score for the report; returns it as text for the notebook.
+
+        out_of_fold: OutOfFold, or several of the same rows, one a repeat, as `compare` gives.
+        """
+        runs = [out_of_fold] if isinstance(out_of_fold, OutOfFold) else list(out_of_fold)
         self.models[name] = {
-            "rows": scores[GATES[0]].rows,
-            "seconds": round(out_of_fold.seconds, 3),
-            "gates": {str(gate): _numbers(score) for gate, score in scores.items()},
+            "rows": len(runs[0].truth),
+            "seconds": round(sum(run.seconds for run in runs), 3),
+            "gates": {str(gate): _numbers(runs, gate) for gate in GATES},
         }
         kept = self.models[name]["gates"][str(GATES[0])]
         low, high = kept["interval_per_60"]
@@ -74,7 +79,7 @@ class Run:
     def record_ceiling(self, halves):
         """Keep the split-half score (`validation.ceiling`), None where there are no cells."""
         if halves is not None:
-            self.ceiling = {str(gate): _numbers(halves.score(gate)) for gate in GATES}
+            self.ceiling = {str(gate): _numbers([halves], gate) for gate in GATES}
 
     def save_figure(self, figure, name):
         """Write a figure as PNG, marked where the data is simulated."""
@@ -125,15 +130,19 @@ class Run:
         return report
 
 
-def _numbers(score):
+def _numbers(runs, gate):
+    """Scores of the report: means over repeats; None where no row would be left."""
+    scores, summed = [run.score(gate) for run in runs], summary(runs, gate=gate)
+    means = {
+        name: float(np.mean([getattr(score, name) for score in scores]))
+        for name in ("score", "w", "wcos", "score_per_row", "score_per_60")
+    }
+    more = summed[["w_per_60", "minus_mean", *(f"without_{number}" for number in STRONGEST)]]
     return {
-        "rows": score.rows,
-        "score": score.score,
-        "w": score.w,
-        "wcos": score.wcos,
-        "score_per_row": score.score_per_row,
-        "score_per_60": score.score_per_60,
-        "interval_per_60": list(interval(score)),
+        "rows": scores[0].rows,
+        **means,
+        "interval_per_60": [float(summed["low"]), float(summed["high"])],
+        **{name: None if np.isnan(value) else float(value) for name, value in more.items()},
     }
 
 

@@ -41,6 +41,8 @@ def execute(path, folder, data):
     """Run a notebook as a person would in Jupyter; returns the folder of its outputs."""
     environment = os.environ | {"ESG_DATA": str(data), "ESG_OUTPUTS": str(folder)}
     environment.pop("ESG_BUDGET", None)
+    if files := sorted(data.parent.glob("pathways/*.g*")):  # .gmt and .gz, of the real folders
+        environment["ESG_PATHWAYS"] = os.pathsep.join(map(str, files))
     command = [sys.executable, RUNNER, path, folder / f"{path.stem}.ipynb"]
     done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

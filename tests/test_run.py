@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import InputError, Run, folds, load_competition, out_of_fold
+from kit import InputError, Run, compare, folds, load_competition, out_of_fold, repeated_folds
 from kit.board import board, board_text
 from kit.models import Constant, Mean
 from kit.validation import ceiling
@@ -120,6 +120,37 @@ def test_the_board_lists_models_best_first_with_floor_ceiling_and_submissions(co
     assert str(outputs / "02_baseline" / "submission.csv") in text
     assert "Ceiling" in text
     assert "Simulated data" in text
+
+
+def test_repeats_are_recorded_by_their_mean(competition, outputs):
+    run = Run("x", competition)
+    splits = repeated_folds(competition.effects.index, 4, 2)
+    table, runs = compare({"constant": Constant()}, competition, splits)
+    run.record("constant", runs["constant"])
+    run.record("first", runs["constant"][0])
+    run.record("first in a list", runs["constant"][:1])
+    assert run.models["first"] == run.models["first in a list"]
+    want, got = table.loc["constant"], run.models["constant"]["gates"]["0.2"]
+    assert got["interval_per_60"] == [want["low"], want["high"]]
+    names = ["w_per_60", "wcos", "minus_mean", "without_1", "without_3", "without_5"]
+    assert [got[name] for name in names] == list(want[names])
+    assert got["score_per_60"] == want["score"]
+    scores = [one.score() for one in runs["constant"]]
+    assert got["score"] == np.mean([score.score for score in scores])
+    assert got["w"] == np.mean([score.w for score in scores])
+    assert run.models["constant"]["rows"] == len(competition.effects)
+    assert run.models["constant"]["seconds"] == pytest.approx(want["seconds"], abs=1e-3)
+
+
+def test_a_score_without_any_row_is_none_in_the_report(competition, outputs):
+    run = Run("x", competition)
+    few = competition.subset(competition.effects.index[:4])
+    run.record("mean", out_of_fold(Mean(), few, folds(few.effects.index, 2)))
+    numbers = run.models["mean"]["gates"]["0.2"]
+    assert numbers["without_5"] is None
+    assert numbers["without_3"] == 0.0
+    text = (run.finish() and run.folder / "report.json").read_text()
+    assert "NaN" not in text
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": {}}', "\x00\x01"])

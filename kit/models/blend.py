@@ -23,10 +23,9 @@ from .points import Points
 from .transfer import Transfer
 
 PAIRS = 5_000  # at which scenarios and genes told apart deserve the same trust
-ROWS = 60  # below which scenarios deserve more
 SHARES = (0.8, 0.4, 0.0)  # of whole training rows as scenarios, tried beside the default
 POINTS = 0.25  # share of the models that give points, where they are in a recipe
-ENOUGH = 40  # training rows: with fewer the default is taken as it is
+ENOUGH = 40  # training rows: with fewer scenarios deserve more, and the default is taken as it is
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
@@ -114,7 +113,7 @@ class Blend:
 def default_share(train):
     """Share of whole rows as scenarios: large where few pairs, or few rows, can teach more than that."""
     rows, genes = train.effects.shape
-    few_pairs, few_rows = PAIRS / (PAIRS + rows * genes), max(0.0, 1 - rows / ROWS)
+    few_pairs, few_rows = PAIRS / (PAIRS + rows * genes), max(0.0, 1 - rows / ENOUGH)
     return round(1 - (1 - few_pairs) * (1 - few_rows), 2)
 
 

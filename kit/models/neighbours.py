@@ -26,8 +26,9 @@ class Neighbours:
     """Training rows by likeness. pathways, atlas: as for `Likeness`, either may be None.
 
     learn: whether the mixture over settings is learned. alone: use no response of the perturbation's
-    own in the atlas, only its pathway neighbours'. Learns `mixture_` (series by kernel, power, floor); of
-    the perturbations predicted last `unknown_`: those of which nothing is known.
+    own in the atlas, only its pathway neighbours'. levels: as for `silent`; a knockdown of a gene that is
+    not expressed is believed to do nothing. Learns `mixture_` (series by kernel, power, floor); of the
+    perturbations predicted last `unknown_`: those of which nothing is known.
     """
 
     def __init__(

@@ -79,24 +79,27 @@ class PooledTrees:
         part = random_parts(names, self.parts, self.seed)
         labels = train.effects.to_numpy() - start
         held_out = left_out.copy()
+        seen = [(part != one) & known for one in range(self.parts)]
+        # Where a fit would have no rows at all, there is nothing to pool: the constant.
+        tasks = enumerate(seen) if all(rows.any() for rows in seen) else ()
         # A thread a fit: threads within a fit wait for each other where the machine is busy.
         self.boosters_ = Parallel(n_jobs=self.jobs, prefer="threads")(
-            delayed(self._fit_pairs)(features, labels, pair_weights, (part != one) & known, one)
-            for one in range(self.parts)
+            delayed(self._fit_pairs)(features, labels, pair_weights, rows, one)
+            for one, rows in tasks
         )
         for one, booster in enumerate(self.boosters_):
             rows = (part == one) & known
             if rows.any():
                 held_out[rows] = start[rows] + self._add([booster], features[rows])
-        gain = np.mean([booster.feature_importance("gain") for booster in self.boosters_], axis=0)
-        self.importance_ = pd.Series(gain, FEATURES).sort_values(ascending=False)
+        gain = sum(booster.feature_importance("gain") for booster in self.boosters_)
+        self.importance_ = pd.Series(gain, FEATURES, dtype=float).sort_values(ascending=False)
         self.residuals_ = train.effects - held_out
         return self
 
     def predict(self, perturbations):
         """Effects, perturbation x gene; the constant's for those that the pathways do not know."""
         prediction = self.constant_.predict(perturbations)
-        known = self.pathways.knows(perturbations).to_numpy()
+        known = self.pathways.knows(perturbations).to_numpy() & bool(self.boosters_)
         self.unknown_ = list(prediction.index[~known])
         if known.any():
             names = prediction.index[known]

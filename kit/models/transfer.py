@@ -2,8 +2,8 @@
 
 Two experts, both `Pairs`: one for knockdowns with a response in the atlas, which compares their own
 responses with those of the training rows; one for the others, which lets every knockdown be known by
-its pathway neighbours' responses alone, so that training rows and new ones are described alike. Genes
-that a screen did not measure count for nothing, they are never zeros.
+its pathway neighbours' responses alone, so that training rows and new ones are described alike. A gene
+that a screen did not measure tells nothing: it counts as the screen's mean answer, 0 once centred.
 """
 
 import pandas as pd

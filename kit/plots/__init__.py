@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from .agreement import agreement
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
+from .models import contributions, importances, shrinkage, wins
 from .pathways import neighbourhood, pathway_coverage
 from .scores import constants, forest, gains
 from .screens import (
@@ -20,15 +21,19 @@ from .screens import (
     targets_covered,
     without_batches,
 )
+from .transfer import beliefs, complexes, lines, speakers, trade
 from .validation import comparison, cosine_share_bars, nearness
 from .weights import gate_and_weight, weight_agreement, weight_distribution
 
 __all__ = [
     "agreement",
     "batches",
+    "beliefs",
     "cells_per_perturbation",
     "comparison",
+    "complexes",
     "constants",
+    "contributions",
     "cosine_share_bars",
     "depth",
     "depth_by_screen",
@@ -37,15 +42,21 @@ __all__ = [
     "gains",
     "gate_and_weight",
     "hidden_genes",
+    "importances",
+    "lines",
     "nearness",
     "neighbourhood",
     "own_gene",
     "own_gene_by_screen",
     "pathway_coverage",
     "plt",
+    "shrinkage",
     "similarity_map",
+    "speakers",
     "targets_covered",
+    "trade",
     "weight_agreement",
     "weight_distribution",
+    "wins",
     "without_batches",
 ]

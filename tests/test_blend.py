@@ -1,0 +1,242 @@
+"""The blend, and what every model on beliefs must do: small data, odd data, refits, no leak."""
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_planted import gains, planted
+from test_neighbours import noisy
+from threadpoolctl import threadpool_limits
+
+from kit.metric import weights_from_t
+from kit.models import blend
+from kit.models.blend import Blend
+from kit.models.boosting import ComponentTrees
+from kit.models.constant import Constant
+from kit.models.neighbours import Neighbours
+from kit.models.pairs import Pairs
+from kit.models.transfer import Transfer
+
+MODELS = {
+    "neighbours": Neighbours,
+    "pairs": Pairs,
+    "transfer": lambda pathways=None, atlas=None: Transfer(atlas, pathways),
+    "blend": lambda pathways=None, atlas=None: Blend(pathways, atlas, parts=0),
+}
+every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+NAMES = ["P1", "NOWHERE", "X1"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Data are small here: on a busy machine threads and processes would wait for each other."""
+    monkeypatch.setattr(blend, "ComponentTrees", partial(ComponentTrees, jobs=1))
+    with threadpool_limits(1):
+        yield
+
+
+def discrete(competition):
+    """Calls of -1, 0 and 1 as in real/k562: genes that never answer, weight 0 where nothing is called."""
+    effects = np.sign(competition.effects).where(competition.effects.abs() > 0.25, 0.0)
+    effects.iloc[:, :4] = 0.0
+    size = effects.abs()
+    weights = size.mul(size.shape[1] / size.sum(axis=1), axis=0)
+    return replace(competition, effects=effects, weights=weights)
+
+
+@every_model
+@pytest.mark.parametrize("rows", [6, 15])
+def test_small_competitions_work(tmp_path, make, rows):
+    competition, pathways = planted(tmp_path, rows=rows, genes=20, modules=3)
+    held = noisy(competition.effects.iloc[:-2], 0.2)
+    for knowledge in ((pathways, held), (None, held)):
+        prediction = make(*knowledge).fit(competition).predict(NAMES)
+        assert np.isfinite(prediction).to_numpy().all()
+        assert list(prediction.index) == NAMES
+        assert list(prediction.columns) == list(competition.genes)
+
+
+@every_model
+def test_discrete_values_and_columns_of_zeros_work(tmp_path, make):
+    competition, pathways = planted(tmp_path, rows=24, genes=20, modules=3)
+    competition = discrete(competition)
+    model = make(pathways, noisy(competition.effects, 0.3)).fit(competition)
+    prediction = model.predict(["P1", "X1"])
+    assert np.isfinite(prediction).to_numpy().all()
+    assert not prediction.iloc[:, :4].to_numpy().any()
+
+
+@every_model
+def test_a_single_gene_works(tmp_path, make):
+    competition, pathways = planted(tmp_path, rows=15, genes=1, modules=3)
+    model = make(pathways, noisy(competition.effects, 0.2)).fit(competition)
+    assert np.isfinite(model.predict(["P1", "X1"])).to_numpy().all()
+
+
+@every_model
+def test_unknown_perturbations_get_the_constant_and_are_named(tmp_path, make):
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3)
+    atlas = noisy(competition.effects, 0.2)
+    constant = Constant().fit(competition).effect_
+    model = make(pathways, atlas).fit(competition)
+    prediction = model.predict([*NAMES, "ELSEWHERE"])
+    assert model.unknown_ == ["NOWHERE", "ELSEWHERE"]
+    for name in model.unknown_:
+        np.testing.assert_array_equal(prediction.loc[name], constant)
+    assert (prediction.loc["P1"] != constant).any()
+    np.testing.assert_array_equal(model.predict(["NOWHERE"]), [constant])
+    nothing = make().fit(competition)
+    np.testing.assert_array_equal(nothing.predict(["P1", "X1"]), [constant] * 2)
+    assert nothing.unknown_ == ["P1", "X1"]
+
+
+@every_model
+def test_one_perturbation_alone_is_predicted_nearly_as_among_others(tmp_path, make):
+    competition, pathways = planted(tmp_path, rows=30, genes=40)
+    names = list(competition.effects.index[-4:])
+    train = competition.subset(competition.effects.index[:-4])
+    model = make(pathways, noisy(competition.effects, 0.2)).fit(train)
+    together = model.predict(names)
+    alone = pd.concat([model.predict([name]) for name in names])
+    assert list(alone.index) == names
+    # Direction is one cosine over all rows of a batch, so that values may differ a little.
+    for name in names:
+        assert np.corrcoef(alone.loc[name], together.loc[name])[0, 1] > 0.95
+
+
+@every_model
+def test_the_same_seed_gives_the_same_result_and_models_can_be_refitted(tmp_path, make):
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3)
+    model = make(pathways, noisy(competition.effects, 0.2))
+    before = dict(vars(model))
+    first = model.fit(competition).predict(NAMES)
+    kept = {name: vars(model)[name] for name in before}
+    assert all(kept[name] is before[name] for name in before)  # constructors' arguments stay
+    fewer = competition.subset(competition.effects.index[2:])
+    other = copy.deepcopy(model).fit(fewer).predict(NAMES)
+    assert not np.allclose(first, other)
+    pd.testing.assert_frame_equal(first, model.predict(NAMES))
+    pd.testing.assert_frame_equal(other, model.fit(fewer).predict(NAMES))
+    pd.testing.assert_frame_equal(first, model.fit(competition).predict(NAMES))
+
+
+@pytest.mark.parametrize("name", ["neighbours", "pairs", "transfer"])
+def test_order_of_rows_and_genes_means_nothing(tmp_path, name):
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3, noise=0.1)
+    random = np.random.default_rng(0)
+    rows = random.permutation(competition.effects.index)
+    genes = random.permutation(competition.genes)
+    shuffled = replace(
+        competition,
+        effects=competition.effects.loc[rows, genes],
+        weights=competition.weights.loc[rows, genes],
+        control=competition.control[genes],
+    )
+    atlas = noisy(competition.effects, 0.2)
+    first = MODELS[name](pathways, atlas).fit(competition).predict_distribution(NAMES)
+    second = MODELS[name](pathways, atlas).fit(shuffled).predict_distribution(NAMES[::-1])
+    there = second.mean().loc[NAMES, first.genes]
+    np.testing.assert_allclose(first.mean(), there, atol=2e-3)
+    np.testing.assert_allclose(first.rows, second.rows.loc[NAMES, first.rows.columns], atol=1e-6)
+
+
+@every_model
+def test_a_prediction_does_not_know_the_held_out_rows(tmp_path, make):
+    """Not even through the weights, errors and baselines of the competition that it is part of."""
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3)
+    held_out = ["P0", "P1"]
+    other = replace(
+        competition,
+        effects=competition.effects.copy(),
+        weights=competition.weights.copy(),
+        baseline_wmae=competition.baseline_wmae.copy(),
+    )
+    other.effects.loc[held_out], other.weights.loc[held_out] = 9.0, 1.0
+    other.baseline_wmae[held_out] = 5.0
+    names = competition.effects.index.difference(held_out, sort=False)
+    first, second = (
+        make(pathways).fit(one.subset(names)).predict(held_out) for one in (competition, other)
+    )
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_the_blend_finds_pathways_and_responses_elsewhere(tmp_path):
+    competition, pathways = planted(tmp_path)
+    for knowledge in ((pathways, None), (None, noisy(competition.effects, 0.1))):
+        found, constant = gains(Blend(*knowledge, parts=0), competition)
+        assert found > constant + 10
+
+
+def test_the_blend_of_shuffled_knowledge_gains_nothing(tmp_path):
+    differences = []
+    for seed in range(3):
+        competition, pathways = planted(tmp_path, rows=34, genes=40, seed=seed, shuffle=True)
+        effects = competition.effects
+        mixed = effects.sample(frac=1, random_state=seed).set_axis(effects.index)
+        model = Blend(pathways, noisy(mixed, 0.1), parts=2)
+        found, constant = gains(model, competition)
+        differences.append(found - constant)
+    assert np.mean(differences) < 2
+
+
+def test_recipes_are_compared_on_inner_folds_where_there_are_rows_enough(tmp_path, monkeypatch):
+    monkeypatch.setattr(blend, "ENOUGH", 12)
+    competition, pathways = planted(tmp_path, rows=12, genes=10, modules=3)
+    model = Blend(pathways, parts=2).fit(competition)
+    table = model.recipes_
+    assert list(table.columns) == ["score", "difference", "low", "high"]
+    assert len(table) > 2
+    assert table.loc[model.default_, "difference"] == 0
+    assert model.recipe_ in list(table.index)
+    if model.recipe_ != model.default_:
+        assert table.loc[model.recipe_, "low"] > 0
+    assert set(model.inner_.prediction.index) == set(competition.effects.index)
+    score = model.inner_.score().score_per_60
+    assert score == pytest.approx(table.loc[model.recipe_, "score"])
+    assert np.isfinite(model.predict(NAMES)).to_numpy().all()
+
+
+def test_with_few_rows_nothing_is_chosen(tmp_path):
+    competition, pathways = planted(tmp_path, rows=15, genes=12, modules=3)
+    model = Blend(pathways, parts=2).fit(competition)
+    assert model.recipe_ == model.default_
+    assert list(model.recipes_.index) == [model.default_]
+    assert model.inner_ is not None
+    still = Blend(pathways, parts=0).fit(competition)
+    assert still.inner_ is None
+    assert still.recipe_ == model.recipe_
+    pd.testing.assert_frame_equal(still.predict(NAMES), model.predict(NAMES))
+
+
+def test_the_inner_score_of_pure_noise_promises_nothing(tmp_path):
+    scores = []
+    for seed in range(2):
+        competition, pathways = planted(tmp_path, rows=24, genes=20, seed=seed)
+        noise = competition.effects * 0
+        noise += np.random.default_rng(seed + 50).normal(0, 0.2, noise.shape)
+        competition = replace(competition, effects=noise, weights=weights_from_t(noise / 0.1))
+        scores.append(Blend(pathways, parts=3).fit(competition).inner_.score().score_per_60)
+    assert np.mean(scores) < 1
+
+
+def test_the_models_of_points_can_be_part_of_the_recipe(tmp_path):
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3)
+    atlas = noisy(competition.effects, 0.2)
+    model = Blend(pathways, atlas, recipe=(0.4, 0.25)).fit(competition)
+    assert model.recipe_ == (0.4, 0.25)
+    belief = model.predict_distribution(NAMES)
+    np.testing.assert_allclose(belief.chances().sum(axis=2), 1, rtol=1e-4)
+    assert np.isfinite(model.predict(NAMES)).to_numpy().all()
+
+
+@pytest.mark.parametrize("make", [Neighbours, Blend])
+def test_a_knockdown_of_a_silent_gene_does_nothing(tmp_path, make):
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3)
+    levels = pd.Series({"P1": 0.0, "P2": 3.0})
+    prediction = make(pathways, levels=levels).fit(competition).predict(["P1", "P2", "P4"])
+    assert not prediction.loc["P1"].any()
+    assert prediction.loc["P2"].abs().max() > 0.1
+    assert prediction.loc["P4"].abs().max() > 0.1

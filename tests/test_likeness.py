@@ -1,0 +1,276 @@
+"""What is known of knockdowns before they are measured: joined responses, kernels, old and new names."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_planted import planted
+
+from kit.atlas import Atlas
+from kit.genes import GeneNames
+from kit.likeness import Likeness, joined_responses, masked_cosine
+from kit.models.transfer import Transfer
+from kit.pathways import load_pathways
+
+NAMES = GeneNames(symbols={"AARS1", "KARS1"}, previous={"AARS": {"AARS1"}, "KARS": {"KARS1"}})
+SETS = "synthetases\t\tAARS1\tKARS1\tDARS1\tVARS1\nchannels\t\tKCN1\tKCN2\tKCN3\tKCN4\n"
+GENES = [f"G{i}" for i in range(12)]
+
+
+def atlas_of(effects, symbols=None, *, datasets="one", n_cells=np.nan, se=None, own=None):
+    """An Atlas of these effects (row x gene frame or array), rows by symbol."""
+    effects = pd.DataFrame(effects)
+    symbols = effects.index if symbols is None else symbols
+    obs = pd.DataFrame({"sgrna_symbol": list(symbols), "dataset": datasets, "n_cells": n_cells})
+    if own is not None:
+        obs["competition"] = own
+    obs.index = [f"row {i}" for i in range(len(obs))]
+    se = None if se is None else pd.DataFrame(se, obs.index, effects.columns)
+    return Atlas(effects.set_axis(obs.index), obs, se, Path("responses.h5ad"))
+
+
+@pytest.fixture
+def pathways(tmp_path):
+    (tmp_path / "sets.gmt").write_text(SETS)
+    return load_pathways(tmp_path / "sets.gmt", names=NAMES)
+
+
+@pytest.fixture
+def atlas():
+    """Responses of six of the eight knockdowns under the names of another day, synthetases alike."""
+    random = np.random.default_rng(0)
+    symbols = ["AARS", "KARS1", "DARS1", "KCN1", "KCN2", "KCN3"]
+    shared = random.normal(size=(2, 12))[[0, 0, 0, 1, 1, 1]]
+    effects = pd.DataFrame(shared + random.normal(0, 0.3, (6, 12)), symbols, GENES)
+    return atlas_of(effects)
+
+
+ALL = ["AARS1", "KARS", "DARS1", "VARS1", "KCN1", "KCN2", "KCN3", "KCN4", "STRANGER"]
+
+
+def test_each_dataset_is_centred_by_its_own_mean():
+    effects = [[1.0, np.nan], [3.0, 4.0], [10.0, 0.0], [20.0, 1.0]]
+    found = joined_responses(atlas_of(effects, "ABCD", datasets=["x", "x", "y", "y"]))
+    wanted = [[-1, np.nan], [1, 0], [-5, -0.5], [5, 0.5]]
+    np.testing.assert_array_equal(found.loc[list("ABCD")], wanted)
+
+
+def test_a_knockdown_of_two_datasets_gets_the_mean_by_precision():
+    effects = [[1.0, 2.0], [-1.0, -2.0], [7.0, np.nan], [1.0, 3.0]]
+    options = {"symbols": ["A", "B", "A", "C"], "datasets": ["x", "x", "y", "y"]}
+    # Centred: A is 1, 2 in x and 3, not measured in y.
+    equal = joined_responses(atlas_of(effects, **options)).loc["A"]
+    np.testing.assert_allclose(equal, [2, 2])
+    counted = joined_responses(atlas_of(effects, n_cells=[30, 9, 10, 9], **options)).loc["A"]
+    np.testing.assert_allclose(counted, [(30 * 1 + 10 * 3) / 40, 2])
+    some = joined_responses(atlas_of(effects, n_cells=[30, 9, np.nan, 9], **options)).loc["A"]
+    np.testing.assert_allclose(some, [2, 2])
+    se = np.array([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.2, 0.2]])
+    least = (0.1 * np.median(se)) ** 2
+    one, other = 1 / (0.01 + least), 1 / (0.09 + least)
+    told = joined_responses(atlas_of(effects, se=se, n_cells=[1, 1, 1, 1], **options)).loc["A"]
+    np.testing.assert_allclose(told, [(one + 3 * other) / (one + other), 2])
+
+
+def test_a_response_without_a_standard_error_counts_by_the_typical_one():
+    effects = [[1.0], [-1.0], [7.0], [1.0]]
+    se = np.array([[0.2], [0.2], [np.nan], [np.nan]])
+    options = {"symbols": ["A", "B", "A", "C"], "datasets": ["x", "x", "y", "y"]}
+    found = joined_responses(atlas_of(effects, se=se, **options))
+    np.testing.assert_allclose(found.loc[["A", "B", "C"], 0], [2, -1, -3])
+    nowhere = joined_responses(atlas_of(effects, se=se * np.nan, **options))
+    np.testing.assert_allclose(nowhere, found)
+
+
+def test_what_is_not_measured_is_never_a_zero():
+    effects = np.array([[2.0, np.nan], [4.0, np.nan], [6.0, 1.0]])
+    found = joined_responses(atlas_of(effects, "ABB"))
+    np.testing.assert_array_equal(found, [[-2, np.nan], [1, 0]])
+
+
+def test_control_rows_are_left_out():
+    effects = np.array([[2.0, 5.0], [4.0, 7.0], [100.0, -100.0]])
+    found = joined_responses(atlas_of(effects, ["A", "B", "non-targeting"]))
+    assert list(found.index) == ["A", "B"]
+    np.testing.assert_array_equal(found, [[-1, -1], [1, 1]])
+
+
+def test_rows_of_the_competitions_own_cells_change_nothing(tmp_path):
+    competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3, noise=0.2)
+    effects = competition.effects
+    held_out = ["P0", "P1"]
+    train = competition.subset(effects.index.difference(held_out, sort=False))
+    elsewhere = effects + np.random.default_rng(1).normal(0, 0.3, effects.shape)
+    planted_rows = pd.concat([elsewhere, effects.loc[["P0", "P5"]]])
+    kinds = [False] * 18 + [True] * 2
+    datasets = ["one"] * 18 + ["home"] * 2
+    for n_cells, se in ((np.nan, None), (50, None), (50, 0.1)):
+        options = {"n_cells": n_cells, "datasets": "one"}
+        one = atlas_of(elsewhere, se=se, own=[False] * 18, **options)
+        other = atlas_of(planted_rows, se=se, own=kinds, **options | {"datasets": datasets})
+        first, second = Likeness(pathways, one), Likeness(pathways, other)
+        pd.testing.assert_frame_equal(first.responses_, second.responses_)
+        for alone in (False, True):
+            kernels = second.kernels(effects.index, alone=alone)
+            for name, kernel in first.kernels(effects.index, alone=alone).items():
+                pd.testing.assert_frame_equal(kernel, kernels[name])
+            pd.testing.assert_frame_equal(
+                *(part.response(held_out, alone=alone) for part in (first, second))
+            )
+    predictions = [Transfer(part, pathways).fit(train).predict(held_out) for part in (one, other)]
+    pd.testing.assert_frame_equal(*predictions)
+    # A row of the own cells alone is as good as no atlas at all.
+    mirror = atlas_of(effects.loc[["P0"]], own=[True])
+    assert Likeness(pathways, mirror).responses_ is None
+    found = Transfer(mirror, pathways).fit(train).predict(held_out)
+    pd.testing.assert_frame_equal(found, Transfer(None, pathways).fit(train).predict(held_out))
+
+
+def test_the_masked_cosine_equals_a_slow_loop():
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=(5, 9)), random.normal(size=(4, 9))
+    a[random.random(a.shape) < 0.3], b[random.random(b.shape) < 0.3] = np.nan, np.nan
+    a[0], b[1, :] = np.nan, 0.0
+    found = masked_cosine(a, b)
+    for i in range(5):
+        for j in range(4):
+            both = ~np.isnan(a[i]) & ~np.isnan(b[j])
+            one, other = a[i][both], b[j][both]
+            length = np.linalg.norm(one) * np.linalg.norm(other)
+            assert found[i, j] == pytest.approx(one @ other / length if length else 0.0)
+
+
+def test_kernels_are_symmetric_lie_between_zero_and_one_and_keep_labels(pathways, atlas):
+    for alone in (False, True):
+        for one in (Likeness(pathways, atlas), Likeness(pathways), Likeness(None, atlas)):
+            for name, kernel in one.kernels(ALL, alone=alone).items():
+                values = kernel.to_numpy()
+                assert list(kernel.index) == list(kernel.columns) == ALL, name
+                assert (values >= 0).all()
+                assert (values <= 1 + 1e-6).all()
+                np.testing.assert_allclose(values, values.T, atol=1e-6)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_pathway_neighbour_is_more_alike_than_a_stranger(pathways, atlas, alone):
+    kernels = Likeness(pathways, atlas).kernels(ALL, alone=alone)
+    wanted = {"near", "near same", "near and wide"} if alone else {"same", "shape", "smooth"}
+    assert wanted <= set(kernels)
+    for name, kernel in kernels.items():
+        assert kernel.at["AARS1", "KARS"] > kernel.at["AARS1", "KCN2"] + 0.2, name
+        assert not kernel["STRANGER"].any(), name
+    # Those that no screen holds are known by their neighbours, or not by the atlas at all.
+    for name in ("near", "near same") if alone else ("same", "shape"):
+        near = kernels[name].at["VARS1", "KARS"]
+        assert near > 0.2 if alone else near == 0
+
+
+def test_old_symbols_meet_new_ones(pathways, atlas):
+    likeness = Likeness(pathways, atlas)
+    assert likeness.covered(["AARS", "AARS1", "KARS", "VARS1"]).tolist() == [True] * 3 + [False]
+    new = likeness.response(["AARS1", "KARS1"])
+    assert list(new.index) == ["AARS1", "KARS1"]
+    np.testing.assert_array_equal(new, likeness.response(["AARS", "KARS"]))
+    np.testing.assert_array_equal(new, likeness.responses_.loc[["AARS", "KARS1"]])
+    for alone in (False, True):
+        old = likeness.kernels(["AARS", "KARS", "KCN1"], alone=alone)
+        for name, kernel in likeness.kernels(["AARS1", "KARS1", "KCN1"], alone=alone).items():
+            np.testing.assert_array_equal(kernel, old[name])
+    # Without pathways there is no naming: exact symbols only.
+    assert Likeness(None, atlas).covered(["AARS", "AARS1"]).tolist() == [True, False]
+
+
+def test_a_perturbation_is_known_by_pathways_or_atlas(pathways, atlas):
+    atlas = replace(atlas, obs=atlas.obs.replace("KCN3", "LONELY"))
+    names = ["AARS1", "VARS1", "LONELY", "STRANGER"]
+    likeness = Likeness(pathways, atlas)
+    assert likeness.covered(names).to_dict() == dict(
+        zip(names, [True, False, True, False], strict=True)
+    )
+    assert likeness.knows(names).tolist() == [True, True, True, False]
+    assert Likeness(pathways).knows(names).tolist() == [True, True, False, False]
+    assert Likeness(None, atlas).knows(names).tolist() == [False, False, True, False]
+    assert likeness.known
+
+
+def test_the_expected_response_by_hand(pathways, atlas):
+    likeness = Likeness(pathways, atlas)
+    own = likeness.responses_
+    found = likeness.response(ALL)
+    np.testing.assert_allclose(found.loc["KCN2"], own.loc["KCN2"])
+    assert not found.loc["STRANGER"].any()
+    # All three synthetases are alike to VARS1 by 1, in either of the two kinds of parts.
+    mean = own.loc[["AARS", "KARS1", "DARS1"]].sum() / (3 + 0.05)
+    np.testing.assert_allclose(found.loc["VARS1"], 2 * mean, rtol=1e-5)
+    alone = likeness.response(ALL, alone=True)
+    others = own.loc[["KARS1", "DARS1"]].sum() / (2 + 0.05)
+    np.testing.assert_allclose(alone.loc["AARS1"], 2 * others, rtol=1e-5)
+    np.testing.assert_allclose(alone.loc["VARS1"], found.loc["VARS1"])
+    assert Likeness(pathways).response(ALL) is None
+
+
+def changed(atlas, symbol):
+    """The atlas with another response of one knockdown; the dataset's mean stays as it was."""
+    effects = atlas.effects.copy()
+    row = (atlas.obs["sgrna_symbol"] == symbol).to_numpy()
+    step = 50 * np.random.default_rng(9).normal(size=effects.shape[1])
+    effects.loc[row] += step
+    effects.loc[(atlas.obs["sgrna_symbol"] == "BALANCE").to_numpy()] -= step
+    return replace(atlas, effects=effects)
+
+
+def test_alone_a_perturbations_own_response_is_not_its_own_evidence(pathways, atlas):
+    """Only where it is the other: a neighbour's neighbour, and the other side of `near same`."""
+    effects = pd.concat([atlas.effects, atlas.effects.iloc[[0]] * 0])
+    atlas = atlas_of(effects.to_numpy(), [*atlas.obs["sgrna_symbol"], "BALANCE"])
+    first, second = Likeness(pathways, atlas), Likeness(pathways, changed(atlas, "AARS"))
+    one, other = (part.response(ALL, alone=True) for part in (first, second))
+    np.testing.assert_allclose(one.loc["AARS1"], other.loc["AARS1"], atol=1e-9)
+    assert np.abs(one.loc["KARS"] - other.loc["KARS"]).max() > 1
+    one, other = (part.kernels(ALL, alone=True) for part in (first, second))
+    # Channels are no neighbours of AARS1: its response is in neither of the two.
+    channels = ["AARS1", "KCN1", "KCN2", "KCN3", "KCN4"]
+    for name in ("wide", "narrow", "near", "near and wide"):
+        np.testing.assert_allclose(
+            one[name].loc["AARS1", channels], other[name].loc["AARS1", channels], atol=1e-6
+        )
+    own = [part.kernels(ALL)["same"].loc["AARS1", "KARS"] for part in (first, second)]
+    assert abs(own[0] - own[1]) > 0.1
+
+
+def test_without_knowledge_there_are_no_kernels():
+    nothing = Likeness()
+    assert not nothing.known
+    assert nothing.kernels(["A", "B"]) == {}
+    assert nothing.response(["A"]) is None
+    assert nothing.knows(["A"]).tolist() == [False]
+
+
+def test_an_atlas_of_own_and_control_rows_alone_is_no_knowledge(pathways):
+    empty = atlas_of(np.ones((2, 3)), ["A", "non-targeting"], own=[True, False])
+    assert not Likeness(None, empty).known
+    assert set(Likeness(pathways, empty).kernels(ALL)) == set(Likeness(pathways).kernels(ALL))
+
+
+def test_interactions_alone_give_one_kernel(tmp_path):
+    (tmp_path / "edges.txt").write_text("A B\nB C\nD E\n")
+    pathways = load_pathways(tmp_path / "edges.txt", names=GeneNames())
+    assert set(Likeness(pathways).kernels(["A", "B"])) == {"wide"}
+
+
+def test_order_of_perturbations_and_genes_means_nothing(pathways, atlas):
+    turned = replace(atlas, effects=atlas.effects.iloc[:, ::-1])
+    for alone in (False, True):
+        first = Likeness(pathways, atlas).kernels(ALL, alone=alone)
+        second = Likeness(pathways, turned).kernels(ALL[::-1], alone=alone)
+        for name, kernel in first.items():
+            np.testing.assert_allclose(kernel, second[name].loc[ALL, ALL], atol=1e-6)
+
+
+def test_foreign_knowledge_is_shared_by_copies(pathways, atlas):
+    likeness = Likeness(pathways, atlas)
+    assert copy.deepcopy(likeness) is likeness
+    assert likeness.kernels(ALL) is likeness.kernels(list(ALL))

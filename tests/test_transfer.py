@@ -1,0 +1,132 @@
+"""Transfer from other screens: the same knockdown, its neighbours there, and held-out truth kept out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_planted import gains, planted
+from test_likeness import atlas_of
+from test_neighbours import noisy
+from threadpoolctl import threadpool_limits
+
+from kit import load_competition, out_of_fold
+from kit.models.constant import Constant
+from kit.models.transfer import Transfer
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices are small here: on a busy machine threads would wait for each other."""
+    with threadpool_limits(1):
+        yield
+
+
+def test_responses_of_the_same_knockdown_are_found(tmp_path):
+    """Knockdowns that are like no other: only their own response tells."""
+    competition, _ = planted(tmp_path, modules=48)
+    transfer, constant = gains(Transfer(noisy(competition.effects, 0.1), share=0.2), competition)
+    assert transfer > constant + 10
+
+
+def test_responses_of_pathway_neighbours_are_found(tmp_path):
+    competition, pathways = planted(tmp_path)
+    others = competition.effects.iloc[:-10]  # none of the held-out rows is in the atlas
+    transfer, constant = gains(Transfer(noisy(others, 0.2), pathways), competition)
+    assert transfer > constant + 10
+
+
+def test_shuffled_labels_of_the_atlas_gain_nothing(tmp_path):
+    differences = []
+    for seed in range(4):
+        competition, _ = planted(tmp_path, seed=seed)
+        effects = competition.effects
+        mixed = effects.sample(frac=1, random_state=seed).set_axis(effects.index)
+        transfer, constant = gains(Transfer(noisy(mixed, 0.1)), competition)
+        differences.append(transfer - constant)
+    assert np.mean(differences) < 2
+
+
+def test_covered_and_uncovered_perturbations_have_an_expert_each(tmp_path):
+    competition, pathways = planted(tmp_path, rows=20, genes=10, modules=4)
+    atlas = noisy(competition.effects.iloc[:15], 0.2)
+    model = Transfer(atlas, pathways).fit(competition)
+    names = ["P19", "P3", "NOWHERE", "X1"]
+    prediction = model.predict(names)
+    assert list(prediction.index) == names
+    assert model.covered_.to_dict() == {"P19": False, "P3": True, "NOWHERE": False, "X1": False}
+    assert model.unknown_ == ["NOWHERE"]
+    assert {flag: expert.alone for flag, expert in model.experts_.items()} == {
+        True: False,
+        False: True,
+    }
+    scenarios, apart = model.beliefs(names)
+    assert list(scenarios.perturbations) == list(apart.perturbations) == names
+    for expert, one in ((True, "P3"), (False, "P19")):
+        alone, _ = model.experts_[expert].beliefs([one])
+        np.testing.assert_allclose(scenarios.rows.loc[one], alone.rows.loc[one])
+
+
+def test_without_pathways_an_uncovered_perturbation_gets_the_constant(tmp_path):
+    competition, _ = planted(tmp_path, rows=20, genes=10, modules=4)
+    atlas = noisy(competition.effects.iloc[:15], 0.2)
+    model = Transfer(atlas).fit(competition)
+    prediction = model.predict(["P19", "P3"])
+    assert model.unknown_ == ["P19"]
+    np.testing.assert_array_equal(prediction.loc["P19"], Constant().fit(competition).effect_)
+    # What is said of the others does not suffer from it.
+    assert np.isfinite(prediction).to_numpy().all()
+    assert np.corrcoef(prediction.loc["P3"], competition.effects.loc["P3"])[0, 1] > 0.5
+
+
+def test_without_any_knowledge_it_is_the_constant(tmp_path):
+    competition, _ = planted(tmp_path, rows=12, genes=10, modules=3)
+    model = Transfer(None).fit(competition)
+    prediction = model.predict(["X1", "P1"])
+    assert model.unknown_ == ["X1", "P1"]
+    constant = Constant().fit(competition).predict(["X1", "P1"])
+    pd.testing.assert_frame_equal(prediction, constant)
+
+
+def test_genes_that_a_screen_did_not_measure_do_no_harm(tmp_path):
+    competition, _ = planted(tmp_path, modules=12)
+    atlas = noisy(competition.effects, 0.1)
+    gaps = atlas.effects.copy()
+    gaps.iloc[:, :30] = np.nan
+    gaps.iloc[::3, 40:50] = np.nan
+    atlas = atlas_of(gaps.to_numpy(), atlas.obs["sgrna_symbol"])
+    atlas.effects.columns = competition.genes
+    transfer, constant = gains(Transfer(atlas), competition)
+    assert transfer > constant + 5
+
+
+def test_two_screens_of_which_one_is_noise_are_better_than_none(tmp_path):
+    competition, _ = planted(tmp_path, modules=12)
+    good, bad = noisy(competition.effects, 0.1), noisy(competition.effects, 1.0, seed=1)
+    effects = pd.concat([good.effects, bad.effects])
+    symbols = [*good.obs["sgrna_symbol"], *bad.obs["sgrna_symbol"]]
+    rows = len(good.effects)
+    se = np.repeat([0.1, 1.0], rows)[:, None] * np.ones(effects.shape)
+    atlas = atlas_of(effects.to_numpy(), symbols, datasets=np.repeat(["a", "b"], rows), se=se)
+    atlas.effects.columns = competition.genes
+    transfer, constant = gains(Transfer(atlas), competition)
+    assert transfer > constant + 10
+
+
+@pytest.mark.filterwarnings("ignore:.*SIMULATED")
+def test_on_the_twin_knowledge_helps_and_shuffled_knowledge_does_not(twin, tmp_path):
+    from kit.pathways import load_pathways
+    from kit.twin import simulate
+
+    found = {}
+    for name, folder in {"true": twin, "null": simulate(tmp_path / "null", null=True)}.items():
+        competition = load_competition(folder)
+        known = competition.known() if competition.solution is not None else competition
+        pathways = load_pathways(folder=folder, download=False)
+        names = list(known.effects.index[-15:])
+        runs = [
+            out_of_fold(model, known, [names]) for model in (Transfer(None, pathways), Constant())
+        ]
+        scores = [run.score().score_per_60 for run in runs]
+        found[name] = scores[0] - scores[1]
+    print(found)
+    assert found["null"] < 3
+    assert found["true"] > found["null"]
