@@ -23,7 +23,7 @@ from .points import Points
 from .transfer import Transfer
 
 PAIRS = 5_000  # at which scenarios and genes told apart deserve the same trust
-SHARES = (0.8, 0.4, 0.0)  # of whole training rows as scenarios, tried beside the default
+SHARES = (0.8, 0.0)  # of whole training rows as scenarios, tried beside the default
 POINTS = 0.25  # share of the models that give points, where they are in a recipe
 ENOUGH = 40  # training rows: with fewer scenarios deserve more, and the default is taken as it is
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0

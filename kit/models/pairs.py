@@ -19,7 +19,7 @@ from .ranks import metric_row_weights
 LEVELS = np.arange(1, 10) / 10
 PENALTY = 10.0  # of a coefficient, x the genes, of which count at most
 GENES = 100  # as much as independent ones: those of a row go together
-PAIRS = 60_000  # that coefficients are learned from; more gain nothing
+PAIRS = 40_000  # that coefficients are learned from; more gain nothing
 SMOOTHING = 0.02  # weight of the gene's usual value in a weighted mean over similar rows
 FLOOR = 0.003
 SOFT = ((1, 3 * FLOOR), (2, FLOOR))  # power and floor of kernels that spread widely
@@ -53,10 +53,8 @@ class Pairs:
         features = self._features(train.effects.index, training=True)
         self.scale_ = np.sqrt((features**2).mean(axis=(0, 1))) + 1e-9
         features /= self.scale_
-        rows, genes = effects.shape
-        some = np.random.default_rng(self.seed).permutation(genes)[: max(1, PAIRS // rows)]
         pulls = weights * self.row_weights_[:, None]
-        self.models_ = learned_chances(features, effects, pulls, np.sort(some))
+        self.models_ = learned_chances(features, effects, pulls, seed=self.seed)
         return self
 
     def predict(self, perturbations):
@@ -119,11 +117,14 @@ class Pairs:
         return ["wide", "narrow", *(pathways.parts if pathways is not None else ())]
 
 
-def learned_chances(features, effects, pulls, genes=None):
+def learned_chances(features, effects, pulls, *, seed=0):
     """Two pooled regressions: chances as they are, and as the metric's weight falls on them.
 
-    features: (rows, genes, features); effects, pulls (weight x row weight): (rows, genes).
+    features: (rows, genes, features); effects, pulls (weight x row weight): (rows, genes). seed: of the
+    draw of genes where there are more than enough pairs.
     """
+    rows, count = effects.shape
+    genes = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, PAIRS // rows)])
     return [
         PooledOrdinal(
             gene_thresholds(effects, by, LEVELS), PENALTY * min(effects.shape[1], GENES)

@@ -52,7 +52,7 @@ def beliefs(belief, values, pairs, truth=None):
         axis.set_title(f"{perturbation}: {gene}", fontsize=9)
         axis.set(xlabel="effect, log2")
         axis.yaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")
-    axes[0].set(ylabel="chance upwards, weight downwards, %")
+    axes[0].set(ylabel="% of chance (up), of weight (down)")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -104,7 +104,7 @@ def trade(path, rules):
         f"{best['wcos']:.2f}, W {rules['w'].iloc[0]:.1f} becomes {best['w']:.1f}",
         height=4.4,
     )
-    axis.plot(path["wcos"], path["w"], "o-", color=BLUE, markersize=4, label="rates of exchange")
+    axis.plot(path["wcos"], path["w"], "o-", color=BLUE, markersize=4, label="rates tried")
     for place, word in ((0, "W is dear"), (-1, "Wcos is dear")):
         at = (path["wcos"].iloc[place], path["w"].iloc[place])
         axis.annotate(word, at, (6, 6), textcoords="offset points", fontsize=8, color=BLUE)
@@ -134,8 +134,9 @@ def speakers(chances, reasons):
     )
     axis.barh(range(len(shown)), 100 * shown, color=BLUE)
     axis.axvline(100 * even, color=RED, linestyle="--", label="all alike")
+    style = {"va": "center", "fontsize": 8, "bbox": {"fc": "white", "lw": 0, "pad": 0.5}}
     for place, name in enumerate(shown.index):
-        axis.text(100 * shown[name], place, f" {reasons[name]}", va="center", fontsize=8)
+        axis.text(100 * shown[name] + shown.max(), place, reasons[name], **style)
     name_rows(axis, shown.index, size=9)
     axis.set(xlabel="chance that the answer is this knockdown's, %", xlim=(0, 220 * shown.max()))
     axis.legend(frameon=False, loc="lower right")
@@ -145,8 +146,8 @@ def speakers(chances, reasons):
 def complexes(inside, overall, null=None):
     """Mean centred cosine within complexes, of the truth and of predictions, beside that of all pairs.
 
-    inside: complex x kind frame, at most three kinds; overall: mean over all pairs by kind, a series. null:
-    (low, high) of two knockdowns that do nothing.
+    inside: complex x kind frame, at most three kinds; overall: mean over all pairs by kind, a series.
+    null: (low, high) of two knockdowns that do nothing.
     """
     said = [f"{kind} {inside[kind].mean():.2f} ({overall[kind]:.2f})" for kind in inside]
     figure, (axis,) = new_figure(
