@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from .files import InputError
+from .files import InputError, quote_some
 from .metric import GATE
 
 NOTHING = "no effect"  # label of the scenario that a knockdown does nothing
@@ -68,6 +68,10 @@ class Distribution:
     def reindex(self, perturbations):
         """This belief about these of its perturbations, in this order."""
         places = self.perturbations.get_indexer(perturbations)
+        if unknown := [
+            name for name, place in zip(perturbations, places, strict=True) if place < 0
+        ]:
+            raise InputError(f"there is no belief about {quote_some(unknown)}; ask for it")
         return replace(
             self,
             rows=self.rows.iloc[places],
@@ -150,28 +154,21 @@ def or_nothing(belief, chance):
 
 
 def decide(belief, *, gate=GATE):
-    """Choose the effects with the best expected W x Wcos: perturbation x gene frame, log2.
+    """Choose effects for a high expected W x Wcos: perturbation x gene frame, log2.
 
     Between W and Wcos there is a rate of exchange: at a given rate the best value of each gene is
     found alone, among candidates of its range; rates are tried in turn, and that with the largest
-    product of expected W and Wcos is taken. The own gene counts as any other: see `OwnGene`.
+    product of expected W and Wcos is taken: near the best for hundreds of genes, of which each moves the
+    sums little, not for two or three. The own gene counts as any other: see `OwnGene`.
     """
-    outlook = _Outlook(belief, gate)
-    chosen = outlook.error.argmin(axis=2).T  # the weighted medians
-    best, best_product = chosen, -np.inf
-    state = outlook.expected(chosen)
-    for rate in EXCHANGE:
-        for _ in range(SWEEPS):
-            chosen = outlook.best(rate, state)
-            state = outlook.expected(chosen)
-        if state.product > best_product:
-            best, best_product = chosen, state.product
+    outlook = Outlook(belief, gate)
+    best = max(outlook.path(), key=lambda step: step[2].product)[1]
     effects = outlook.value(best).astype(float)
     return pd.DataFrame(effects, belief.perturbations, belief.genes)
 
 
 @dataclass(frozen=True)
-class _Expected:
+class Expected:
     """What a choice is expected to bring: W, the sums of which Wcos is made, slopes of W."""
 
     w: float
@@ -189,7 +186,7 @@ class _Expected:
         return self.w * self.wcos if self.dot > 0 else -np.inf
 
 
-class _Outlook:
+class Outlook:
     """Expected errors and gated products of every candidate, (genes, perturbations, candidates)."""
 
     def __init__(self, belief, gate):
@@ -211,10 +208,21 @@ class _Outlook:
         self.baseline = _taken(self.error, places).mean(axis=1)
         self.values, self.weights = values, belief.weights.to_numpy(dtype=np.float32).T
         self.scenario_baseline = self._scenario_errors(places[:1])[0]
-        self.floor = FLOOR * float(np.median(belief.error))
+        self.floor = max(FLOOR * float(np.median(belief.error)), 1e-9)
+
+    def path(self):
+        """Steps (rate, places of candidates, Expected): the weighted medians, then each rate."""
+        chosen = self.error.argmin(axis=2).T
+        state = self.expected(chosen)
+        yield np.inf, chosen, state
+        for rate in EXCHANGE:
+            for _ in range(SWEEPS):
+                chosen = self.best(rate, state)
+                state = self.expected(chosen)
+            yield rate, chosen, state
 
     def expected(self, chosen):
-        """_Expected of the candidates chosen, (perturbations, genes)."""
+        """Expected of the candidates chosen, (perturbations, genes)."""
         belief, rows = self.belief, self.belief.rows.to_numpy()
         missed = self._scenario_errors(chosen) + self.floor  # (perturbations, atoms)
         mean_missed = np.maximum(_taken(self.error, chosen).mean(axis=1), 1e-12)
@@ -228,7 +236,7 @@ class _Outlook:
         slope = (self.mass * pull.astype(np.float32)) @ self.apart
         sums = (float(_taken(part, chosen).sum()) for part in (self.dot, self.predicted, self.true))
         w = share * together + (1 - share) * apart
-        return _Expected(float(w), *sums, slope / (len(belief.genes) * np.log(2)))
+        return Expected(float(w), *sums, slope / (len(belief.genes) * np.log(2)))
 
     def best(self, rate, state):
         """The best candidate of each gene where a row of W is worth `rate` times the log of Wcos."""

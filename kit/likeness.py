@@ -26,7 +26,8 @@ class Likeness:
     def __init__(self, pathways=None, atlas=None):
         self.pathways = pathways
         self.atlas = atlas
-        responses = None if atlas is None else joined_responses(atlas)
+        names = None if pathways is None else pathways.names
+        responses = None if atlas is None else joined_responses(atlas, names)
         self.responses_ = None if responses is None or responses.empty else responses
         self._kept = {}
 
@@ -39,7 +40,7 @@ class Likeness:
 
     def covered(self, perturbations):
         """Whether the atlas holds a response of each perturbation: a bool series."""
-        held = set() if self.responses_ is None else set(self._symbols(self.responses_.index))
+        held = set() if self.responses_ is None else set(self.responses_.index)
         symbols = self._symbols(perturbations)
         return pd.Series([name in held for name in symbols], pd.Index(perturbations))
 
@@ -51,14 +52,14 @@ class Likeness:
         return known
 
     def kernels(self, perturbations, *, alone=False):
-        """Square frames by name, zero where a part knows nothing.
+        """Square frames by name, (perturbation, other), zero where a part knows nothing.
 
         From pathways `wide` (mean over parts), `narrow` (over those of small sets and edges) and each
         wide part. From the atlas `same` (cosine of responses), `shape` (its strongest components evened
         out), `smooth` (of responses averaged with pathway neighbours'), and the means of the last two
         with `wide`. With `alone` none of these: `near` is the cosine of pathway neighbours' responses,
-        `near same` theirs with the other's own, mean of both directions. A perturbation's own response
-        then enters only as that of the other: its pathway neighbours' neighbour, and in `near same`.
+        `near same` that of the row's neighbours with the column's own, not symmetric. A perturbation's
+        own response then enters only as that of the other.
         """
         names = list(perturbations)
         return self._once("kernels", alone, tuple(names), make=lambda: self._kernels(names, alone))
@@ -131,8 +132,7 @@ class Likeness:
         if self.pathways is None:
             return {}
         near, own = _unit(self._near(names)), _unit(np.nan_to_num(self._own(names)))
-        one_sided = near @ own.T
-        found = {"near": near @ near.T, "near same": (one_sided + one_sided.T) / 2}
+        found = {"near": near @ near.T, "near same": near @ own.T}
         return found | {"near and wide": (np.maximum(found["near"], 0) + wide) / 2}
 
     def _own(self, names):
@@ -142,10 +142,7 @@ class Likeness:
 
     def _places(self, names):
         """Row of each perturbation among the responses, -1 where there is none."""
-        held = pd.Index(self._symbols(self.responses_.index))
-        first = np.flatnonzero(~held.duplicated())
-        places = held[first].get_indexer(self._symbols(names))
-        return np.where(places >= 0, first[places], -1)
+        return self.responses_.index.get_indexer(self._symbols(names))
 
     def _evened_out(self):
         """Strongest components of the responses, each by the root of its size: (responses, k)."""
@@ -166,7 +163,7 @@ class Likeness:
         total = np.zeros((len(names), held.shape[1]))
         other = np.not_equal.outer(
             np.array(self._symbols(names), dtype=object),
-            np.array(self._symbols(self.responses_.index), dtype=object),
+            np.array(self.responses_.index, dtype=object),
         )
         kernels = self.pathways.parts
         narrow = [name for name in kernels if f"{name}, small" not in kernels]
@@ -178,9 +175,10 @@ class Likeness:
         return total
 
 
-def joined_responses(atlas):
+def joined_responses(atlas, names=None):
     """Responses of an Atlas by perturbation: perturbation x gene frame, centred, NaN not measured.
 
+    names: a GeneNames, under which screens of different age name a perturbation alike.
     From each dataset the mean effect of its genes is taken off; a knockdown of several datasets gets the
     mean by precision. Of an atlas with standard errors that is 1 / se^2, held down by a tenth of the
     typical error, which also stands where one is missing; else the number of cells, else equal.
@@ -208,6 +206,7 @@ def joined_responses(atlas):
         count = np.maximum(measured.sum(axis=0), 1)
         centred[rows] = values[rows] - np.nan_to_num(values[rows]).sum(axis=0) / count
     groups = obs["sgrna_symbol"][foreign].astype(str).to_numpy()
+    groups = groups if names is None else names.current(groups).to_numpy()
     columns = atlas.effects.columns
     total = pd.DataFrame(np.nan_to_num(centred[foreign]) * precision[foreign], columns=columns)
     mass = pd.DataFrame(precision[foreign], columns=columns)

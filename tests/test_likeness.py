@@ -155,7 +155,8 @@ def test_kernels_are_symmetric_lie_between_zero_and_one_and_keep_labels(pathways
                 assert list(kernel.index) == list(kernel.columns) == ALL, name
                 assert (values >= 0).all()
                 assert (values <= 1 + 1e-6).all()
-                np.testing.assert_allclose(values, values.T, atol=1e-6)
+                if name != "near same":  # the row's neighbours with the column's own
+                    np.testing.assert_allclose(values, values.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -178,7 +179,7 @@ def test_old_symbols_meet_new_ones(pathways, atlas):
     new = likeness.response(["AARS1", "KARS1"])
     assert list(new.index) == ["AARS1", "KARS1"]
     np.testing.assert_array_equal(new, likeness.response(["AARS", "KARS"]))
-    np.testing.assert_array_equal(new, likeness.responses_.loc[["AARS", "KARS1"]])
+    np.testing.assert_array_equal(new, likeness.responses_.loc[["AARS1", "KARS1"]])
     for alone in (False, True):
         old = likeness.kernels(["AARS", "KARS", "KCN1"], alone=alone)
         for name, kernel in likeness.kernels(["AARS1", "KARS1", "KCN1"], alone=alone).items():
@@ -207,7 +208,7 @@ def test_the_expected_response_by_hand(pathways, atlas):
     np.testing.assert_allclose(found.loc["KCN2"], own.loc["KCN2"])
     assert not found.loc["STRANGER"].any()
     # All three synthetases are alike to VARS1 by 1, in either of the two kinds of parts.
-    mean = own.loc[["AARS", "KARS1", "DARS1"]].sum() / (3 + 0.05)
+    mean = own.loc[["AARS1", "KARS1", "DARS1"]].sum() / (3 + 0.05)
     np.testing.assert_allclose(found.loc["VARS1"], 2 * mean, rtol=1e-5)
     alone = likeness.response(ALL, alone=True)
     others = own.loc[["KARS1", "DARS1"]].sum() / (2 + 0.05)

@@ -125,7 +125,7 @@ class _Members:
         self.transfer = Transfer(blend.atlas, blend.pathways, **settings)
         self.points = []
         if blend.pathways is not None:
-            trees = ComponentTrees(blend.pathways, seed=blend.seed)
+            trees = ComponentTrees(blend.pathways, jobs=1, seed=blend.seed)
             self.points = [Points(Ridge(blend.pathways)), Points(trees)]
 
     def fit(self, train):

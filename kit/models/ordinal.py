@@ -29,16 +29,19 @@ class PooledOrdinal:
 
         genes: places of the genes that coefficients are learned from, by default all.
         """
+        from threadpoolctl import threadpool_limits
+
         chosen = slice(None) if genes is None else genes
         some = features[:, chosen]
         coefficients, intercepts = [], []
-        slope = np.zeros(features.shape[2], dtype=features.dtype)
-        for threshold in self.thresholds:
-            beyond = (effects > threshold).astype(np.float32)
-            parts = some, beyond[:, chosen], weights[:, chosen]
-            slope, start = _logistic(*parts, self.penalty, slope)  # near the last threshold's
-            coefficients.append(slope)
-            intercepts.append(_intercepts(features @ slope, beyond, weights, start))
+        # One thread: several wait for each other on products this small, ten times as long on a busy
+        # machine, and the sums then depend on their number.
+        with threadpool_limits(1):
+            for threshold in self.thresholds:
+                beyond = (effects > threshold).astype(np.float32)
+                slope, start = _logistic(some, beyond[:, chosen], weights[:, chosen], self.penalty)
+                coefficients.append(slope)
+                intercepts.append(_intercepts(features @ slope, beyond, weights, start))
         self.coefficients_ = np.array(coefficients)
         self.intercepts_ = np.array(intercepts)
         return self
@@ -88,15 +91,13 @@ def _chance(linear):
     return 1 / (1 + np.exp(-np.clip(linear, -30, 30)))
 
 
-def _logistic(features, beyond, weights, penalty, slope):
-    """Coefficients and the common intercept, by Newton's method with the gene intercepts profiled.
-
-    slope: the coefficients to start from.
-    """
+def _logistic(features, beyond, weights, penalty):
+    """Coefficients and the common intercept, by Newton's method with the gene intercepts profiled."""
     count = features.shape[2]
     share = np.clip((weights * beyond).sum() / weights.sum(), 1e-4, 1 - 1e-4)
     common = np.log(share / (1 - share))
     intercepts = np.full(features.shape[1], common)
+    slope = np.zeros(count, dtype=features.dtype)
     for _ in range(ROUNDS):
         chance = _chance(features @ slope + intercepts)
         curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).astype(features.dtype)

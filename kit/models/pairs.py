@@ -25,6 +25,7 @@ FLOOR = 0.003
 SOFT = ((1, 3 * FLOOR), (2, FLOOR))  # power and floor of kernels that spread widely
 SHARP = ((2, FLOOR),)  # of those made from responses
 SHARPER = ((3, FLOOR),)  # of the cosines of whole responses, of which most are small
+LIMIT = 5.0  # of a feature, in its root mean squares
 RIDGE = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # penalties tried, x the mean of the kernel's diagonal
 
 
@@ -52,7 +53,7 @@ class Pairs:
         self.row_weights_ = metric_row_weights(train, self.neighbours_.constant_).to_numpy()
         features = self._features(train.effects.index, training=True)
         self.scale_ = np.sqrt((features**2).mean(axis=(0, 1))) + 1e-9
-        features /= self.scale_
+        features = np.clip(features / self.scale_, -LIMIT, LIMIT)
         pulls = weights * self.row_weights_[:, None]
         self.models_ = learned_chances(features, effects, pulls, seed=self.seed)
         return self
@@ -74,7 +75,7 @@ class Pairs:
         scenarios = self.neighbours_.predict_distribution(perturbations)
         features = self._features(scenarios.perturbations, training=False) / self.scale_
         pulls = self.train_.weights.mul(self.row_weights_, axis=0).to_numpy()
-        return scenarios, believed(scenarios, np.clip(features, -5, 5), self.models_, pulls)
+        return scenarios, believed(scenarios, np.clip(features, -LIMIT, LIMIT), self.models_, pulls)
 
     def _features(self, perturbations, *, training):
         """Features of pairs, (perturbations, genes, features), float32.
@@ -91,7 +92,7 @@ class Pairs:
             new = values.loc[perturbations, rows].to_numpy()
             for power, floor in self._settings(name):
                 found += evidence.near(new**power + floor)
-            if name in ("wide", "narrow") or name not in self._soft():
+            if name in ("wide", "narrow") or name not in (*self._soft(), "near same"):
                 found += evidence.ridge(values.loc[rows, rows].to_numpy(), new)
         response = self.likeness_.response(perturbations, alone=self.alone)
         if response is not None:

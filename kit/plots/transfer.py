@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ..decision import EXCHANGE, SWEEPS, _Outlook
+from ..decision import Outlook
 from ..metric import GATE
 from .style import (
     BLUE,
@@ -48,13 +48,13 @@ def beliefs(belief, values, pairs, truth=None):
             style = {"markersize": 13 if mark == "*" else 8, "markeredgecolor": "white"}
             axis.plot(where, 0, mark, color=colour, label=rule, **style)
         if truth is not None:
-            axis.plot(truth.at[perturbation, gene], 0, "kx", markersize=8, label="came true")
+            came = truth.at[perturbation, gene]
+            axis.plot(came, 0, "kx", markersize=14, zorder=1.9, label="came true")
         axis.set_title(f"{perturbation}: {gene}", fontsize=9)
         axis.set(xlabel="effect, log2")
         axis.yaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")
     axes[0].set(ylabel="% of chance (up), of weight (down)")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    _two_lines_of_legend(figure, axes[0])
     return figure
 
 
@@ -62,24 +62,20 @@ def atoms(belief, perturbation, gene):
     """Chance and expected share of the metric's weight of each effect: two series by effect, log2."""
     row, column = belief.perturbations.get_loc(perturbation), belief.genes.get_loc(gene)
     parts = (belief.chances()[column, row], belief.masses()[column, row])
-    return tuple(
-        pd.Series(part / max(part.sum(), 1e-12), belief.values[gene].to_numpy()) for part in parts
-    )
+    values = belief.values[gene].to_numpy()  # rows with the same effect are one atom
+    sums = [pd.Series(part, values).groupby(level=0).sum() for part in parts]
+    return tuple(part / max(part.sum(), 1e-12) for part in sums)
 
 
 def exchange(belief, values=None, *, gate=GATE):
     """What `decide` expects along its rates of exchange, and of other rules: two frames.
 
-    Columns `w` (for 60 rows), `wcos` and `score`, expected by the belief itself; rows the rates, and the
-    rules of `values` (perturbation x gene frames by name), each value rounded to the nearest candidate.
+    Columns `w` (for 60 rows), `wcos` and `score`, expected by the belief itself; rows the rates
+    (infinite: the weighted medians), and the rules of `values` (perturbation x gene frames by name),
+    each value rounded to the nearest candidate.
     """
-    outlook = _Outlook(belief, gate)
-    state = outlook.expected(outlook.error.argmin(axis=2).T)
-    path = {}
-    for rate in EXCHANGE:
-        for _ in range(SWEEPS):
-            state = outlook.expected(outlook.best(rate, state))
-        path[rate] = _expected(state, belief)
+    outlook = Outlook(belief, gate)
+    path = {rate: _expected(state, belief) for rate, _, state in outlook.path()}
     rules = {}
     for rule, frame in (values or {}).items():
         wanted = frame.loc[belief.perturbations, belief.genes].to_numpy()
@@ -114,7 +110,7 @@ def trade(path, rules):
     axis.margins(0.12)
     _same_products(axis)
     axis.set(xlabel="expected Wcos", ylabel="expected W for 60 rows")
-    legend_below(figure, axis)
+    _two_lines_of_legend(figure, axis)
     return figure
 
 
@@ -138,7 +134,7 @@ def speakers(chances, reasons):
     for place, name in enumerate(shown.index):
         axis.text(100 * shown[name] + shown.max(), place, reasons[name], **style)
     name_rows(axis, shown.index, size=9)
-    axis.set(xlabel="chance that the answer is this knockdown's, %", xlim=(0, 220 * shown.max()))
+    axis.set(xlabel="chance that the answer is this knockdown's, %", xlim=(0, 250 * shown.max()))
     axis.legend(frameon=False, loc="lower right")
     return figure
 
@@ -207,3 +203,9 @@ def _same_products(axis):
     x, y = np.meshgrid(np.linspace(left, right, 100), np.linspace(low, high, 100))
     drawn = axis.contour(x, y, x * y, 6, colors="0.85", linewidths=1, linestyles="-", zorder=0)
     axis.clabel(drawn, fontsize=7, fmt="%.3g")
+
+
+def _two_lines_of_legend(figure, axis):
+    handles, labels = axis.get_legend_handles_labels()
+    columns = -(-len(labels) // 2)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
