@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .atlas import find_responses, read_responses
-from .controls import level
 from .files import InputError
 from .models.blend import Blend
 from .models.constant import OwnGene
@@ -57,8 +56,7 @@ def gather_knowledge(competition, *, pathways=(), atlas=None):
 def forecast(competition, *, pathways=None, atlas=None, seed=0):
     """Fit the default blend and predict all targets of the competition: a Forecast."""
     targets = list(competition.targets["perturbation"])
-    levels = _levels(competition, [*competition.effects.index, *targets])
-    model = OwnGene(Blend(pathways, atlas, levels=levels, seed=seed)).fit(competition)
+    model = OwnGene(Blend(pathways, atlas, seed=seed)).fit(competition)
     blend = model.base
     parts, remarks = [], []
     released = []
@@ -67,8 +65,8 @@ def forecast(competition, *, pathways=None, atlas=None, seed=0):
         parts.append(model.predict(released))
     others = [name for name in targets if name not in set(released)]
     if released and others:
-        settings = {"recipe": blend.recipe_, "likeness": blend.likeness_, "levels": levels}
-        model = OwnGene(Blend(pathways, atlas, **settings, seed=seed)).fit(competition.known())
+        settings = {"recipe": blend.recipe_, "likeness": blend.likeness_, "seed": seed}
+        model = OwnGene(Blend(pathways, atlas, **settings)).fit(competition.known())
         remarks.append(f"released truth: {len(released)} rows train the model for the others")
     if others:
         parts.append(model.predict(others))
@@ -76,16 +74,6 @@ def forecast(competition, *, pathways=None, atlas=None, seed=0):
     remarks += _on_targets(blend.likeness_, targets)
     remarks += _on_recipe(blend, len(competition.effects))
     return Forecast(prediction, blend.inner_, remarks)
-
-
-def _levels(competition, perturbations):
-    """Control levels of the targets, None where the cells cannot be read: means alone may be shifted."""
-    if competition.cells is None:
-        return None
-    try:
-        return level(competition, perturbations)
-    except InputError:  # anndata is missing, as on Kaggle
-        return None
 
 
 def _on_targets(likeness, targets):

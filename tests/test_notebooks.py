@@ -119,7 +119,7 @@ def real_runs():
             yield pytest.param(path, name, id=f"{path.stem}-{name}")
 
 
-@pytest.mark.parametrize(("path", "name"), real_runs())
+@pytest.mark.parametrize(("path", "name"), list(real_runs()))
 def test_a_notebook_runs_on_real_data(path, name, shared, tmp_path):
     data = shared("real", name)
     report = assert_complete(execute(path, tmp_path, data), data)
