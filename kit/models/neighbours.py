@@ -28,8 +28,9 @@ class Neighbours:
     learn: whether the mixture over settings is learned. alone: use no response of the perturbation's
     own in the atlas, only its pathway neighbours'. levels: as for `silent`; a knockdown of a gene that is
     not expressed is believed to do nothing. Off by default: effects share the noise of the control cells
-    that they are taken from, and a row without it is far from the truth of such a knockdown. Learns `mixture_` (series by kernel, power, floor); of the
-    perturbations predicted last `unknown_`: those of which nothing is known.
+    that they are taken from, and a row without it is far from the truth of such a knockdown.
+    Learns `mixture_` (series by kernel, power, floor); of the perturbations predicted last `unknown_`:
+    those of which nothing is known.
     """
 
     def __init__(
