@@ -3,19 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from figures import _closed_figures, fits, labels, title  # noqa: F401
 
 from kit import plots
 from kit.decision import EXCHANGE, Distribution, decide
 from kit.plots.transfer import atoms, exchange
 
 GENES = ["g", "h", "i", "j"]
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    plots.plt.switch_backend("agg")
-    yield
-    plots.plt.close("all")
 
 
 @pytest.fixture
@@ -31,22 +25,6 @@ def belief():
     chances.loc["b"] = chances.loc["a"].to_numpy()[::-1]
     error = (weights * (values - values.mean()).abs()).mean(axis=1)
     return Distribution(values, weights, chances, error, values.mean())
-
-
-def title(figure):
-    return " ".join(figure.get_suptitle().split())
-
-
-def labels(axis):
-    return [label.get_text() for label in axis.get_yticklabels()]
-
-
-def fits(figure, path):
-    """Whether the figure is 800 pixels wide with its title inside."""
-    figure.savefig(path, dpi=100)
-    columns = plots.plt.imread(path).shape[1]
-    boxes = [text.get_window_extent() for text in figure.texts]
-    return columns == 800 and all(box.x0 >= 0 and box.x1 <= 800 for box in boxes)
 
 
 def test_atoms_are_chances_and_shares_of_weight_at_the_training_effects(belief):

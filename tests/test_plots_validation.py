@@ -3,33 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from figures import _closed_figures, fits, labels, title  # noqa: F401
 
 from kit import InputError, plots
 
 ENDS = ["score", "low", "high", "difference", "difference_low", "difference_high"]
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    plots.plt.switch_backend("agg")
-    yield
-    plots.plt.close("all")
-
-
-def title(figure):
-    return " ".join(figure.get_suptitle().split())
-
-
-def labels(axis):
-    return [label.get_text() for label in axis.get_yticklabels()]
-
-
-def fits(figure, path):
-    """Whether the figure is 800 pixels wide with its title inside."""
-    figure.savefig(path, dpi=100)
-    columns = plots.plt.imread(path).shape[1]
-    boxes = [text.get_window_extent() for text in figure.texts]
-    return columns == 800 and all(box.x0 >= 0 and box.x1 <= 800 for box in boxes)
 
 
 def comparison_table():
