@@ -63,7 +63,7 @@ def line_out(atlas, dataset, competition, *, control=None, lfc=LFC):
         )
     genes = effects.columns
     se = None if line.se is None else line.se.set_axis(symbols)[genes].astype(float)
-    weights = weights_from_t(_t_statistics(effects, se, lfc))
+    weights = weights_from_t(t_statistics(effects, se, lfc))
     line = replace(
         competition,
         effects=effects,
@@ -94,7 +94,7 @@ def each_line(atlas, competition, *, at_least=20, lfc=LFC):
             yield dataset, *line_out(atlas, dataset, competition, lfc=lfc)
 
 
-def _t_statistics(effects, se, lfc):
+def t_statistics(effects, se, lfc=LFC):
     """t of effects beyond `lfc`, 0 where an error is unknown; `se` None: the genes' spread instead.
 
     That spread is 1.4826 x the median |effect - median| over knockdowns, which equals the standard

@@ -1,0 +1,191 @@
+"""What the networks share, by a small linear network on pathway likeness."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_planted import gains, planted
+
+from kit import InputError, out_of_fold
+from kit.atlas import Atlas
+from kit.models import Constant
+from kit.models.deep import Deep
+from kit.models.training import Settings, device
+
+QUICK = Settings(steps=60, rate=3e-2, every=10)
+
+
+class Linear(torch.nn.Module):
+    def __init__(self, likeness, anchors, genes):
+        super().__init__()
+        self.likeness, self.anchors = likeness, anchors
+        self.shift = torch.nn.Linear(len(anchors), len(genes), bias=False)
+        self.width = torch.nn.Linear(len(anchors), len(genes), bias=False)
+        torch.nn.init.zeros_(self.shift.weight)
+        torch.nn.init.zeros_(self.width.weight)
+
+    def forward(self, names, seen, genes):
+        kernel = self.likeness.pathways.kernel(names, self.anchors)
+        values = torch.tensor(kernel.to_numpy(), device=seen.effects.device)
+        return self.shift(values)[:, genes], self.width(values)[:, genes]
+
+
+class Small(Deep):
+    def _network(self, genes):
+        anchors = [f"P{i}" for i in range(48)]
+        return Linear(self.likeness_, anchors, genes)
+
+
+def small(pathways, atlas=None, **options):
+    options = {"policy": "competition", "tuning": QUICK, "pretraining": QUICK} | options
+    return Small(pathways, atlas, **options)
+
+
+def an_atlas(competition, seed=0, lost=()):
+    """A screen with the same effects and other noise; genes that it has lost are NaN."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, competition.effects.shape)
+    effects = competition.effects + noise
+    effects[list(lost)] = np.nan
+    labels = pd.Index([f"{name}|other" for name in effects.index])
+    obs = pd.DataFrame({"sgrna_symbol": effects.index, "dataset": "other"}, index=labels)
+    obs["n_cells"] = 100
+    return Atlas(effects.set_axis(labels), obs, None, competition.source / "responses.h5ad")
+
+
+def test_a_network_beats_the_constant_where_pathways_share_effects(tmp_path):
+    competition, pathways = planted(tmp_path)
+    found, constant = gains(small(pathways), competition)
+    assert found > constant + 20
+
+
+def test_a_network_that_finds_nothing_is_not_believed(tmp_path):
+    competition, pathways = planted(tmp_path, shuffle=True, seed=3)
+    model = small(pathways).fit(competition)
+    assert model.trust_ <= 0.25
+    assert model.trust_curve_[0.0] == pytest.approx(0, abs=1e-6)
+
+
+def test_without_trust_the_prediction_is_the_constants(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways).fit(competition)
+    model.trust_ = 0.0
+    found, constant = model.predict(["P1"]), Constant().fit(competition).effect_
+    np.testing.assert_array_equal(found.loc["P1"], constant)
+
+
+def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
+    competition, pathways = planted(tmp_path)
+    model = small(pathways).fit(competition)
+    found = model.predict(["P1", "NOBODY"])
+    assert model.unknown_ == ["NOBODY"]
+    constant = Constant().fit(competition).effect_
+    np.testing.assert_array_equal(found.loc["NOBODY"], constant)
+    assert not np.allclose(found.loc["P1"], constant)
+
+
+def test_predictions_do_not_depend_on_the_order_of_genes(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    order = competition.effects.columns[::-1]
+    turned = replace(
+        competition,
+        effects=competition.effects[order],
+        weights=competition.weights[order],
+        control=competition.control[order],
+    )
+    one, other = (small(pathways).fit(data).predict(["P1"]) for data in (competition, turned))
+    assert list(other.columns) == list(order)
+    pd.testing.assert_frame_equal(one, other[one.columns], check_exact=False, rtol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_prediction(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    one, again, other = (
+        small(pathways, seed=seed).fit(competition).said(["P1"]) for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(one, again)
+    assert not one.equals(other)
+
+
+def test_a_screen_teaches_what_few_rows_do_not(tmp_path):
+    competition, pathways = planted(tmp_path, noise=0.2)
+    few, atlas = competition.subset(competition.effects.index[:8]), an_atlas(competition)
+    held_out = competition.effects.index[-16:]
+    truth, scores = competition.effects.loc[held_out].stack(), {}
+    for policy in ("competition", "screens", "pretrain"):
+        said = small(pathways, atlas, policy=policy).fit(few).said(held_out).stack()
+        scores[policy] = said.corr(truth, method="spearman") if said.std() else 0.0
+    assert scores["screens"] > scores["competition"] + 0.1
+    assert scores["pretrain"] > scores["competition"] + 0.1
+
+
+def test_genes_that_a_screen_lacks_change_nothing_by_their_values(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    atlas = an_atlas(competition, lost=["G0", "G1"])
+    model = small(pathways, atlas, policy="screens").fit(competition)
+    assert np.isfinite(model.history_[["loss", "check"]].to_numpy()).all()
+    network = model.networks_[0]
+    lost = model.rows_.genes.get_indexer(["G0", "G1"])
+    # No gradient reached what only these genes use; weight decay of zeros stays zero.
+    assert not network.shift.weight[lost].any()
+    assert network.shift.weight.any()
+
+
+def test_pretraining_is_done_once_for_all_folds(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways, an_atlas(competition), policy="screens")
+    names = list(competition.effects.index)
+    out_of_fold(model, competition, [names[:12], names[12:]])
+    assert len(model.once.kept) == 1
+
+
+def test_without_a_screen_the_remark_says_so(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways, policy="pretrain").fit(competition)
+    assert "no screen" in model.remarks_[0]
+
+
+def test_an_unknown_policy_is_refused(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12)
+    with pytest.raises(InputError, match="policy is `both`, want one of screens"):
+        small(pathways, policy="both").fit(competition)
+
+
+def test_a_killed_fit_goes_on_from_its_checkpoints_to_the_same_prediction(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    whole = small(pathways).fit(competition).said(["P1"])
+    calls = iter(range(25))
+    original = Linear.forward
+
+    def interrupted(self, *args):
+        if self.training and next(calls, None) is None:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(Linear, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small(pathways, checkpoints=tmp_path / "kept").fit(competition)
+    monkeypatch.setattr(Linear, "forward", original)
+    assert len(list((tmp_path / "kept").glob("*.pt"))) == 1
+    resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+    pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+
+
+def test_the_belief_is_a_belief(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    belief = small(pathways).fit(competition).predict_distribution(["P1", "P2"])
+    np.testing.assert_allclose(belief.chances().sum(axis=2), 1, rtol=1e-5)
+    np.testing.assert_allclose(belief.masses().sum(axis=2).mean(axis=0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_handful_of_rows_is_enough_to_run(tmp_path, rows):
+    competition, pathways = planted(tmp_path, rows=24)
+    few = competition.subset(competition.effects.index[:rows])
+    prediction = small(pathways).fit(few).predict(["P20"])
+    assert np.isfinite(prediction.to_numpy()).all()
+
+
+def test_the_device_holds_a_tensor():
+    assert torch.zeros(1, device=device()).device.type == device().type
