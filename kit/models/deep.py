@@ -183,8 +183,8 @@ class Deep:
         """A torch module: (names, seen Rows, places of genes) -> shift and width, (names, genes)."""
         raise NotImplementedError
 
-    def _extra(self, network, random):
-        """What else a network learns in each step, a scalar to add to the loss."""
+    def _extra(self, network, seen, random):
+        """What else a network learns in each step from the seen Rows, a scalar to add to the loss."""
         return 0.0
 
     def _new(self, seed):
@@ -218,7 +218,7 @@ class Deep:
 
         def step_loss(step, random):
             seen = pairs[random.choice(len(pairs), p=sizes / sizes.sum())][0]
-            return self._step(network, seen, random) + self._extra(network, random)
+            return self._step(network, seen, random) + self._extra(network, seen, random)
 
         def check():
             parts = [self._check(network, seen, left) * len(left) for seen, left in pairs]

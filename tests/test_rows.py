@@ -1,0 +1,127 @@
+"""Rows as networks see them: genes by name, odds by gene, nothing from what was not measured."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_planted import planted
+
+from kit.atlas import Atlas
+from kit.models.constant import Constant
+from kit.models.ranks import metric_row_weights
+from kit.models.rows import LEVELS, PRIOR, atlas_rows, competition_rows
+
+
+def an_atlas(effects, se=None, dataset="other", competition=None, names=None):
+    labels = pd.Index([f"{dataset}|{i}" for i in range(len(effects))])
+    obs = pd.DataFrame({"sgrna_symbol": names or list(effects.index), "dataset": dataset}, labels)
+    obs["n_cells"] = 100.0
+    if competition is not None:
+        obs["competition"] = competition
+    return Atlas(effects.set_axis(labels), obs, None if se is None else se.set_axis(labels), None)
+
+
+def table(rows=30, genes=("B", "A", "C"), seed=0):
+    values = np.random.default_rng(seed).normal(size=(rows, len(genes)))
+    return pd.DataFrame(values, [f"P{i}" for i in range(rows)], list(genes))
+
+
+def test_genes_stand_in_order_of_name_and_values_with_them(tmp_path):
+    competition, _ = planted(tmp_path, rows=10)
+    rows = competition_rows(competition)
+    assert list(rows.genes) == sorted(competition.genes)
+    expected = competition.effects[rows.genes].to_numpy()
+    np.testing.assert_allclose(rows.effects, expected, rtol=1e-6)
+    np.testing.assert_allclose(rows.weights, competition.weights[rows.genes], rtol=1e-5, atol=1e-5)
+    weights = metric_row_weights(competition, Constant().fit(competition))
+    np.testing.assert_allclose(rows.row_weights, weights, rtol=1e-6)
+    assert rows.effects.dtype == rows.weights.dtype == rows.odds.dtype == torch.float32
+
+
+def test_thresholds_odds_and_values_are_those_of_a_slow_loop():
+    effects = table(rows=23)
+    effects.iloc[4:9, 1] = np.nan
+    (rows,) = atlas_rows(an_atlas(effects), effects.columns)
+    for column, gene in enumerate(rows.genes):
+        known = np.sort(effects[gene].dropna().to_numpy())
+        for level, share in enumerate(LEVELS):
+            threshold = known[int(np.ceil(share * len(known))) - 1]
+            assert float(rows.thresholds[level, column]) == pytest.approx(threshold, rel=1e-6)
+            beyond = ((known > threshold).sum() + PRIOR * (1 - share)) / (len(known) + PRIOR)
+            assert float(rows.odds[level, column]) == pytest.approx(
+                np.log(beyond / (1 - beyond)), rel=1e-4, abs=1e-5
+            )
+        edges = [-np.inf, *rows.thresholds[:, column].double().numpy() + 1e-7, np.inf]
+        for one, (low, high) in enumerate(pairwise(edges)):
+            inside = known[(known > low) & (known <= high)]
+            if len(inside):
+                assert float(rows.values[one, column]) == pytest.approx(inside.mean(), rel=1e-4)
+
+
+def test_what_a_screen_did_not_measure_has_no_weight_and_no_value_that_counts():
+    effects = table(rows=25, genes=("A", "B", "C", "D"))
+    effects.iloc[:3, 0] = np.nan
+    effects["C"] = np.nan
+    effects.iloc[3:, 3] = np.nan  # three measured: too few for quantiles
+    (rows,) = atlas_rows(an_atlas(effects), ["A", "B", "C", "D", "E"])
+    measured = rows.measured.numpy()
+    assert not measured[:3, 0].any()
+    assert measured[3:, 0].all()
+    assert measured[:, 1].all()
+    assert not measured[:, 2:].any()
+    for part in (rows.effects, rows.weights, rows.thresholds, rows.odds, rows.values):
+        assert np.isfinite(part.numpy()).all()
+    np.testing.assert_allclose(rows.weights.sum(dim=1), measured.sum(axis=1), rtol=1e-4)
+
+
+def test_the_competitions_own_cells_and_small_screens_do_not_teach():
+    own, foreign = table(30), table(30, seed=1)
+    atlas = an_atlas(pd.concat([own, foreign]), competition=[True] * 30 + [False] * 30)
+    (rows,) = atlas_rows(atlas, own.columns)
+    np.testing.assert_allclose(rows.effects, foreign[rows.genes], rtol=1e-6)
+    assert atlas_rows(an_atlas(table(19)), ["A"]) == []
+    assert len(atlas_rows(an_atlas(table(19)), ["A"], at_least=19)) == 1
+
+
+def test_the_control_is_no_knockdown():
+    names = ["non-targeting", *[f"P{i}" for i in range(29)]]
+    (rows,) = atlas_rows(an_atlas(table(30), names=names), ["A"])
+    assert rows.perturbations == names[1:]
+
+
+def test_rows_left_out_are_told_in_the_terms_of_those_seen(tmp_path):
+    competition, _ = planted(tmp_path, rows=12)
+    rows = competition_rows(competition)
+    seen, left = rows.subset(range(8)), rows.subset(range(8, 12))
+    again = competition_rows(competition.subset(competition.effects.index[:8]))
+    torch.testing.assert_close(seen.thresholds, again.thresholds)
+    torch.testing.assert_close(left.like(seen).odds, seen.odds)
+    assert left.perturbations == list(competition.effects.index[8:])
+    torch.testing.assert_close(rows.subset([1, 3], marginals=True).odds, rows.odds)
+
+
+def test_columns_are_the_same_genes_in_every_part(tmp_path):
+    competition, _ = planted(tmp_path, rows=12)
+    rows = competition_rows(competition)
+    few = rows.columns(np.array([2, 5]))
+    assert list(few.genes) == list(rows.genes[[2, 5]])
+    for name in ("effects", "weights", "thresholds", "odds", "values"):
+        torch.testing.assert_close(getattr(few, name), getattr(rows, name)[:, [2, 5]])
+
+
+def test_drawn_rows_are_samples_of_cells_or_of_their_errors_or_themselves(tmp_path):
+    competition, _ = planted(tmp_path, rows=6)
+    plain = competition_rows(competition)
+    random = np.random.default_rng(0)
+    torch.testing.assert_close(plain.drawn([1, 2], random), plain.effects[[1, 2]])
+    draws = np.random.default_rng(1).normal(size=(5, 6, 60)).astype(np.float32)
+    resampled = competition_rows(competition, draws).drawn([4], random).numpy()
+    order = competition.genes.get_indexer(plain.genes)
+    assert any(np.array_equal(resampled[0], draw[4, order]) for draw in draws)
+    effects = table(200)
+    se = effects * 0 + [0.0, 0.1, 0.5]
+    (screen,) = atlas_rows(an_atlas(effects, se), effects.columns)
+    noise = (screen.drawn(np.arange(200), random) - screen.effects).numpy().std(axis=0)
+    np.testing.assert_allclose(noise, [0.1, 0.0, 0.5], rtol=0.2)  # genes by name: A, B, C
