@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from .competition import ROOT, on_kaggle
-from .files import InputError, replacing
+from .files import InputError, content_hash, replacing
 from .predictions import STRONGEST, OutOfFold, summary
 from .submission import write_submission
 
@@ -53,6 +53,7 @@ class Run:
         self.models = {}
         self.ceiling = None
         self.settings = {}
+        self.predictions = None  # hashes of the files saved, and each training row's fold
         self._start = time.perf_counter()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -95,9 +96,13 @@ class Run:
 
         out_of_fold: OutOfFold; test: perturbation x gene frame for the competition's targets.
         """
+        files = {}
         for name, frame in {"oof.csv": out_of_fold.prediction, "test.csv": test}.items():
             with replacing(self.folder / name) as path:
                 frame.rename_axis("perturbation").to_csv(path)
+            files[name] = content_hash([self.folder / name])
+        fold = None if out_of_fold.fold is None else out_of_fold.fold.astype(int).to_dict()
+        self.predictions = {"files": files, "fold": fold}
         return write_submission(test, self.competition, self.folder / "submission.csv")
 
     def finish(self, submission=None, model=None):
@@ -123,6 +128,7 @@ class Run:
             "floor_per_60": 0.0,
             "ceiling": self.ceiling,
             "models": self.models,
+            "predictions": self.predictions,
             "submission": {"file": submission and Path(submission).name, "model": model},
         }
         with replacing(self.folder / "report.json") as path:

@@ -1,0 +1,162 @@
+"""What notebooks left for a blend: out-of-fold and target predictions, read and compared.
+
+A member is used only if its files are those that its report tells of, if it was made from the data at
+hand, and if it left out the same rows together as the others: else scores beside each other would lie.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .competition import KAGGLE_INPUT
+from .files import InputError, content_hash, label_fault, quote_some, read_table
+from .metric import wmae
+from .predictions import OutOfFold
+
+OUT_OF_FOLD, TEST, REPORT = "oof.csv", "test.csv", "report.json"
+MOUNTS = ("*", "notebooks/*/*")  # where Kaggle puts the outputs of attached kernels
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One notebook's predictions: perturbation x gene frames of training rows and of targets."""
+
+    name: str
+    out_of_fold: pd.DataFrame
+    test: pd.DataFrame
+    fold: pd.Series
+    report: dict
+
+
+def find_outputs(folder=None):
+    """Folders with a report: under `folder`, and on Kaggle in the outputs of attached kernels."""
+    roots = [KAGGLE_INPUT.glob(mount) for mount in MOUNTS]
+    places = [place for root in roots for place in root]
+    if folder is not None:
+        places = [Path(folder), *Path(folder).glob("*"), *places]
+    return sorted({place for place in places if (place / REPORT).is_file()})
+
+
+def read_members(competition, folders):
+    """Members by name of model, and why others are not: (dict of Member, dict of reasons by folder).
+
+    Folders whose report has no submission, such as `00_merge`'s, are no members. The folds most members
+    share are taken as the right ones. The baseline, `mean`, is always a member: leaning on it draws a
+    bold blend back. Raises InputError if no other is left.
+    """
+    found, refused = {}, {}
+    for folder in map(Path, folders):
+        try:
+            member = _read(folder, competition)
+        except InputError as error:
+            refused[folder] = str(error)
+            continue
+        if member is not None:
+            found[folder] = member
+    kinds = [tuple(member.fold) for member in found.values()]
+    usual = max(kinds, key=kinds.count, default=None)
+    members = {}
+    for folder, member in found.items():
+        if tuple(member.fold) != usual:
+            seed = member.report["seed"]
+            refused[folder] = (
+                f"{folder}: other rows were left out together (seed {seed}); want the "
+            )
+            refused[folder] += "folds of the others: run it again with their seed and repeats"
+            continue
+        name = member.name
+        if name in (*members, "mean"):
+            name = f"{name} ({member.report['notebook']})"
+        members[name] = member
+    if not members:
+        reasons = "; ".join(refused.values()) or "no folder holds a report with a submission"
+        raise InputError(f"nothing to blend: {reasons}; run the notebooks first (make demo)")
+    fold = next(iter(members.values())).fold
+    _, mean, _ = _baseline(competition, fold)
+    rows = competition.targets["perturbation"]
+    test = np.broadcast_to(competition.effects.mean(), (len(rows), len(competition.genes)))
+    test = pd.DataFrame(test, pd.Index(rows), competition.genes)
+    return {**members, "mean": Member("mean", mean, test, fold, {})}, refused
+
+
+def out_of_fold_runs(competition, members):
+    """OutOfFold of each member on the same rows: dict by name."""
+    fold = next(iter(members.values())).fold
+    training, mean, baseline = _baseline(competition, fold)
+    effects, weights = competition.effects.loc[fold.index], competition.weights.loc[fold.index]
+    return {
+        name: OutOfFold(
+            prediction=member.out_of_fold.loc[fold.index],
+            truth=effects,
+            weights=weights,
+            baseline_wmae=baseline,
+            seconds=_seconds(member),
+            mean=mean,
+            fold=fold,
+            training=training,
+        )
+        for name, member in members.items()
+    }
+
+
+def _baseline(competition, fold):
+    """Training rows by fold, their mean for each row left out, and its WMAE."""
+    rows = competition.subset(fold.index)
+    training = {number: fold.index[fold != number] for number in fold.unique()}
+    mean = rows.effects * 0.0
+    for number, seen in training.items():
+        mean.loc[fold == number] = rows.effects.loc[seen].mean().to_numpy()
+    return training, mean, wmae(rows.effects, mean, rows.weights)
+
+
+def _read(folder, competition):
+    """The Member of a folder, None where its report has no submission."""
+    try:
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        made, data = report["submission"]["model"], report["data"]["hash"]
+        kept = report["predictions"] if made else None
+        fold, hashes = (kept["fold"], kept["files"]) if kept else ({}, {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__} {error}"
+        raise InputError(
+            f"{folder / REPORT} is not a report of a run ({reason}); run its notebook again"
+        ) from None
+    if not made:
+        return None
+    if data != competition.data_hash:
+        raise InputError(
+            f"{folder} was made from other data (hash {str(data)[:12]}, want "
+            f"{competition.data_hash[:12]}); run its notebook on this data"
+        )
+    tables = {}
+    for name in (OUT_OF_FOLD, TEST):
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing; run its notebook again")
+        if content_hash([path]) != hashes.get(name):
+            raise InputError(f"{path} is not the file its report tells of; run its notebook again")
+        tables[name] = read_table(path, "perturbation")
+    wanted = {OUT_OF_FOLD: competition.effects.index, TEST: competition.targets["perturbation"]}
+    for name, table in tables.items():
+        lost = pd.Index(wanted[name]).difference(table.index)
+        fault = label_fault(table.columns, competition.genes)
+        fault = f"no row of {quote_some(lost)}" if len(lost) else fault and f"genes: {fault}"
+        if fault or not np.isfinite(table.to_numpy()).all():
+            raise InputError(f"{folder / name}: {fault or 'values are not finite'}; run it again")
+    fold = pd.Series(fold).reindex(competition.effects.index)
+    if fold.isna().any():
+        raise InputError(
+            f"{folder / REPORT} tells no fold of {quote_some(fold.index[fold.isna()])}"
+        )
+    genes = competition.genes
+    rows = pd.Index(competition.targets["perturbation"])
+    return Member(made, tables[OUT_OF_FOLD][genes], tables[TEST].loc[rows, genes], fold, report)
+
+
+def _seconds(member):
+    made = member.report.get("submission", {}).get("model")
+    model = member.report.get("models", {}).get(made, {})
+    return float(model.get("seconds", np.nan))
