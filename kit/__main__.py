@@ -89,9 +89,23 @@ def score(args):
 
 
 def board(args):
-    from .board import board_text
+    from .board import board_text, released
+    from .competition import load_competition
+    from .page import write_page
 
     print(board_text(args.folder))
+    truth = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the board says itself what is simulated
+            truth = released(args.folder, load_competition(args.data))
+    except InputError:
+        if args.data:
+            raise
+    if truth is not None and len(truth):
+        print("\nAgainst released truth, for 60 rows (public: val, private: test):")
+        print(truth.to_string(float_format="{:.2f}".format, na_rep=""))
+    print(write_page(args.folder, truth))
 
 
 def parser():
@@ -155,8 +169,9 @@ def parser():
     one.add_argument("--json", action="store_true")
     one.set_defaults(run=score)
 
-    one = commands.add_parser("board", help="print the board of saved runs")
+    one = commands.add_parser("board", help="print the board of saved runs and write its page")
     one.add_argument("folder", metavar="DIR", nargs="?", default="outputs")
+    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
     one.set_defaults(run=board)
     return main
 

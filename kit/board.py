@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from .files import InputError
+from .submission import read_submission, score_submission
 
 GATE = "0.2"
 
@@ -52,6 +54,29 @@ def board(folder):
     return pd.DataFrame(rows, columns=columns).sort_values(
         "score/60", ascending=False, kind="stable", ignore_index=True
     )
+
+
+def released(folder, competition):
+    """Scores for 60 rows of every saved submission against released truth: frame by path.
+
+    Columns `public` (rows of `val`) and `private` (of `test`), NaN where none is released; only of
+    submissions made from this data. Empty where nothing is released.
+    """
+    rows = {}
+    for path, report in read_reports(folder).items():
+        ours = report["data"]["hash"] == competition.data_hash
+        if not ours or competition.solution is None:
+            continue
+        split = competition.targets["split"].loc[competition.solution.index]
+        parts = [competition.solution[split == part] for part in ("val", "test")]
+        for place in sorted(path.parent.glob("submission*.csv")):
+            submission = read_submission(place)
+            rows[str(place.relative_to(folder))] = [
+                score_submission(submission, part)[0].score_per_60 if len(part) else np.nan
+                for part in parts
+            ]
+    found = pd.DataFrame.from_dict(rows, "index", columns=["public", "private"])
+    return found.round(6) + 0.0  # no -0
 
 
 def board_text(folder):

@@ -68,7 +68,7 @@ def read_members(competition, folders):
             refused[folder] += "folds of the others: run it again with their seed and repeats"
             continue
         name = member.name
-        if name in (*members, "mean"):
+        if name in members:
             name = f"{name} ({member.report['notebook']})"
         members[name] = member
     if not members:
@@ -113,7 +113,7 @@ def _baseline(competition, fold):
 
 
 def _read(folder, competition):
-    """The Member of a folder, None where its report has no submission."""
+    """The Member of a folder, None where its report has no submission but the mean's."""
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         made, data = report["submission"]["model"], report["data"]["hash"]
@@ -124,7 +124,7 @@ def _read(folder, competition):
         raise InputError(
             f"{folder / REPORT} is not a report of a run ({reason}); run its notebook again"
         ) from None
-    if not made:
+    if not made or made == "mean":
         return None
     if data != competition.data_hash:
         raise InputError(

@@ -53,6 +53,7 @@ class Run:
         self.models = {}
         self.ceiling = None
         self.settings = {}
+        self.figures = []
         self.predictions = None  # hashes of the files saved, and each training row's fold
         self._start = time.perf_counter()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -82,14 +83,16 @@ class Run:
         if halves is not None:
             self.ceiling = {str(gate): _numbers([halves], gate) for gate in GATES}
 
-    def save_figure(self, figure, name):
-        """Write a figure as PNG, marked where the data is simulated."""
+    def save_figure(self, figure, name, *, first=False):
+        """Write a figure as PNG, marked where the data is simulated; `first`: the one for the board."""
         if self.competition.simulated:
             figure.text(
                 0.995, 0.005, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4"
             )
         with replacing(self.folder / f"{name}.png") as path:
             figure.savefig(path, dpi=120, bbox_inches="tight")
+        kept = {"file": f"{name}.png", "title": figure.get_suptitle()}
+        self.figures = [kept, *self.figures] if first else [*self.figures, kept]
 
     def save_predictions(self, out_of_fold, test):
         """Write `oof.csv`, `test.csv` and the checked `submission.csv`; returns the submission's path.
@@ -129,6 +132,7 @@ class Run:
             "ceiling": self.ceiling,
             "models": self.models,
             "predictions": self.predictions,
+            "figures": self.figures,
             "submission": {"file": submission and Path(submission).name, "model": model},
         }
         with replacing(self.folder / "report.json") as path:

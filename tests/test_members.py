@@ -9,7 +9,7 @@ import pytest
 
 from kit import InputError, Run, folds, load_competition, out_of_fold
 from kit.members import find_outputs, out_of_fold_runs, read_members
-from kit.models import Constant, Mean, Zero
+from kit.models import Constant, Mean, OwnGene, Zero
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_a_spoilt_member_is_refused_with_its_reason(competition, outputs, how, r
 
 def test_a_member_of_other_folds_is_refused(competition, outputs, monkeypatch):
     monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
-    finished(competition, "04_third", Mean(), seed=5)
+    finished(competition, "04_third", OwnGene(Constant()), seed=5)
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
     (text,) = refused.values()

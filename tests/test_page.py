@@ -1,0 +1,175 @@
+"""The board's page: whole by itself, marked where simulated, readable at both widths."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from kit.board import board
+from kit.page import write_page
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
+)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
+def report(notebook, models, *, simulated=True, ceiling=None, figures=()):
+    scores = {
+        name: {
+            "rows": 40,
+            "seconds": 1.5,
+            "gates": {
+                "0.2": {
+                    "score_per_60": score,
+                    "interval_per_60": [score - 1, score + 2],
+                    "w": 2 * score,
+                    "wcos": 0.5,
+                }
+            },
+        }
+        for name, score in models.items()
+    }
+    data = {"folder": "twin-quick", "hash": "ab" * 32, "simulated": simulated}
+    return {
+        "notebook": notebook,
+        "seed": 0,
+        "budget": "quick",
+        "started": "2026-01-01T00:00:00+00:00",
+        "seconds": 12.3,
+        "peak_memory_mb": 300,
+        "versions": {"numpy": "2.0.2"},
+        "models": scores,
+        "ceiling": ceiling and {"0.2": {"score_per_60": ceiling}},
+        "data": data,
+        "figures": list(figures),
+        "submission": {"file": None, "model": None},
+    }
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    figure = {"file": "first.png", "title": 'Genes <x> & "y" move'}
+    content = {
+        "02_baseline": report("02_baseline", {"mean": 0.0, "best <b>": 3.0}, ceiling=4.5),
+        "04_neighbours": report("04_neighbours", {"neighbours": 1.25}, figures=[figure]),
+    }
+    for name, one in content.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(one))
+    (tmp_path / "04_neighbours" / "first.png").write_bytes(PNG)
+    (tmp_path / "04_neighbours" / "04_neighbours.html").write_text("<p>shown</p>")
+    return tmp_path
+
+
+class Elements(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.words, self.open = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def read(outputs, **options):
+    return Elements(write_page(outputs, **options).read_text())
+
+
+def test_the_page_shows_every_model_best_first_with_its_interval(outputs):
+    page = read(outputs)
+    words = [word for word in page.words if word in ("best <b>", "neighbours", "mean")]
+    assert words == list(board(outputs)["model"]) == ["best <b>", "neighbours", "mean"]
+    pictures = [one["aria-label"] for one in page.all("svg")]
+    assert pictures[0] == "3.00, interval 2.00 to 5.00"
+    assert any("Ceiling: half the cells against the other half, 4.50" in w for w in page.words)
+
+
+def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
+    text = write_page(outputs).read_text()
+    for picture in re.findall(r"<svg.*?</svg>", text):
+        x1, x2 = map(float, re.search(r'"line".*?x1="([\d.]+)" x2="([\d.]+)"', picture).groups())
+        dot = float(re.search(r'cx="([\d.]+)"', picture)[1])
+        assert dot == pytest.approx(x1 + (x2 - x1) / 3, abs=0.2)  # from 1 below to 2 above
+    floors = set(re.findall(r'"floor" x1="([\d.]+)"', text))
+    assert len(floors) == 1
+
+
+def test_the_page_needs_no_other_file(outputs):
+    page = read(outputs)
+    for tag, attributes in page.found:
+        assert tag not in ("script", "link", "iframe")
+        assert attributes.get("src", "data:").startswith("data:image/png;base64,"[:5])
+        assert not attributes.get("href", "").startswith(("http", "/"))
+    assert [one["href"] for one in page.all("a")] == ["04_neighbours/04_neighbours.html"]
+
+
+def test_figures_have_their_finding_as_text_and_tables_have_headers(outputs):
+    page = read(outputs)
+    assert [one["alt"] for one in page.all("img")] == ['Genes <x> & "y" move']
+    assert {one["scope"] for one in page.all("th")} == {"row", "col"}
+    assert all(one["tabindex"] == "0" for one in page.all("div"))
+    assert page.all("html") == [{"lang": "en"}]
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_simulated_data_is_marked(outputs, simulated):
+    path = outputs / "02_baseline" / "report.json"
+    for path in outputs.glob("*/report.json"):
+        content = json.loads(path.read_text())
+        content["data"]["simulated"] = simulated
+        path.write_text(json.dumps(content))
+    marked = any("Simulated data" in word for word in read(outputs).words)
+    assert marked == simulated
+
+
+def test_released_truth_has_a_table_of_its_own(outputs):
+    scores = pd.DataFrame({"public": [4.09], "private": [float("nan")]}, ["02/submission.csv"])
+    words = read(outputs, released=scores).words
+    assert "4.09" in words
+    assert "nan" not in words
+    assert "Released truth" not in read(outputs).words
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_nothing_is_wider_than_the_window(outputs, tmp_path, width):
+    text = write_page(outputs).read_text()
+    measure = "parent.postMessage([document.documentElement.scrollWidth, innerWidth].join(), '*')"
+    inner = outputs / "inner.html"
+    inner.write_text(text.replace("</body>", f"<script>{measure}</script></body>"))
+    tell = "onmessage = event => document.body.append('measured ' + event.data + '.')"
+    outer = outputs / "outer.html"
+    outer.write_text(
+        f'<body><script>{tell}</script><iframe src="inner.html" width="{width}"></iframe></body>'
+    )
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000"]
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [*command, outer.as_uri()], capture_output=True, text=True, timeout=120, env=environment
+    )
+    found = re.search(r"measured (\d+),(\d+)\.", done.stdout)
+    assert found, done.stderr[-2000:]
+    assert int(found[1]) <= int(found[2])
