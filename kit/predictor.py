@@ -4,6 +4,7 @@ Released truth (`solution*.csv`) serves as training rows for all other targets; 
 is released is predicted by a fit that has not seen any of it.
 """
 
+import os
 from dataclasses import dataclass
 
 import pandas as pd
@@ -29,11 +30,12 @@ class Forecast:
     remarks: list
 
 
-def gather_knowledge(competition, *, pathways=(), atlas=None):
+def gather_knowledge(competition, *, pathways=(), atlas=None, merged=None):
     """Pathways and Atlas, None where there is none, and a line on each: (pathways, atlas, remarks).
 
     pathways: files; atlas: a `responses.h5ad`; by default found as `load_pathways` and `find_responses`
-    say. What is named must be readable, what is only looked for may be missing.
+    say. What is named must be readable, what is only looked for may be missing. merged: folder into
+    which the screens that a simulated competition brings along are merged, where no atlas is found.
     """
     remarks = []
     try:
@@ -45,8 +47,21 @@ def gather_knowledge(competition, *, pathways=(), atlas=None):
         known = None
         remarks.append(f"pathways: none ({error})")
     responses = None
-    if find_responses(atlas) is not None:
-        responses = read_responses(atlas, competition)
+    try:
+        place = find_responses(atlas)
+        if place is None and merged is not None and competition.simulated:
+            from .merge import merge
+
+            screens = sorted({*competition.source.glob("*.h5ad")} - {competition.cells})
+            place = merge(screens, competition, merged, progress=False).responses
+        if place is not None:
+            responses = read_responses(place, competition)
+    except InputError as error:
+        if atlas is not None or os.environ.get("ESG_ATLAS"):
+            raise
+        remarks.append(f"atlas: none ({error})")
+        return known, None, remarks
+    if responses is not None:
         remarks.append(f"atlas: {responses}")
     else:
         remarks.append("atlas: none; merge screens with: python -m kit merge FILE... --out DIR")
