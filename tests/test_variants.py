@@ -17,7 +17,7 @@ def test_one_thing_changes_at_a_time(tmp_path):
 
 
 def test_without_cells_and_screens_only_the_loss_is_left_to_change(tmp_path):
-    competition, pathways = planted(tmp_path, rows=12)
+    _, pathways = planted(tmp_path, rows=12)
     found = variants(small(pathways), cells=False, screens=False)
     assert list(found) == ["competition", "competition, metric loss"]
 

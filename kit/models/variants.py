@@ -1,4 +1,4 @@
-"""One network as its policies, resampled cells and losses make it: what a notebook or benchmark compares."""
+"""One network under each policy, with resampled cells and with another loss: what is compared."""
 
 import copy
 
