@@ -1,0 +1,103 @@
+"""Attention between knockdowns: whose effects speak for one that nobody has measured in this screen.
+
+A head mixes the kernels of `views` to a likeness of its own. Most weigh rows by a power of it, as an
+attention does; some solve for weights as kernel ridge regression does, so that rows that say the same do
+not count twice. All values are (looked, genes, channels): the effects of the rows that are looked at.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from .views import OWN
+
+FIRST = 4.0  # logit by which a head prefers one kernel at the start
+STRONG = ("wide", "smooth", "near", "same")  # kernels that solved heads start from
+
+
+class Heads(torch.nn.Module):
+    """Attention over knockdowns: each head mixes kernels to a likeness of its own."""
+
+    def __init__(self, kernels, shape):
+        super().__init__()
+        self.count = shape.heads
+        own = torch.tensor([name in OWN for name in kernels])
+        self.register_buffer("own", own, persistent=False)
+        self.mix = torch.nn.Parameter(first_mix(kernels, shape))
+        self.power = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(2.0)))
+        self.floor = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(0.01)))
+        self.ridge = torch.nn.Parameter(torch.zeros(shape.solved))
+
+    def forward(self, known):
+        """Known -> weights (asked, heads, looked), not yet shares; solved, same shape, of any sign."""
+        hidden = known.hidden[:, None, None] > 0
+        open_, closed = (self._mixed(known.kernels, flag) for flag in (False, True))
+        like = torch.where(hidden, closed, open_).transpose(1, 2)
+        other = known.other[:, None]  # a knockdown does not look at itself
+        like = like * other
+        power, floor = self.power.exp(), self.floor.exp()
+        weights = ((like[:, : self.count] + 1e-6) ** power + floor) * other
+        solvers = [self._solver(known.among, flag) for flag in (False, True)]
+        asked = like[:, self.count :]
+        open_, closed = (torch.einsum("qhs,hst->qht", asked, solver) for solver in solvers)
+        return weights, torch.where(hidden, closed, open_)
+
+    def _mixed(self, kernels, hidden):
+        """Likeness by head, without responses of their own for those hidden: (..., all heads)."""
+        logits = self.mix.masked_fill(self.own, -1e4) if hidden else self.mix
+        return kernels @ logits.softmax(dim=1).T
+
+    def _solver(self, among, hidden):
+        """Inverse of likeness among looked rows plus a ridge: (solved, looked, looked)."""
+        mixed = self._mixed(among, hidden)[..., self.count :].permute(2, 0, 1)
+        mixed = (mixed + mixed.transpose(1, 2)) / 2
+        size = mixed.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-3
+        ridge = (0.1 + self.ridge.exp()) * size
+        return torch.linalg.inv(mixed + torch.diag_embed(ridge[:, None].expand(mixed.shape[:2])))
+
+
+def first_mix(kernels, shape):
+    """Logits with which heads start, one kernel each in turn: (all heads, kernels)."""
+    first = torch.zeros(shape.heads + shape.solved, len(kernels))
+    turn = torch.arange(shape.heads)
+    first[turn, turn % len(kernels)] = FIRST
+    strong = [name for name in STRONG if name in kernels] or kernels
+    for place in range(shape.solved):
+        first[shape.heads + place, kernels.index(strong[place % len(strong)])] = FIRST / 2
+    return first
+
+
+def shares(weights):
+    """Weights of rows as shares: (names, heads, looked)."""
+    return weights / (weights.sum(dim=2, keepdim=True) + 1e-9)
+
+
+def averaged(weights, values, measured):
+    """Mean of rows' values where measured, by head: (names, genes, heads, channels)."""
+    total = torch.einsum("qhs,sgc->qghc", weights, values)
+    mass = torch.einsum("qhs,sg->qgh", weights, measured)
+    return total / (mass + 1e-6)[..., None]
+
+
+def cross(known, values):
+    """Weights by whose effect here is like, or opposed to, the response elsewhere: (names, 2, looked)."""
+    alike = F.normalize(known.response, dim=1) @ F.normalize(values, dim=1).T
+    weights = torch.stack([alike.clamp(min=0), (-alike).clamp(min=0)], dim=1) ** 2
+    return (weights + 0.01) * known.other[:, None]
+
+
+def regressed(known, values, measured):
+    """Values by each gene's own slope on responses elsewhere, shrunk to all genes': as heads' shape."""
+    mean = known.responses.sum(dim=0) / max(len(values), 1)
+    centred = (known.responses - mean) * measured
+    square = (centred**2).sum(dim=0)
+    prior = 10 * square.mean() / max(len(values), 1) + 1e-6  # ten rows' worth
+    product = torch.einsum("sg,sgc->gc", centred, values)
+    common = product.sum(dim=0) / (square.sum() + 1e-6)
+    slope = (product + prior * common) / (square + prior)[:, None]
+    return (known.response - mean)[..., None] * slope
+
+
+def root(values):
+    return values.sign() * values.abs().sqrt()
