@@ -59,7 +59,8 @@ def predict(args):
     pathways, atlas, remarks = gather_knowledge(
         competition, pathways=args.pathways, atlas=args.atlas
     )
-    found = forecast(competition, pathways=pathways, atlas=atlas, seed=args.seed)
+    options = {"seed": args.seed, "minutes": args.minutes}
+    found = forecast(competition, pathways=pathways, atlas=atlas, **options)
     path = write_submission(found.prediction, competition, args.out)
     print(*remarks, *found.remarks, path, sep="\n")
 
@@ -151,6 +152,12 @@ def parser():
     one.add_argument(
         "--atlas", metavar="FILE", help="responses.h5ad of other screens (default: found as usual)"
     )
+    one.add_argument(
+        "--minutes",
+        metavar="M",
+        type=_minutes,
+        help="blend in whatever else, networks too, can be fitted within M minutes",
+    )
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--out", metavar="FILE", required=True)
     one.set_defaults(run=predict)
@@ -174,6 +181,13 @@ def parser():
     one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
     one.set_defaults(run=board)
     return main
+
+
+def _minutes(text):
+    minutes = float(text)
+    if not 0 < minutes < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} minutes, want a number above 0")
+    return minutes
 
 
 def main(argv=None):

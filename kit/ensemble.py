@@ -141,8 +141,10 @@ def expected_spread(run, *, rows=60, gate=GATE, draws=2000, seed=0):
     """What other `rows` perturbations may score: a frame of draws, `score`, `public`, `private`, for 60.
 
     Knockdowns are drawn anew twice: those that the estimate rests on, and from them those to be
-    scored, of which one half is public and the other private.
+    scored, of which one half is public and the other private (a single row is both).
     """
+    if rows < 1:
+        raise InputError(f"{rows} rows have no score; want at least one")
     table = run.score(gate).table
     columns = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]
     parts, random = table[columns].to_numpy(), np.random.default_rng(seed)
@@ -150,7 +152,7 @@ def expected_spread(run, *, rows=60, gate=GATE, draws=2000, seed=0):
     for draw in range(draws):
         known = random.integers(len(parts), size=len(parts))
         asked = parts[known[random.integers(len(parts), size=rows)]]
-        halves = asked[: rows // 2], asked[rows // 2 :]
+        halves = asked[: max(1, rows // 2)], asked[rows // 2 :]
         found[draw] = [60 / len(part) * _score(part) for part in (asked, *halves)]
     return pd.DataFrame(found, columns=["score", "public", "private"])
 

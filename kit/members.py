@@ -5,7 +5,7 @@ hand, and if it left out the same rows together as the others: else scores besid
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +22,17 @@ MOUNTS = ("*", "notebooks/*/*")  # where Kaggle puts the outputs of attached ker
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One notebook's predictions: perturbation x gene frames of training rows and of targets."""
+    """One model's predictions: perturbation x gene frames of training rows and of targets.
+
+    fold: number of each training row's fold; seconds: of all fits; report: its notebook's, if it has one.
+    """
 
     name: str
     out_of_fold: pd.DataFrame
     test: pd.DataFrame
     fold: pd.Series
-    report: dict
+    seconds: float
+    report: dict = field(default_factory=dict)
 
 
 def find_outputs(folder=None):
@@ -74,12 +78,17 @@ def read_members(competition, folders):
     if not members:
         reasons = "; ".join(refused.values()) or "no folder holds a report with a submission"
         raise InputError(f"nothing to blend: {reasons}; run the notebooks first (make demo)")
+    return with_mean(competition, members), refused
+
+
+def with_mean(competition, members):
+    """Members and, as one of them, the baseline that scores 0."""
     fold = next(iter(members.values())).fold
     _, mean, _ = _baseline(competition, fold)
     rows = competition.targets["perturbation"]
     test = np.broadcast_to(competition.effects.mean(), (len(rows), len(competition.genes)))
     test = pd.DataFrame(test, pd.Index(rows), competition.genes)
-    return {**members, "mean": Member("mean", mean, test, fold, {})}, refused
+    return {**members, "mean": Member("mean", mean, test, fold, 0.0)}
 
 
 def out_of_fold_runs(competition, members):
@@ -93,7 +102,7 @@ def out_of_fold_runs(competition, members):
             truth=effects,
             weights=weights,
             baseline_wmae=baseline,
-            seconds=_seconds(member),
+            seconds=member.seconds,
             mean=mean,
             fold=fold,
             training=training,
@@ -153,10 +162,6 @@ def _read(folder, competition):
         )
     genes = competition.genes
     rows = pd.Index(competition.targets["perturbation"])
-    return Member(made, tables[OUT_OF_FOLD][genes], tables[TEST].loc[rows, genes], fold, report)
-
-
-def _seconds(member):
-    made = member.report.get("submission", {}).get("model")
-    model = member.report.get("models", {}).get(made, {})
-    return float(model.get("seconds", np.nan))
+    seconds = float(report.get("models", {}).get(made, {}).get("seconds", np.nan))
+    unseen, test = tables[OUT_OF_FOLD][genes], tables[TEST].loc[rows, genes]
+    return Member(made, unseen, test, fold, seconds, report)

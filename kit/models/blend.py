@@ -89,7 +89,8 @@ class Blend:
             recipes += [(self.default_[0], POINTS)] if self.pathways is not None else []
         with_points = any(points for _, points in recipes)
         predictions, means = {recipe: [] for recipe in recipes}, []
-        for names in held_out:
+        seen = {}
+        for number, names in enumerate(held_out):
             part = train.subset(train.effects.index.difference(names, sort=False))
             beliefs = _Members(self).fit(part).beliefs(names, with_points)
             for recipe in recipes:
@@ -97,11 +98,13 @@ class Blend:
                 predictions[recipe].append(decide(belief))
             mean = part.effects.mean()
             means.append(pd.DataFrame(np.tile(mean, (len(names), 1)), names, mean.index))
+            seen[number] = part.effects.index
         mean = pd.concat(means)
         rows = train.subset(mean.index)
-        baseline = wmae(rows.effects, mean, rows.weights)
+        fold = pd.Series(np.repeat(list(seen), [len(names) for names in held_out]), mean.index)
+        more = wmae(rows.effects, mean, rows.weights), np.nan, mean, fold, seen
         runs = {
-            recipe: OutOfFold(pd.concat(found), rows.effects, rows.weights, baseline, np.nan, mean)
+            recipe: OutOfFold(pd.concat(found), rows.effects, rows.weights, *more)
             for recipe, found in predictions.items()
         }
         self.recipes_ = _compared(runs, self.default_)
