@@ -218,7 +218,8 @@ def test_bins_are_equally_full_and_ties_stay_together(competition):
     assert list(table["most"]) == [0, 1]
     assert table["rows"].sum() == 40
     assert table["score"].iloc[1] > 100 > 0 > table["w_per_row"].iloc[0]
-    bins = by_nearness(run, centred_cosine(data.effects), bins=4)["rows"]
+    # Mutual nearest rows tie; those of the planted pairs all would, but for how a machine rounds.
+    bins = by_nearness(run, centred_cosine(competition.effects), bins=4)["rows"]
     assert set(bins) <= {9, 10, 11}
 
 
