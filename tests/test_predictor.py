@@ -12,8 +12,10 @@ from small_competition import write_small, write_solution
 from small_planted import planted
 
 from kit import load_competition
-from kit.models import Constant, OwnGene
-from kit.predictor import forecast
+from kit.affordable import networks
+from kit.models import Constant, Mean, OwnGene
+from kit.models.deep import Deep
+from kit.predictor import forecast, predict_targets
 
 QUIET = "ignore:.*:UserWarning"
 
@@ -90,3 +92,90 @@ def test_the_estimate_is_of_rows_that_no_fit_has_seen(tmp_path):
     assert found.inner.score().score_per_60 > 20  # the planted pathways are found
     shuffled, wrong = planted(tmp_path, rows=48, genes=40, shuffle=True)
     assert forecast(shuffled, pathways=wrong).inner.score().score_per_60 < 5
+
+
+class Told(Constant):
+    """Truth with noise, as if known from elsewhere."""
+
+    def __init__(self, truth, noise):
+        super().__init__()
+        self.truth = truth + np.random.default_rng(0).normal(0, noise, truth.shape)
+
+    def predict(self, perturbations):
+        found = super().predict(perturbations)
+        found.update(self.truth)
+        return found
+
+
+def test_with_minutes_a_better_model_is_blended_in_and_said(tmp_path):
+    competition, pathways = planted(tmp_path, rows=48, genes=20, noise=0.2)
+    others = {"told": Told(competition.effects, 0.05), "useless": Told(competition.effects, 3)}
+    alone = forecast(competition, pathways=pathways)
+    found = forecast(competition, pathways=pathways, minutes=5, others=others)
+    assert found.inner.score().score_per_60 > alone.inner.score().score_per_60 + 20
+    said = "\n".join(found.remarks)
+    assert "fitted besides: told (" in said
+    assert "taken: told" in said
+    assert "useless 0" not in said
+    assert list(found.prediction.index) == list(competition.targets["perturbation"])
+
+
+def test_with_minutes_what_gains_nothing_leaves_the_default(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24, genes=20)
+    others = {"useless": Told(competition.effects, 3)}
+    alone = forecast(competition, pathways=pathways)
+    found = forecast(competition, pathways=pathways, minutes=5, others=others)
+    pd.testing.assert_frame_equal(found.prediction, alone.prediction)
+    np.testing.assert_allclose(found.inner.score().score, alone.inner.score().score)
+    assert any("taken: the default blend" in remark for remark in found.remarks)
+
+
+def test_with_few_rows_only_what_is_clearly_better_replaces_the_default(tmp_path):
+    competition, pathways = planted(tmp_path, rows=15, genes=20, noise=0.2)
+    found = forecast(
+        competition,
+        pathways=pathways,
+        minutes=5,
+        others={"told": Told(competition.effects, 0.02)},
+    )
+    assert any("taken: told" in remark for remark in found.remarks)
+
+
+def test_time_that_is_over_after_the_default_leaves_the_rest_out_by_name(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24, genes=20)
+    others = {"told": Told(competition.effects, 0.05)}
+    found = forecast(competition, pathways=pathways, minutes=1e-6, others=others)
+    assert "left out for time: told, no time is left" in found.remarks
+    assert any("taken: the default blend" in remark for remark in found.remarks)
+
+
+def test_a_released_target_is_predicted_by_a_fit_without_released_rows(tmp_path):
+    folder = write_small(tmp_path / "small")
+    write_solution(folder)
+    competition = load_competition(folder)
+    released = list(competition.targets["perturbation"].loc[competition.solution.index])
+    found = predict_targets(Mean(), competition)
+    others = found.index.difference(released)
+    for names, train in ((released, competition), (others, competition.known())):
+        mean = train.effects.mean()
+        np.testing.assert_allclose(found.loc[names], np.tile(mean, (len(names), 1)))
+    assert len(others)
+
+
+def test_the_networks_stand_behind_the_same_door(tmp_path):
+    _, pathways = planted(tmp_path, rows=24, genes=12)
+    found = networks(pathways, seed=1)
+    assert set(found) == {"gnn", "transformer", "vae"}
+    for model in found.values():
+        assert isinstance(model.base, Deep)
+        assert model.base.pathways is pathways
+        assert model.base.seed == 1
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "many"])
+def test_minutes_are_a_number_above_zero(twin, tmp_path, minutes):
+    out = tmp_path / "submission.csv"
+    done = predict("--data", twin, f"--minutes={minutes}", "--out", out)
+    assert done.returncode == 2
+    assert "--minutes" in done.stderr
+    assert not out.exists()

@@ -1,0 +1,107 @@
+"""Time given is kept: what fits is fitted, what does not is left out with its measured cost."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_competition import write_small
+from small_planted import planted
+
+from kit import folds, load_competition, out_of_fold
+from kit.affordable import affordable, cheap_models
+from kit.members import out_of_fold_runs
+from kit.models import Constant
+
+
+class Slow(Constant):
+    """The constant, after some seconds of waiting in each fit; the first fit waits longer."""
+
+    def __init__(self, seconds, first=0.0):
+        super().__init__()
+        self.seconds = seconds
+        self.first = [first]
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def fit(self, train):
+        end = time.perf_counter() + self.seconds + self.first[0]
+        self.first[0] = 0.0
+        while time.perf_counter() < end:
+            try:
+                time.sleep(0.01)
+            except Exception:  # a fit that goes on whatever happens
+                continue
+        return super().fit(train)
+
+
+@pytest.fixture
+def competition(tmp_path):
+    return planted(tmp_path, rows=12, genes=8)[0]
+
+
+def parts(competition, number=4):
+    return folds(competition.effects.index, number, seed=0)
+
+
+def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
+    held_out = parts(competition)
+    found = affordable({"constant": Constant()}, competition, held_out, 60)
+    member = found.members["constant"]
+    again = out_of_fold(Constant(), competition, held_out)
+    pd.testing.assert_frame_equal(
+        member.out_of_fold, again.prediction.loc[competition.effects.index], check_names=False
+    )
+    run = out_of_fold_runs(competition, found.members)["constant"]
+    assert run.score().score == pytest.approx(again.score().score)
+    expected = Constant().fit(competition).predict(["X1"])
+    np.testing.assert_array_equal(member.test, expected)
+
+
+def test_a_model_too_slow_is_left_out_after_its_first_fold(competition):
+    models = {"slow": Slow(0.8), "constant": Constant()}
+    start = time.perf_counter()
+    found = affordable(models, competition, parts(competition), 1.5)  # it would need 5 x 0.8 s
+    assert time.perf_counter() - start < 1.4
+    assert list(found.members) == ["constant"]
+    assert "4 more fits of 0.4 s or more" in found.left_out["slow"]
+    assert found.lines()[0].startswith("fitted besides: constant")
+    assert found.lines()[1].startswith("left out for time: slow")
+
+
+def test_what_is_done_once_for_all_folds_does_not_count_for_each(competition):
+    models = {"pretrained": Slow(0.2, first=0.2)}  # a first fold of 0.4 s: 5 of these were too long
+    found = affordable(models, competition, parts(competition), 1.9)
+    assert list(found.members) == ["pretrained"]
+
+
+def test_a_fit_that_does_not_end_is_stopped(competition):
+    start = time.perf_counter()
+    found = affordable({"endless": Slow(60)}, competition, parts(competition), 0.3)
+    assert time.perf_counter() - start < 2
+    assert found.left_out == {"endless": "time was over in the middle of a fit"}
+
+
+def test_without_time_nothing_is_tried(competition):
+    found = affordable({"constant": Constant()}, competition, parts(competition), 0)
+    assert found.left_out == {"constant": "no time is left"}
+
+
+def test_a_fault_in_a_model_is_no_lack_of_time(competition):
+    class Faulty(Constant):
+        def fit(self, train):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        affordable({"faulty": Faulty()}, competition, parts(competition), 60)
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_the_cheap_models_need_no_more_knowledge_than_there_is(tmp_path):
+    _, pathways = planted(tmp_path, rows=12, genes=8)
+    assert list(cheap_models()) == ["constant"]
+    assert list(cheap_models(pathways)) == ["constant", "ridge", "neighbours", "pairs"]
+    small = load_competition(write_small(tmp_path / "small"))
+    found = affordable(cheap_models(), small, parts(small, 2), 60)
+    assert np.isfinite(found.members["constant"].test.to_numpy()).all()
