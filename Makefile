@@ -6,7 +6,7 @@ export ESG_DATA := $(abspath $(ESG_DATA))
 endif
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
-.PHONY: env demo test lint
+.PHONY: env demo test lint owner push submit
 
 env: .venv/installed
 
@@ -33,3 +33,14 @@ test: env
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# To Kaggle (see README.md): make owner NAME=jane, make push [NOTEBOOK=03] [DRY=1], make submit FILE=...
+owner: env
+	@$(BIN)/python -m kaggle_metadata owner $(NAME)
+
+push: env
+	@$(BIN)/python -m kaggle_metadata push $(NOTEBOOK) $(if $(DRY),--dry-run)
+
+submit: env
+	@$(BIN)/python -m kaggle_metadata submit $(FILE) $(if $(MESSAGE),--message "$(MESSAGE)") \
+		$(if $(DRY),--dry-run)

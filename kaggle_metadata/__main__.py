@@ -1,0 +1,142 @@
+"""To Kaggle and back: `python -m kaggle_metadata owner | check | push | submit`.
+
+Nothing is sent unless the check is green. Exit code 0: good; 1: something is wrong (one line on stderr);
+2: wrong usage.
+"""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+from kit.competition import SLUG
+from kit.files import InputError, quote_some
+
+from . import metadata
+
+POLL, READY, STILL = 20, 1800, 13 * 3600  # seconds; a session lasts 12 hours at most
+
+
+def owner(args):
+    changed = metadata.set_owner(args.name)
+    print(f"{args.name} owns {len(metadata.read_kernels())} kernels and {metadata.DATASET}", end="")
+    print(f"; {len(changed)} files changed")
+
+
+def check(args):
+    kernels = _checked(args)
+    print(f"{len(kernels)} kernels and {metadata.DATASET}: good")
+
+
+def push(args):
+    from .client import Client
+    from .push import follow, send_module, version
+
+    kernels = _checked(args)
+    dataset = metadata.read_dataset()["id"]
+    if args.dry_run:
+        print(f"would send kit/ as {dataset}, note `{version()}`, and wait until it is ready")
+        for kernel in kernels:
+            print(f"would push {_described(kernel, kernels)}")
+        return
+    client, waits = Client(), {"poll": args.poll}
+    send_module(client, dataset, **waits, patience=args.ready)
+    faults = follow(client, kernels, args.outputs, **waits, patience=args.still)
+    if faults:
+        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise InputError(f"{len(faults)} of {len(kernels)} kernels failed: {told}")
+    print(f"{len(kernels)} kernels complete; board: python -m kit board {args.outputs}")
+
+
+def submit(args):
+    from kit.competition import load_competition
+    from kit.submission import check_submission
+
+    from .client import Client
+
+    competition = load_competition(args.data)
+    for warning in check_submission(args.file, competition):
+        print(f"warning: {warning}")
+    print(f"{args.file}: valid, {len(competition.submission_ids)} ids")
+    if competition.simulated:
+        raise InputError(
+            f"{args.file} fits simulated data in {competition.source}, which Kaggle would refuse; put "
+            "the competition's files in data/ or give --data"
+        )
+    message = args.message or f"{args.file.parent.name}/{args.file.name}"
+    if args.dry_run:
+        print(f"would submit it to {SLUG} with the note `{message}`")
+        return
+    Client().submit(SLUG, args.file, message)
+    print(f"submitted to {SLUG}: {message}")
+
+
+def _checked(args):
+    kernels = metadata.chosen(metadata.read_kernels(), args.notebooks)
+    if found := metadata.faults(kernels):
+        raise InputError(f"not good to be sent: {quote_some(found, 3)}")
+    return kernels
+
+
+def _described(kernel, kernels):
+    data = kernel.data
+    size = kernel.notebook.stat().st_size / 1000
+    device = data["machine_shape"] if kernel.gpu else "CPU"
+    net = "internet" if data["enable_internet"] else "no internet"
+    given = [*data["competition_sources"], *data["dataset_sources"], *data["kernel_sources"]]
+    after = sorted(name.partition("/")[2] for name in kernel.after(kernels))
+    order = f", after {quote_some(after, 9)}" if after else ""
+    return (
+        f"{kernel.id}: {kernel.notebook.name} ({size:.0f} kB), {device}, {net}, "
+        f"given {quote_some(given, 20)}{order}"
+    )
+
+
+def parser():
+    main = argparse.ArgumentParser(prog="python -m kaggle_metadata", description="To Kaggle")
+    commands = main.add_subparsers(dest="command", required=True)
+
+    one = commands.add_parser(
+        "owner", help="set the Kaggle user that kernels and dataset belong to"
+    )
+    one.add_argument("name")
+    one.set_defaults(run=owner)
+
+    one = commands.add_parser("check", help="tell what Kaggle would refuse")
+    one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
+    one.set_defaults(run=check)
+
+    one = commands.add_parser("push", help="send the module and the notebooks, fetch their outputs")
+    one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
+    one.add_argument("--dry-run", action="store_true", help="tell what would be sent")
+    one.add_argument("--outputs", metavar="DIR", type=Path, default=Path("outputs/kaggle"))
+    one.add_argument("--poll", metavar="S", type=float, default=POLL, help="between questions")
+    one.add_argument("--ready", metavar="S", type=float, default=READY, help="for the dataset")
+    one.add_argument("--still", metavar="S", type=float, default=STILL, help="with nothing new")
+    one.set_defaults(run=push)
+
+    one = commands.add_parser("submit", help="check a submission, then submit it")
+    one.add_argument("file", metavar="FILE", type=Path)
+    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    one.add_argument("--message", metavar="TEXT", help="note (default: folder and file)")
+    one.add_argument("--dry-run", action="store_true", help="tell what would be sent")
+    one.set_defaults(run=submit)
+    return main
+
+
+def main(argv=None):
+    args = parser().parse_args(argv)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        args.run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was pushed goes on at Kaggle", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The official `kaggle` command: one call a question, and success only where it says so.
+
+The command exits with 0 also where the server refused or left something out. So each call names the words
+that mean success; whatever else is printed is the fault.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from kit.files import InputError
+
+LEFT_OUT = re.compile(r"not valid (?!tags).*sources.*", re.IGNORECASE)
+BUSY = re.compile(r"maximum batch .*session count", re.IGNORECASE)
+LOGIN = re.compile(r"authentication required|unauthori[sz]ed|\b401\b", re.IGNORECASE)
+MISSING = re.compile(r"not found|\b40[34]\b|forbidden|permission .*denied", re.IGNORECASE)
+DONE, FAILED = {"COMPLETE"}, {"ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"}
+SECONDS = 600  # that one call may take: an upload on a slow line
+# Cells and checkpoints are large, and of use only to other kernels, which are given them there.
+FETCHED = r"^(?!.*\.(h5ad|npz|pt|pth)$)"
+
+
+class Busy(Exception):
+    """As many sessions run as the account may have: ask again later."""
+
+
+class Client:
+    """Calls of `kaggle`; each returns what it printed, or raises InputError with the fault."""
+
+    def __init__(self):
+        beside = Path(sys.executable).with_name("kaggle")
+        self.command = str(beside) if beside.exists() else shutil.which("kaggle")
+        if self.command is None:
+            raise InputError(
+                "the command `kaggle` is not installed; run: "
+                ".venv/bin/pip install -r requirements-options.txt"
+            )
+
+    def dataset_status(self, dataset):
+        """`ready`, or what else Kaggle says of the dataset; None where there is none."""
+        try:
+            return self._call(["datasets", "status", dataset], r"^\w+$").strip().lower()
+        except InputError as error:
+            if MISSING.search(str(error)) and not LOGIN.search(str(error)):
+                return None
+            raise
+
+    def create_dataset(self, folder):
+        options = ["-p", folder, "--dir-mode", "zip", "-q"]
+        return self._call(["datasets", "create", *options], "is being created")
+
+    def version_dataset(self, folder, message):
+        options = ["-p", folder, "--dir-mode", "zip", "-q", "-m", message]
+        # Where a keyword is unknown the command says so instead of what it did.
+        return self._call(["datasets", "version", *options], "is being created|not valid tags")
+
+    def push(self, folder):
+        """Push a kernel; raises Busy where the account's sessions are all taken."""
+        return self._call(["kernels", "push", "-p", folder], "successfully pushed")
+
+    def kernel_state(self, kernel):
+        """QUEUED, RUNNING, COMPLETE, ERROR, ..., and the failure's message or nothing."""
+        said = self._call(["kernels", "status", kernel], "has status")
+        state = re.search(r'has status "(?:KernelWorkerStatus\.)?(\w+)"', said)
+        message = re.search(r'Failure message: "(.*)"', said)
+        return state[1].upper(), message[1] if message else ""
+
+    def fetch(self, kernel, folder):
+        """Fetch a kernel's log and its outputs but the large ones."""
+        options = ["-p", folder, "--force", "--file-pattern", FETCHED]
+        return self._call(["kernels", "output", kernel, *options], "downloaded to")
+
+    def submit(self, competition, file, message):
+        options = ["-f", file, "-m", message]
+        return self._call(
+            ["competitions", "submit", competition, *options], "successfully submitted"
+        )
+
+    def _call(self, words, success):
+        command = [self.command, *map(str, words)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            raise InputError(f"kaggle {words[0]} {words[1]} did not end in {SECONDS} s") from None
+        said = f"{done.stdout}\n{done.stderr}"
+        if BUSY.search(said):
+            raise Busy(_telling(said))
+        left_out = LEFT_OUT.search(said)
+        if (
+            done.returncode
+            or left_out
+            or not re.search(success, said, re.IGNORECASE | re.MULTILINE)
+        ):
+            fault = left_out[0] if left_out else _telling(said)
+            raise InputError(f"kaggle {words[0]} {words[1]}: {fault}")
+        return said
+
+
+def _telling(said):
+    """The one line of what was printed that says most."""
+    if LOGIN.search(said):
+        return (
+            "the token was not accepted (401); make a new one on www.kaggle.com/settings, see "
+            "`kaggle auth login`"
+        )
+    lines = [line.strip() for line in said.splitlines() if line.strip() and "|" not in line]
+    errors = [
+        line for line in lines if re.search(r"error|not found|cannot|must|already", line, re.I)
+    ]
+    return (errors or lines or ["it printed nothing"])[0]

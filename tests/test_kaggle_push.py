@@ -1,0 +1,354 @@
+"""To Kaggle with the real `kaggle` command, against a server on this machine."""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import nbformat
+import pytest
+from conftest import ROOT
+from kaggle_server import OUTPUTS, KaggleServer
+
+from kaggle_metadata import metadata
+from kaggle_metadata.client import Busy
+from kaggle_metadata.push import follow
+from kit import InputError
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def has_kaggle():
+    # The command reads its settings on import: it must not see anyone's real ones.
+    probe = [sys.executable, "-c", "import kaggle.cli"]
+    nothing = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "KAGGLE_KEY": "none"}
+    nothing |= {"KAGGLE_USERNAME": "nobody", "KAGGLE_CONFIG_DIR": "/nonexistent"}
+    return subprocess.run(probe, env=nothing, capture_output=True).returncode == 0
+
+
+needs_kaggle = pytest.mark.skipif(
+    not has_kaggle(), reason="needs the `kaggle` command: pip install -r requirements-options.txt"
+)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what is sent, with an owner."""
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    for name in ("kit", "kaggle_metadata", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=ignore)
+    metadata.set_owner("jane-doe", tmp_path / "kaggle_metadata")
+    return tmp_path
+
+
+@pytest.fixture
+def kaggle(tmp_path):
+    (tmp_path / "home").mkdir()
+    with KaggleServer(tmp_path / "home") as server:
+        yield server
+
+
+def run(checkout, server, *words):
+    """`python -m kaggle_metadata` in the copy; the server is all the network there is."""
+    environment = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"} | server.environment
+    command = [sys.executable, "-m", "kaggle_metadata", *map(str, words)]
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
+
+
+def push(checkout, server, *words):
+    return run(checkout, server, "push", *words, "--poll", 0, "--ready", 60, "--still", 60)
+
+
+def assert_told(done, *words):
+    """It failed and said why in one line, warnings aside."""
+    assert done.returncode == 1, done.stdout
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in done.stderr
+
+
+@needs_kaggle
+def test_everything_is_pushed_as_its_metadata_says_and_outputs_come_back(checkout, kaggle):
+    caches = checkout / "kit" / "stream" / "__pycache__"
+    caches.mkdir()
+    (caches / "kernels.nbc").write_bytes(b"cached")
+    done = push(checkout, kaggle)
+    assert done.returncode == 0, done.stderr
+    first = [route for route, _ in kaggle.requests].index("SaveKernel")
+    assert kaggle.requests[first - 1][0] == "GetDatasetStatus"  # and it said ready
+    assert kaggle.datasets["jane-doe/esg-kit"] < 0
+    sent = zipfile.ZipFile(io.BytesIO(kaggle.files["kit.zip"])).namelist()
+    ours = {str(path.relative_to(ROOT / "kit")) for path in (ROOT / "kit").rglob("*.py")}
+    assert ours == set(sent)
+    bodies = {body["slug"]: body for body in kaggle.bodies("SaveKernel")}
+    assert len(bodies) == len(NOTEBOOKS)
+    for folder in sorted((checkout / "kaggle_metadata").glob("[0-9]*")):
+        data = json.loads((folder / "kernel-metadata.json").read_text())
+        body = bodies[data["id"]]
+        expected = {
+            "newTitle": data["title"],
+            "language": "python",
+            "kernelType": "notebook",
+            "isPrivate": True,
+            "enableGpu": data["enable_gpu"],
+            "enableTpu": False,
+            "enableInternet": data["enable_internet"],
+            "datasetDataSources": data["dataset_sources"],
+            "competitionDataSources": ["echoes-of-silenced-genes"],
+            "kernelDataSources": data["kernel_sources"],
+        }
+        # An empty list does not travel.
+        assert {key: body.get(key, []) for key in expected} == expected
+        assert body.get("machineShape") == data.get("machine_shape")
+        cells = nbformat.read(folder / data["code_file"], as_version=4).cells
+        assert [cell["source"] for cell in json.loads(body["text"])["cells"]] == [
+            cell.source for cell in cells
+        ]
+    order = list(bodies)
+    for slug, body in bodies.items():
+        assert all(
+            order.index(name) < order.index(slug) for name in body.get("kernelDataSources", [])
+        )
+    assert kaggle.most_gpus <= 2
+    for name in NOTEBOOKS:
+        fetched = checkout / "outputs" / "kaggle" / name
+        assert (fetched / "submission.csv").read_bytes() == OUTPUTS["submission.csv"]
+        assert "ran" in (fetched / f"esg-{name.replace('_', '-')}.log").read_text()
+        assert not (fetched / "parts").exists()
+    again = push(checkout, kaggle, "02")
+    assert again.returncode == 0, again.stderr
+    assert kaggle.counts()["CreateDataset"] == 1
+    assert kaggle.counts()["CreateDatasetVersion"] == 1
+    assert kaggle.bodies("SaveKernel")[-1]["slug"] == "jane-doe/esg-02-baseline"
+
+
+@needs_kaggle
+def test_the_plain_command_pushes_a_kernel_once_the_owner_is_set(checkout, kaggle):
+    kaggle.datasets["jane-doe/esg-kit"] = 0
+    command = [sys.executable, "-m", "kaggle", "kernels", "push", "-p"]
+    environment = {"PATH": os.environ["PATH"]} | kaggle.environment
+    done = subprocess.run(
+        [*command, checkout / "kaggle_metadata" / "02-baseline"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "Kernel version 1 successfully pushed" in done.stdout
+    assert "not valid" not in done.stdout
+
+
+@needs_kaggle
+def test_a_server_error_is_told(checkout, kaggle):
+    kaggle.refuse["SaveKernel"] = (500, "Something went wrong")
+    assert_told(push(checkout, kaggle, "02"), "esg-02-baseline", "went wrong")
+
+
+@needs_kaggle
+def test_an_expired_token_is_told_before_anything_is_sent(checkout, kaggle):
+    kaggle.refuse["GetDatasetStatus"] = (401, "Unauthenticated")
+    assert_told(push(checkout, kaggle, "02"), "token", "401")
+    assert set(kaggle.counts()) == {"GetDatasetStatus"}
+
+
+@needs_kaggle
+def test_a_source_that_kaggle_does_not_know_is_told_though_the_kernel_was_taken(checkout, kaggle):
+    path = checkout / "kaggle_metadata" / "02-baseline" / "kernel-metadata.json"
+    data = json.loads(path.read_text())
+    data["dataset_sources"].append("somebody/a-screen")
+    path.write_text(json.dumps(data))
+    done = push(checkout, kaggle, "02")
+    assert_told(done, "not valid dataset sources", "somebody/a-screen")
+    assert kaggle.sessions
+
+
+@needs_kaggle
+def test_a_dataset_that_is_never_ready_is_told_and_no_kernel_is_pushed(checkout, kaggle):
+    kaggle.pending = 10_000
+    done = run(checkout, kaggle, "push", "02", "--poll", 0, "--ready", 0.1)
+    assert_told(done, "jane-doe/esg-kit is not_yet_persisted after 0.1 s")
+    assert not kaggle.sessions
+    kaggle.broken.add("jane-doe/esg-kit")
+    assert_told(push(checkout, kaggle, "02"), "jane-doe/esg-kit is failed at Kaggle")
+    assert not kaggle.sessions
+
+
+@needs_kaggle
+def test_a_kernel_that_fails_is_told_with_its_log_and_those_that_need_it_stay(checkout, kaggle):
+    kaggle.failing["jane-doe/esg-00-merge"] = "Out of memory"
+    kaggle.silent.add("jane-doe/esg-02-baseline")
+    done = push(checkout, kaggle, "00", "02", "04")
+    assert_told(done, "3 of 3", "ERROR (Out of memory)", "needs jane-doe/esg-00-merge")
+    assert "esg-02-baseline: is complete but left no report.json" in done.stderr
+    assert "jane-doe/esg-04-neighbours-transfer" not in kaggle.sessions
+    assert (checkout / "outputs/kaggle/00_merge/esg-00-merge.log").exists()
+
+
+@needs_kaggle
+def test_a_submission_is_checked_then_sent(checkout, kaggle, twin, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(twin, data, ignore=shutil.ignore_patterns("*.h5ad", "twin.json"))
+    good = data / "sample_submission.csv"
+    words = ("--data", data, "--message", "the sample")
+    dry = run(checkout, kaggle, "submit", good, *words, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert not kaggle.requests
+    done = run(checkout, kaggle, "submit", good, *words)
+    assert done.returncode == 0, done.stderr
+    (sent,) = kaggle.submissions
+    assert sent["competitionName"] == "echoes-of-silenced-genes"
+    assert sent["submissionDescription"] == "the sample"
+    assert kaggle.files["sample_submission.csv"] == good.read_bytes()
+    bad = tmp_path / "bad.csv"
+    bad.write_text("".join(good.read_text().splitlines(keepends=True)[:-1]))
+    assert_told(run(checkout, kaggle, "submit", bad, *words), "missing")
+    assert_told(run(checkout, kaggle, "submit", good, "--data", twin), "simulated data")
+    assert len(kaggle.submissions) == 1
+    kaggle.refuse["CreateSubmission"] = (400, "Submission limit of 1 a day reached")
+    assert_told(run(checkout, kaggle, "submit", good, *words), "limit of 1 a day")
+
+
+def test_a_dry_run_tells_what_would_be_sent_and_sends_nothing(checkout, kaggle):
+    done = run(checkout, kaggle, "push", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert not kaggle.requests
+    told = done.stdout.splitlines()
+    assert "kit/ as jane-doe/esg-kit" in told[0]
+    assert len(told) == 1 + len(NOTEBOOKS)
+    line = next(line for line in told if "04_neighbours_transfer.ipynb" in line)
+    assert line.endswith("after esg-00-merge")
+
+
+def test_nothing_is_sent_before_an_owner_is_set(checkout, kaggle):
+    metadata.set_owner("OWNER", checkout / "kaggle_metadata")
+    done = run(checkout, kaggle, "push", "02")
+    assert_told(done, "make owner NAME=")
+    assert not kaggle.requests
+
+
+def test_the_owner_is_set_in_one_step_and_strangers_stay(checkout):
+    folder = checkout / "kaggle_metadata"
+    path = folder / "00-merge" / "kernel-metadata.json"
+    text = path.read_text().replace('"kernel_sources": []', '"kernel_sources": ["amy/esg-screens"]')
+    path.write_text(text)
+    metadata.set_owner("John-2", folder)
+    names = {one.id.partition("/")[0] for one in metadata.read_kernels(folder)}
+    assert names == {"John-2"}
+    assert metadata.read_dataset(folder)["id"] == "John-2/esg-kit"
+    assert "amy/esg-screens" in path.read_text()
+    assert "jane-doe" not in "".join(one.read_text() for one in folder.glob("*/*.json"))
+    assert not metadata.set_owner("John-2", folder)
+    with pytest.raises(InputError, match="no Kaggle user name"):
+        metadata.set_owner("a/b", folder)
+
+
+CHANGES = {
+    "want jane-doe/esg-02-base as title": {"title": "ESG 02 Base"},
+    "unknown keys, which Kaggle ignores: enable_gpus": {"enable_gpus": True},
+    "is_private: want true or false": {"is_private": "yes"},
+    "machine_shape is NvidiaTeslaP100, want NvidiaTeslaT4": {
+        "enable_gpu": True,
+        "machine_shape": "NvidiaTeslaP100",
+    },
+    "competition_sources lack echoes-of-silenced-genes": {"competition_sources": []},
+    "dataset_sources lack jane-doe/esg-kit": {"dataset_sources": ["amy/esg-kit"]},
+    "kernel_sources name no kernel here: jane-doe/esg-99-none": {
+        "kernel_sources": ["jane-doe/esg-99-none"]
+    },
+    "none.ipynb does not exist": {"code_file": "../../notebooks/none.ipynb"},
+}
+
+
+@pytest.mark.parametrize("fault", CHANGES)
+def test_what_kaggle_would_refuse_or_drop_is_found(fault, checkout):
+    folder = checkout / "kaggle_metadata"
+    kernels = metadata.chosen(metadata.read_kernels(folder), ["02"])
+    assert metadata.faults(kernels, folder) == []
+    bad = replace(kernels[0], data=kernels[0].data | CHANGES[fault])
+    (found,) = metadata.faults([bad], folder)
+    assert found.startswith("02-baseline: ")
+    assert fault in found
+
+
+@pytest.mark.parametrize("kind", ["outputs", "metadata", "large"])
+def test_a_notebook_that_was_run_or_is_too_large_is_not_sent(kind, checkout, kaggle):
+    path = checkout / "notebooks" / "02_baseline.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    if kind == "outputs":
+        code = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        code.execution_count = 1
+        told = "02_baseline.ipynb holds outputs"
+    elif kind == "metadata":
+        notebook.metadata["kaggle"] = {"dockerImageVersionId": 1}
+        told = "metadata of a run: kaggle"
+    else:
+        notebook.cells[0].source += "x" * 1_000_000
+        told = "want less than 1,000,000"
+    nbformat.write(notebook, path)
+    assert_told(run(checkout, kaggle, "push", "02"), told)
+    assert not kaggle.requests
+
+
+def test_kernels_that_wait_for_each_other_are_found(checkout):
+    folder = checkout / "kaggle_metadata"
+    path = folder / "00-merge" / "kernel-metadata.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"kernel_sources": ["jane-doe/esg-04-neighbours-transfer"]}))
+    with pytest.raises(InputError, match=r"wait for each other: .*esg-00-merge"):
+        metadata.read_kernels(folder)
+
+
+class Account:
+    """Sessions that end after a number of questions, and a limit that other sessions share."""
+
+    def __init__(self, limit, questions=2):
+        self.limit, self.questions = limit, questions
+        self.left, self.most, self.order = {}, 0, []
+
+    def push(self, folder):
+        active = sum(left > 0 for left in self.left.values())
+        if active >= self.limit:
+            raise Busy("Maximum batch GPU session count reached")
+        self.left[f"jane-doe/esg-{folder.name}"] = self.questions
+        self.order.append(folder.name)
+        self.most = max(self.most, active + 1)
+
+    def kernel_state(self, name):
+        self.left[name] -= 1
+        return ("COMPLETE" if self.left[name] <= 0 else "RUNNING"), ""
+
+    def fetch(self, name, folder):
+        folder.mkdir(parents=True)
+        (folder / "report.json").write_text("{}")
+
+
+@pytest.mark.parametrize(("limit", "most"), [(9, 2), (1, 1)])
+def test_gpu_kernels_run_two_at_once_or_as_few_as_the_account_has_free(limit, most, tmp_path):
+    data = {"enable_gpu": True, "kernel_sources": []}
+    kernels = [
+        metadata.Kernel(
+            tmp_path / name, data | {"id": f"jane-doe/esg-{name}", "code_file": f"{name}.ipynb"}
+        )
+        for name in ("05", "06", "07", "08")
+    ]
+    kernels[3].data["kernel_sources"] = [kernels[0].id]
+    account = Account(limit)
+    faults = follow(account, kernels, tmp_path / "out", poll=0, patience=5, say=lambda _: None)
+    assert faults == {}
+    assert account.most == most
+    assert sorted(account.order) == ["05", "06", "07", "08"]
+    assert account.order.index("08") > account.order.index("05")
+
+
+def test_what_does_not_start_or_end_is_given_up(tmp_path):
+    data = {"enable_gpu": True, "kernel_sources": [], "code_file": "one.ipynb"}
+    kernels = [metadata.Kernel(tmp_path / n, data | {"id": f"jane-doe/esg-{n}"}) for n in "123"]
+    account = Account(9, questions=10**9)
+    faults = follow(account, kernels, tmp_path / "out", poll=0, patience=0.05, say=lambda _: None)
+    assert "still runs" in faults["jane-doe/esg-1"]
+    assert "not pushed within" in faults["jane-doe/esg-3"]
