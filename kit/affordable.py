@@ -5,6 +5,7 @@ that the rest would not be done in time, or when time is over in the middle of o
 stopped where the system can do so (a main thread on anything but Windows).
 """
 
+import math
 import signal
 import threading
 import time
@@ -38,7 +39,7 @@ class Afforded:
         return [f"fitted besides: {', '.join(used) or 'nothing'}", *left_out]
 
 
-def affordable(models, competition, held_out, seconds, *, finish=None):
+def affordable(models, competition, held_out, seconds=math.inf, *, finish=None):
     """Predict training rows out of fold and all targets by as many models as the time allows: Afforded.
 
     models: by name, cheapest first; held_out: lists of training rows, as `folds` gives them; finish:
@@ -100,7 +101,7 @@ def _numbered(held_out, competition):
 
 def _out_of_fold(model, competition, held_out, end):
     """Predictions of all held-out rows; OutOfTime as soon as the rest cannot be done by `end`."""
-    parts, each = [], float("inf")
+    parts, each = [], math.inf
     for number, names in enumerate(held_out, 1):
         began = time.perf_counter()
         parts.append(out_of_fold(model, competition, [names]).prediction)
@@ -117,10 +118,8 @@ def _stopped(seconds):
     """Raise OutOfTime within when the time is over, where there are alarms."""
     if seconds <= 0:
         raise OutOfTime("no time is left")
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
+    alarms = hasattr(signal, "setitimer") and seconds < math.inf
+    if not alarms or threading.current_thread() is not threading.main_thread():
         yield
         return
 

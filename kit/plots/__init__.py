@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from .agreement import agreement
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
+from .ensemble import blend_path, members_alike, spread
 from .models import contributions, importances, shrinkage, wins
 from .pathways import neighbourhood, pathway_coverage
 from .scores import constants, forest, gains
@@ -29,6 +30,7 @@ __all__ = [
     "agreement",
     "batches",
     "beliefs",
+    "blend_path",
     "cells_per_perturbation",
     "comparison",
     "complexes",
@@ -44,6 +46,7 @@ __all__ = [
     "hidden_genes",
     "importances",
     "lines",
+    "members_alike",
     "nearness",
     "neighbourhood",
     "own_gene",
@@ -53,6 +56,7 @@ __all__ = [
     "shrinkage",
     "similarity_map",
     "speakers",
+    "spread",
     "targets_covered",
     "trade",
     "weight_agreement",

@@ -1,0 +1,123 @@
+"""How honest the blend is: its estimate against truth that was held back, on many simulated competitions.
+
+    python -m benchmarks.ensemble [--seeds 40] [--first 0] [--only NAME...]
+    python -m benchmarks.ensemble FOLDER --atlas FILE [--pathways FILE...] [--only NAME...] [--networks]
+
+The first makes a quick twin of each seed, fits the cheap models, blends them by left-out training rows
+and prints the estimate, the 90 % interval of what as many new rows may score, and what the blend scores
+on the twin's held-back rows; last, how often the interval holds that score. The second does so for one
+folder with released truth, beside each member, on public and private rows; with --networks it also
+prints what the blend gains by the networks on left-out rows, paired, with its 90 % interval.
+"""
+
+import argparse
+import tempfile
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import kit
+import kit.twin
+from kit.affordable import affordable, cheap_models, networks
+from kit.ensemble import blend, expected_spread
+from kit.likeness import Likeness
+from kit.members import out_of_fold_runs, with_mean
+from kit.predictions import interval
+from kit.predictor import gather_knowledge
+from kit.submission import score_submission, submission_table
+
+
+def fitted(competition, pathways, atlas, only=None, *, deep=False, seed=0):
+    """Members and their OutOfFold by name, without released truth, and which rows the atlas holds."""
+    blind = replace(competition, solution=None)
+    likeness = Likeness(pathways, atlas)
+    models = cheap_models(pathways, atlas, likeness=likeness, seed=seed)
+    if deep:
+        models |= networks(pathways, atlas, likeness=likeness, seed=seed)
+    chosen = {name: model for name, model in models.items() if not only or name in only}
+    held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
+    members = affordable(chosen, blind, held_out).members
+    members = with_mean(blind, members)
+    names = [*blind.effects.index, *blind.targets["perturbation"]]
+    return members, out_of_fold_runs(blind, members), likeness.covered(names)
+
+
+def held_back(prediction, competition, split=None):
+    """Score for 60 rows of a prediction of the targets on released rows, all or of one split."""
+    solution = competition.solution
+    if split is not None:
+        solution = solution[competition.targets["split"].loc[solution.index] == split]
+    table = submission_table(prediction, competition)
+    return score_submission(table, solution)[0].score_per_60
+
+
+def calibration(args):
+    inside = 0
+    for seed in range(args.first, args.first + args.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            place = kit.twin.simulate(Path(folder) / "twin", seed=seed)
+            competition = kit.load_competition(place)
+            known = gather_knowledge(competition, merged=Path(folder) / "atlas")[:2]
+            members, runs, covered = fitted(competition, *known, args.only)
+            found = blend(runs, groups=covered)
+            nested = found.nested["best"]
+            draws = expected_spread(nested, rows=len(competition.targets))["score"]
+            low, high = draws.quantile([0.05, 0.95])
+            tests = {name: member.test for name, member in members.items()}
+            score = held_back(found.best.predict(tests, covered), competition)
+        inside += low <= score <= high
+        print(
+            f"seed {seed:3}: estimate {nested.score().score_per_60:6.2f} [{low:6.2f}, {high:6.2f}], "
+            f"held back {score:6.2f} {' ' if low <= score <= high else '*'} {found.best}",
+            flush=True,
+        )
+    print(f"the 90 % interval holds the held-back score in {inside} of {args.seeds} seeds")
+
+
+def one_folder(args):
+    competition = kit.load_competition(args.folder)
+    files = {"pathways": args.pathways or (), "atlas": args.atlas}
+    known = gather_knowledge(competition, **files)[:2]
+    members, runs, covered = fitted(competition, *known, args.only, deep=args.networks)
+    found = blend(runs, groups=covered)
+    tests = {name: member.test for name, member in members.items()}
+    rows = {name: (runs[name], member.test) for name, member in members.items()}
+    rows["robust"] = found.nested["robust"], found.robust.predict(tests, covered)
+    rows["best"] = found.nested["best"], found.best.predict(tests, covered)
+    print(f"best: {found.best}\nrobust: {found.robust}")
+    for name, (run, prediction) in rows.items():
+        score, (low, high) = run.score(), interval(run.score())
+        text = f"{name:14} left out {score.score_per_60:6.2f} [{low:.2f}, {high:.2f}]"
+        if competition.solution is not None:
+            parts = (None, "val", "test")
+            scores = [held_back(prediction, competition, part) for part in parts]
+            text += "  held back {:6.2f}, public {:6.2f}, private {:6.2f}".format(*scores)
+        print(f"{text}  {run.seconds:.0f} s", flush=True)
+    if args.networks:
+        classical = {name: run for name, run in runs.items() if name not in networks()}
+        without = blend(classical, groups=covered).nested["best"].score()
+        gain = found.nested["best"].score()
+        low, high = interval(gain, than=without)
+        difference = gain.score_per_60 - without.score_per_60
+        print(f"networks add {difference:.2f} [{low:.2f}, {high:.2f}] for 60 rows")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path)
+    parser.add_argument("--atlas", metavar="FILE")
+    parser.add_argument("--pathways", metavar="FILE", nargs="+")
+    parser.add_argument("--only", metavar="NAME", nargs="+")
+    parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--first", type=int, default=0)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")  # that twins are simulated
+    if args.folder is None:
+        calibration(args)
+    else:
+        one_folder(args)
+
+
+if __name__ == "__main__":
+    main()
