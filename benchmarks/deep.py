@@ -132,12 +132,17 @@ def cost(name, args, lines):
         t4 = max(counted["flops"] / T4_FLOPS, counted["bytes"] / T4_BYTES)
         t4 += LAUNCH * counted["kernels"]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        lines.put(
-            f"{name:12}{policy:12} {seconds:7.3f} s a step, {fit:5.0f} s with {STEPS} steps, peak "
-            f"{peak:.1f} GB; a step: {counted['flops'] / 1e9:.1f} GFLOP, "
-            f"{counted['bytes'] / 1e9:.2f} GB moved, {counted['kernels']} kernels; "
-            f"T4: {1000 * t4:.0f} ms"
-        )
+        told = {"name": name, "policy": policy, "seconds": seconds, "fit": fit, "peak": peak}
+        lines.put(told | counted | {"t4": t4})
+
+
+def said(told):
+    """What `cost` measured, in words."""
+    return (
+        f"{told['name']:12}{told['policy']:12} {told['seconds']:7.3f} s a step, {told['fit']:5.0f} s "
+        f"with {STEPS} steps, peak {told['peak']:.1f} GB; a step: {told['flops'] / 1e9:.1f} GFLOP, "
+        f"{told['bytes'] / 1e9:.2f} GB moved, {told['kernels']} kernels; T4: {1000 * told['t4']:.0f} ms"
+    )
 
 
 def main():
@@ -160,7 +165,7 @@ def main():
         process.start()
         process.join()
         while not lines.empty():
-            print(lines.get(), flush=True)
+            print(said(lines.get()), flush=True)
 
 
 if __name__ == "__main__":
