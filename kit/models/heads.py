@@ -52,7 +52,7 @@ class Heads(torch.nn.Module):
         """Inverse of likeness among looked rows plus a ridge: (solved, looked, looked)."""
         mixed = self._mixed(among, hidden)[..., self.count :].permute(2, 0, 1)
         mixed = (mixed + mixed.transpose(1, 2)) / 2
-        size = mixed.diagonal(dim1=1, dim2=2).mean(dim=1) + 1e-3
+        size = mixed.diagonal(dim1=1, dim2=2).sum(dim=1) / max(mixed.shape[1], 1) + 1e-3
         ridge = (0.1 + self.ridge.exp()) * size
         return torch.linalg.inv(mixed + torch.diag_embed(ridge[:, None].expand(mixed.shape[:2])))
 

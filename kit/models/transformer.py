@@ -121,14 +121,13 @@ class Network(torch.nn.Module):
         soft = shape.heads + CROSS
         features = (soft + shape.solved) * CHANNELS + 3 + CHANNELS
         row = 3 + 2 * soft + shape.solved
-        self.plain = _zero(torch.nn.Linear(features, 2, bias=False))
-        self.of_row = _zero(torch.nn.Linear(row, 2))
+        self.common = torch.nn.Parameter(torch.zeros(2, features))
         self.scaled = torch.nn.LayerNorm(features)
         token = 2 * features + fixed.shape[1] + 3 + row
         self.enter = torch.nn.Linear(token, shape.width)
         self.blocks = torch.nn.ModuleList(Block(shape) for _ in range(shape.blocks))
         self.leave = torch.nn.Sequential(
-            torch.nn.LayerNorm(shape.width), _zero(torch.nn.Linear(shape.width, 2 + features))
+            torch.nn.LayerNorm(shape.width), _zero(torch.nn.Linear(shape.width, 2 * features))
         )
 
     def forward(self, names, seen, genes):
@@ -149,9 +148,9 @@ class Network(torch.nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         out = self.leave(tokens)
-        shift, width = (self.plain(features) + self.of_row(row)[:, None] + out[..., :2]).unbind(2)
-        # A token also says how far each head is right for this gene and knockdown.
-        return shift + (out[..., 2:] * features).sum(dim=2), width
+        # A token says how far each finding is right for its gene; of nothing found nothing follows.
+        of_shift, of_width = (self.common + out.unflatten(2, (2, -1))).unbind(2)
+        return (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
 
     def look(self, names, seen, genes):
         """Who is looked at: Known, weights (names, heads, looked), solved weights, places of looked."""
@@ -174,7 +173,8 @@ class Network(torch.nn.Module):
     def _row(self, known, weights, solved, values, measured):
         """What holds for all genes of a knockdown: (names, numbers)."""
         strength = (values**2).sum(dim=1) / (measured.sum(dim=1) + 1e-6)
-        strength = strength / (strength.mean() + 1e-6) - 1  # of looked rows, against their mean
+        mean = strength.sum() / max(len(strength), 1)
+        strength = strength / (mean + 1e-6) - 1  # of looked rows, against their mean
         share = shares(weights)
         rows = -torch.log((share**2).sum(dim=2) + 1e-9)  # log of how many rows count
         size = known.response.abs().mean(dim=1, keepdim=True)

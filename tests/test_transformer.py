@@ -1,0 +1,377 @@
+"""The transformer: what it learns, what it must not see, and how its heads weigh."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_planted import gains, planted
+from test_deep import an_atlas
+
+from kit.atlas import Atlas
+from kit.likeness import Likeness
+from kit.models import Constant
+from kit.models.heads import averaged, regressed
+from kit.models.losses import Pieces, expected_effect, loss
+from kit.models.rows import competition_rows
+from kit.models.training import Settings, train
+from kit.models.transformer import Block, Network, Shape, Transformer
+from kit.models.views import HELD, OWN, Views
+
+SMALL = Shape(heads=4, solved=2, width=8, latents=4)
+QUICK = Settings(steps=20, rate=1e-2, every=10)
+
+
+def transformer(pathways, atlas=None, **options):
+    defaults = {"shape": SMALL, "policy": "competition", "members": 2, "tuning": QUICK}
+    return Transformer(pathways, atlas, **defaults | {"pretraining": QUICK} | options)
+
+
+def network_and_rows(competition, pathways, atlas=None, shape=SMALL):
+    """An untrained network, and the competition's rows that it may look at."""
+    rows = competition_rows(competition)
+    views = Views(Likeness(pathways, atlas), rows.genes)
+    views.expect(rows.perturbations)
+    torch.manual_seed(0)
+    return Network(views, competition.control.reindex(rows.genes).to_numpy(), shape), rows
+
+
+def stirred(network):
+    """The same network with nothing silent any more."""
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for part in network.parameters():
+            part += 0.1 * torch.randn(part.shape, generator=random)
+    return network.eval()
+
+
+def test_a_planted_likeness_is_found_and_beats_the_constant(tmp_path):
+    competition, pathways = planted(tmp_path)
+    found, constant = gains(transformer(pathways), competition)
+    assert found > constant + 20
+
+
+def test_what_follows_from_shuffled_pathways_is_not_told_from_the_constant(tmp_path):
+    alike = {}
+    for shuffle in (False, True):
+        (tmp_path / str(shuffle)).mkdir()
+        competition, pathways = planted(tmp_path / str(shuffle), shuffle=shuffle, seed=3)
+        seen, left = competition.effects.index[:-10], competition.effects.index[-10:]
+        model = transformer(pathways).fit(competition.subset(seen))
+        said, truth = model.said(left), competition.effects.loc[left]
+        both = [(part - part.mean()).stack() for part in (said, truth)]  # between knockdowns
+        alike[shuffle] = both[0].corr(both[1])
+        found, constant = gains(transformer(pathways), competition)
+    assert alike[False] > 0.7
+    assert alike[True] < 0.1
+    assert found == pytest.approx(constant, abs=4)
+
+
+def test_five_rows_are_learned_by_heart(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24, shuffle=True)  # relatives say nothing
+    network, rows = network_and_rows(competition, pathways, shape=replace(SMALL, width=32))
+    asked, seen = rows.subset(range(5)), rows.subset(range(5, 24), marginals=True)
+
+    def five(step, random):
+        said = network(asked.perturbations, seen, np.arange(len(rows.genes)))
+        return loss(Pieces(), rows, *said, asked.effects, asked.weights, asked.row_weights)
+
+    history = train(network, five, Settings(steps=150, rate=4e-2, every=10))
+    assert history["loss"].iloc[-1] < -4  # -5.5, where each entry's bin is certain
+    with torch.no_grad():
+        said = network(asked.perturbations, seen, np.arange(len(rows.genes)))
+    found = expected_effect(rows, *said)
+    assert np.corrcoef(found.flatten(), asked.effects.flatten())[0, 1] > 0.85
+
+
+def test_an_untrained_network_says_the_genes_own_odds(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12)
+    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    with torch.no_grad():
+        shift, width = network.eval()(["P1", "P2"], rows, np.arange(len(rows.genes)))
+    assert shift.shape == width.shape == (2, len(rows.genes))
+    assert shift.dtype == width.dtype == torch.float32
+    assert not shift.any()
+    assert not width.any()
+
+
+def test_what_is_said_moves_with_the_genes(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    order = competition.effects.columns[::-1]
+    turned = replace(
+        competition,
+        effects=competition.effects[order],
+        weights=competition.weights[order],
+        control=competition.control[order],
+    )
+    one, other = (transformer(pathways).fit(data).predict(["P1"]) for data in (competition, turned))
+    assert list(other.columns) == list(order)
+    pd.testing.assert_frame_equal(one, other[one.columns], check_exact=False, rtol=1e-5)
+
+
+def test_a_network_is_equivariant_to_genes_and_blind_to_the_order_of_rows(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    stirred(network)
+    genes = np.random.default_rng(0).permutation(len(rows.genes))
+    turned = rows.subset(np.random.default_rng(1).permutation(len(rows)), marginals=True)
+    with torch.no_grad():
+        plain = network(["P1", "P2"], rows, np.arange(len(genes)))
+        for found, wanted in zip(network(["P1", "P2"], turned, genes), plain, strict=True):
+            torch.testing.assert_close(found, wanted[:, genes], rtol=1e-4, atol=1e-5)
+
+
+def test_a_knockdown_does_not_see_its_own_effects(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    stirred(network)
+    genes = np.arange(len(rows.genes))
+    with torch.no_grad():
+        weights, solved = network.look(["P1"], rows, genes)[1:3]
+    assert not weights[0, :, 1].any()
+    assert weights[0, :, 2:].all()
+    np.testing.assert_array_equal(rows.perturbations[1], "P1")
+    assert solved.shape == (1, SMALL.solved, 24)
+
+
+def test_a_screen_is_not_told_its_own_responses(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    atlas = an_atlas(competition)
+    views = Views(Likeness(pathways, atlas), competition.genes)
+    views.expect(competition.effects.index)
+    names = ["P1", "P2", "P3"]
+    own, others = (
+        views.view(name, names).known(names, names, [0, 1]) for name in ("other", "competition")
+    )
+    closed = [views.kernels.index(name) for name in OWN]
+    assert own.hidden.all()
+    assert not own.kernels[..., closed].any()
+    assert not own.response.any()
+    assert own.kernels[..., 0].any()  # pathways know them all the same
+    assert not others.hidden.any()
+    assert others.kernels[..., closed].any()
+    assert others.response.any()
+
+
+def test_hidden_knockdowns_lose_their_own_response_only(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    views = Views(Likeness(pathways, an_atlas(competition)), competition.genes)
+    names = ["P1", "P2"]
+    view = views.view("competition", names)
+    known = view.known(names, names, [0, 1, 2], hide=torch.tensor([True, False]))
+    assert known.hidden.tolist() == [1, 0]
+    torch.testing.assert_close(known.response[0], known.near[0])
+    torch.testing.assert_close(known.response[1], known.responses[1])
+    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    known = network.views.view("competition", rows.perturbations).known(
+        ["P1", "P1"], rows.perturbations, [0], hide=torch.tensor([True, False])
+    )
+    network.heads.mix.data[:] = 20.0 * torch.tensor([name == "same" for name in views.kernels])
+    weights, _ = network.heads(known)
+    # With its response unknown, the head that looks at nothing else falls back on all other kernels.
+    assert not torch.allclose(weights[0], weights[1])
+    at = views.kernels.index("same")
+    like = known.kernels[1, :, at] + 1e-6
+    wanted = (like**2 + 0.01) * known.other[1]
+    torch.testing.assert_close(weights[1, 0], wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_the_knocked_down_gene_is_marked(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12)
+    competition = replace(competition, effects=competition.effects.rename(columns={"G7": "P1"}))
+    views = Views(Likeness(pathways), competition.effects.columns)
+    known = views.view("competition", ["P0", "P1"]).known(["P0", "P1"], ["P0"], range(60))
+    assert not known.knocked_down[0].any()
+    assert known.knocked_down[1].nonzero().flatten().tolist() == [7]
+    assert known.related[1, 7] == known.related[1].max()
+
+
+def test_large_screens_are_seen_in_parts_that_say_the_same(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    assert HELD > 1000
+    names, seen = ["P1", "P2"], ["P3", "P4", "P5"]
+    parts = []
+    for most in (HELD, 10):
+        monkeypatch.setattr("kit.models.views.HELD", most)
+        views = Views(Likeness(pathways, an_atlas(competition)), competition.genes)
+        views.expect(competition.effects.index)
+        view = views.view("competition", [*names, *seen])
+        assert len(view.places) == (24 if most == HELD else 5)
+        parts.append(view.known(names, seen, [0, 1]))
+    for one, other in zip(vars(parts[0]).values(), vars(parts[1]).values(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_averages_count_only_what_was_measured():
+    weights = torch.tensor([[[1.0, 3.0, 4.0]]])  # one name, one head, three rows
+    values = torch.tensor([[[2.0], [9.0]], [[4.0], [9.0]], [[9.0], [5.0]]])
+    measured = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    found = averaged(weights, values * measured[..., None], measured)
+    torch.testing.assert_close(found.flatten(), torch.tensor([14 / 4, 5.0]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_gene_with_many_rows_is_predicted_by_its_own_slope(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    views = Views(Likeness(pathways, an_atlas(competition)), competition.genes)
+    names = list(competition.effects.index)
+    known = views.view("competition", names).known(names, names, [0, 1])
+    slopes = torch.tensor([2.0, -1.0])
+    known = replace(known, responses=known.responses.repeat(200, 1))
+    centred = known.responses - known.responses.mean(dim=0)
+    values = (centred * slopes)[..., None].repeat(1, 1, 3)
+    found = regressed(known, values, torch.ones(values.shape[:2]))
+    wanted = (known.response - known.responses.mean(dim=0)) * slopes
+    torch.testing.assert_close(found[..., 0], wanted, rtol=0.05, atol=0.05)
+
+
+def test_attention_between_genes_is_that_of_a_plain_softmax():
+    torch.manual_seed(0)
+    block, tokens = Block(SMALL), torch.randn(2, 7, SMALL.width)
+    found = block(tokens)
+
+    def attend(asked, keys, values):
+        return (asked @ keys.transpose(1, 2) / SMALL.width**0.5).softmax(dim=2) @ values
+
+    normed = block.norm(tokens)
+    read = block.read(normed)
+    latents = block.latents.expand(2, -1, -1)
+    latents = attend(latents, read[..., : SMALL.width], read[..., SMALL.width :])
+    told = block.told(latents)
+    wanted = tokens + attend(block.ask(normed), told[..., : SMALL.width], told[..., SMALL.width :])
+    wanted = wanted + block.think(wanted)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_is_linear_in_genes():
+    block = Block(SMALL)
+    largest = []
+    for genes in (512, 1024):
+        kept = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(
+            lambda one, kept=kept: kept.append(one.numel()) or one, lambda one: one
+        )
+        with hooks:
+            block(torch.randn(1, genes, SMALL.width))
+        largest.append(sum(kept))
+    assert largest[1] < 2.1 * largest[0]
+
+
+def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = transformer(pathways).fit(competition)
+    found = model.predict(["P1", "NOBODY"])
+    assert model.unknown_ == ["NOBODY"]
+    constant = Constant().fit(competition).effect_
+    np.testing.assert_array_equal(found.loc["NOBODY"], constant)
+
+
+def test_the_same_seed_gives_the_same_prediction(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    one, again, other = (
+        transformer(pathways, seed=seed).fit(competition).said(["P1"]) for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(one, again, check_exact=True)
+    assert not one.equals(other)
+
+
+def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    whole = transformer(pathways).fit(competition).said(["P1"])
+    calls, original = iter(range(15)), Network.forward
+
+    def interrupted(self, *args):
+        if self.training and next(calls, None) is None:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(Network, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        transformer(pathways, checkpoints=tmp_path / "kept").fit(competition)
+    monkeypatch.setattr(Network, "forward", original)
+    assert len(list((tmp_path / "kept").glob("*.pt"))) == 1
+    resumed = transformer(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+    pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+
+
+def test_checkpoints_of_other_knowledge_are_not_taken(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    for atlas in (None, an_atlas(competition)):
+        transformer(pathways, atlas, checkpoints=tmp_path / "kept").fit(competition)
+    assert len(list((tmp_path / "kept").glob("*.pt"))) == 4
+
+
+def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    stirred(network)
+    lost = torch.rand(rows.effects.shape, generator=torch.Generator().manual_seed(1)) < 0.3
+    genes, found = np.arange(len(rows.genes)), []
+    for value in (0.0, 99.0):
+        part = replace(
+            rows,
+            effects=rows.effects.masked_fill(lost, value),
+            weights=rows.weights.masked_fill(lost, 0.0),
+        )
+        asked, seen = part.subset(range(5), marginals=True), part.subset(range(5, 24))
+        seen = seen.like(rows)
+        said = network(asked.perturbations, seen, genes)
+        rest = asked.effects, asked.weights, asked.row_weights
+        found.append(torch.stack([*said[0], loss(Pieces(), rows, *said, *rest).expand(60)]))
+    torch.testing.assert_close(*found)
+
+
+def test_genes_that_a_screen_lacks_do_no_harm(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    atlas = an_atlas(competition, lost=["G0", "G1"])
+    model = transformer(pathways, atlas, policy="screens").fit(competition)
+    assert np.isfinite(model.history_[["loss", "check"]].to_numpy()).all()
+    assert np.isfinite(model.predict(["P1"]).to_numpy()).all()
+
+
+def test_screens_teach_what_a_response_elsewhere_is_worth(tmp_path):
+    competition, pathways = planted(tmp_path, noise=0.2, shuffle=True)  # relatives say nothing
+    few = competition.subset(competition.effects.index[:8])
+    screens = [an_atlas(competition, seed=seed) for seed in (0, 1)]
+    screens[1].obs["dataset"] = "third"
+    labels = pd.Index([f"{place}" for place in range(2 * len(competition.effects))])
+    effects, obs = (
+        pd.concat([getattr(one, name) for one in screens]).set_axis(labels)
+        for name in ("effects", "obs")
+    )
+    atlas = Atlas(effects, obs, None, screens[0].source)
+    held_out = competition.effects.index[-16:]
+    model = transformer(pathways, atlas, policy="screens").fit(few)
+    found = model.said(held_out).stack().corr(competition.effects.loc[held_out].stack())
+    assert found > 0.6
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_a_handful_of_rows_and_no_knowledge_are_enough_to_run(tmp_path, rows):
+    competition, pathways = planted(tmp_path, rows=24)
+    few = competition.subset(competition.effects.index[:rows])
+    for known in (None, pathways):
+        prediction = transformer(known).fit(few).predict(["P20"])
+        assert np.isfinite(prediction.to_numpy()).all()
+
+
+def test_attention_is_shared_out_among_training_rows(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = transformer(pathways).fit(competition)
+    found = model.attention(["P1", "X1"])
+    assert list(found.columns) == list(competition.effects.index)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    assert found.at["P1", "P1"] == 0
+    relatives = [f"P{place}" for place in range(7, 24, 6)]
+    assert found.loc["P1", relatives].min() > found.loc["P1"].drop(relatives).max()
+
+
+def test_mixtures_are_shares_of_kernels(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = transformer(pathways).fit(competition)
+    learned, start = model.mixtures()
+    assert list(learned.index) == [f"head {i}" for i in range(1, 5)] + ["solved 1", "solved 2"]
+    for part in (learned, start):
+        np.testing.assert_allclose(part.sum(axis=1), 1, rtol=1e-5)
+    if learned.shape[1] > 1:
+        assert not np.allclose(learned, start)
