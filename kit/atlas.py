@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .competition import CONTROL, KAGGLE_INPUT
+from .competition import CONTROL, KAGGLE_INPUT, on_kaggle
 from .files import InputError, quote_some, repeated
-from .h5ad import opened
+from .hdf5 import opened
 
 RESPONSES = "responses.h5ad"
 LABELS = ("sgrna_symbol", "dataset")
@@ -66,10 +66,10 @@ def read_responses(path=None, competition=None):
     place = find_responses(path)
     if place is None:
         looked = ", ".join(f"{KAGGLE_INPUT}/{mount}" for mount in MOUNTS)
-        raise InputError(
-            f"no {RESPONSES} in {looked}; give its path, set ESG_ATLAS to it, or make it: "
-            "python -m kit merge FILE..."
-        )
+        step = "give its path, set ESG_ATLAS to it, or make it: python -m kit merge FILE..."
+        if on_kaggle():
+            step = "attach the output of the notebook ESG 00 Merge (Add Input)"
+        raise InputError(f"no {RESPONSES} in {looked}; {step}")
     obs, genes, arrays = _read(place)
     check_labels(place, obs, LABELS, numbers=("n_cells",))
     wanted = genes if competition is None else competition.genes

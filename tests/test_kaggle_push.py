@@ -213,6 +213,18 @@ def test_a_submission_is_checked_then_sent(checkout, kaggle, twin, tmp_path):
     assert_told(run(checkout, kaggle, "submit", good, *words), "limit of 1 a day")
 
 
+def test_every_notebook_has_a_kernel_and_all_of_it_is_good(checkout):
+    folder = checkout / "kaggle_metadata"
+    kernels = metadata.read_kernels(folder)
+    assert metadata.faults(kernels, folder) == []
+    assert sorted(kernel.notebook.stem for kernel in kernels) == NOTEBOOKS
+    for kernel in kernels:
+        assert kernel.folder.name == kernel.notebook.stem.replace("_", "-")
+        assert kernel.slug == f"esg-{kernel.folder.name}"
+    link = ROOT / "kaggle_metadata" / "esg-kit" / "kit"
+    assert link.resolve() == ROOT / "kit"
+
+
 def test_a_dry_run_tells_what_would_be_sent_and_sends_nothing(checkout, kaggle):
     done = run(checkout, kaggle, "push", "--dry-run")
     assert done.returncode == 0, done.stderr

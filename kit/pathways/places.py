@@ -51,10 +51,10 @@ def find_files(paths=(), *, folder=None, download=True):
         except (OSError, HTTPException, InputError) as error:
             fault = f"fetching it failed: {error}"
     looked = ", ".join(str(place) for place in folders if place is not None)
-    raise InputError(
-        f"no gene sets or interactions in {looked}, and {fault}; fetch {URL} into data/, give paths or "
-        "set ESG_PATHWAYS"
-    )
+    step = f"fetch {URL} into data/, give paths or set ESG_PATHWAYS"
+    if on_kaggle():
+        step = f"attach a dataset with {REACTOME} (Add Input), or switch the internet on"
+    raise InputError(f"no gene sets or interactions in {looked}, and {fault}; {step}")
 
 
 def _inside(folder):

@@ -1,0 +1,84 @@
+"""Every notebook runs laid out as on Kaggle, with the outputs of the earlier ones, and never on a twin
+that nobody attached.
+"""
+
+import json
+
+import pytest
+from conftest import ROOT
+from kaggle_shaped import LAYOUTS, Kernels, Session, can_isolate
+from test_notebooks import NOTEBOOKS, assert_complete
+
+pytestmark = pytest.mark.skipif(
+    not can_isolate(), reason="needs unshare with mount and network namespaces"
+)
+by_layout = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@pytest.fixture(scope="module")
+def kernels(twin, tmp_path_factory):
+    return Kernels(tmp_path_factory.mktemp("kaggle"), twin)
+
+
+@pytest.mark.parametrize("notebook", [path.stem for path in NOTEBOOKS])
+def test_a_notebook_runs_as_a_kernel(notebook, kernels, twin):
+    session = kernels.session(notebook)
+    shown = session.shown.read_text()
+    assert str(ROOT / "kit") not in shown
+    report = assert_complete(session.working, twin)
+    assert report["budget"] == "quick"
+    assert report["data"]["simulated"]
+    for name in kernels.sources(notebook):
+        assert name in shown or f"esg-{name.replace('_', '-')}" in shown
+
+
+ASK = """
+import glob, json, sys
+sys.path.insert(0, next(iter(glob.glob("/kaggle/input/**/esg-kit", recursive=True))))
+import kit
+from kit.atlas import find_responses
+from kit.members import find_outputs
+competition = kit.load_competition()
+found = [competition.source, find_responses(), *find_outputs(None)]
+print(json.dumps([str(path) for path in found]))
+"""
+
+
+@by_layout
+def test_inputs_are_found_in_every_layout(layout, kernels, twin, tmp_path):
+    session = Session(tmp_path / "kaggle", layout)
+    session.attach_kit()
+    places = [
+        session.attach("competition", twin),
+        session.attach("kernel", kernels.session("00_merge").working, "esg-00-merge"),
+        session.attach("kernel", kernels.session("02_baseline").working, "esg-02-baseline"),
+    ]
+    done = session.run("-c", ASK)
+    assert done.returncode == 0, done.stderr
+    source, merged, baseline = (f"/kaggle/{place.relative_to(session.tree)}" for place in places)
+    found = json.loads(done.stdout)
+    assert found == [source, f"{merged}/responses.h5ad", merged, baseline]
+
+
+@by_layout
+def test_without_the_competition_a_notebook_says_what_to_attach(layout, twin, tmp_path):
+    session = Session(tmp_path / "kaggle", layout)
+    place = session.attach_kit()
+    (place / "data").mkdir()
+    (place / "data" / "twin-quick").symlink_to(twin)  # a whole checkout as dataset
+    done = session.run_notebook(ROOT / "notebooks" / "02_baseline.ipynb")
+    assert done.returncode == 1
+    assert "InputError: no competition data in /kaggle/input/competitions/" in done.stderr
+    assert "attach the competition to the notebook (Add Input)" in done.stderr
+    assert not (session.working / "report.json").exists()
+
+
+def test_without_screens_and_pathways_one_is_told_what_to_attach(twin, tmp_path):
+    session = Session(tmp_path / "kaggle", "now")
+    place = session.attach_kit()
+    for name in ("kit.atlas import read_responses", "kit.pathways import load_pathways"):
+        call = f"{name.rpartition(' ')[2]}()"
+        setting = f"import sys; sys.path.insert(0, '/kaggle/{place.relative_to(session.tree)}')"
+        done = session.run("-c", f"{setting}\nfrom {name}\n{call}")
+        assert done.returncode == 1
+        assert "(Add Input)" in done.stderr.splitlines()[-1]
