@@ -74,9 +74,10 @@ def cheap_models(pathways=None, atlas=None, *, likeness=None, seed=0):
         found["ridge"] = OwnGene(Ridge(pathways))
     if pathways is not None or atlas is not None:
         found["neighbours"] = OwnGene(Neighbours(pathways, atlas, likeness=likeness))
-        found["pairs"] = OwnGene(Pairs(pathways, atlas, likeness=likeness, seed=seed))
     if atlas is not None:
         found["transfer"] = OwnGene(Transfer(atlas, pathways, likeness=likeness, seed=seed))
+    elif pathways is not None:
+        found["pairs"] = OwnGene(Pairs(pathways, likeness=likeness, seed=seed))
     return found
 
 

@@ -42,6 +42,7 @@ def test_the_path_marks_the_robust_and_the_best(tmp_path):
     assert marks["robust"] == [[1, 2]]
     assert marks["best"] == [[2, 3.25]]
     assert fits(figure, tmp_path / "figure.png")
+    assert title(plots.blend_path(path, 3.25, 2)).startswith("2 members score 3.00, the best size;")
 
 
 def test_the_spread_states_its_quantiles_and_the_gap_of_the_halves(tmp_path):

@@ -29,7 +29,8 @@ def members_alike(cosine):
     axis.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=9)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    figure.colorbar(image, label="cosine of predictions less the mean effect")
+    figure.colorbar(image, label="cosine")
+    axis.set(xlabel="left-out predictions less the mean effect")
     return figure
 
 
@@ -41,8 +42,9 @@ def blend_path(path, best, robust):
     """
     top, kept = path["score"].max(), path.at[robust, "score"]
     plural = "member scores" if robust == 1 else "members score"
+    within = f"within one standard error of the best size, {top:.2f}"
     figure, (axis,) = new_figure(
-        f"{robust} {plural} {kept:.2f}, within one standard error of the best size, {top:.2f};\n"
+        f"{robust} {plural} {kept:.2f}, {within if kept < top else 'the best size'};\n"
         f"the best blend as it is submitted: {best:.2f}",
         height=3.8,
     )
@@ -50,7 +52,7 @@ def blend_path(path, best, robust):
     sizes = path.index
     axis.errorbar(sizes, path["score"], yerr=reach, fmt="o-", color=BLUE, capsize=3, label="blend")
     axis.plot(robust, kept, "o", color=GREEN, markersize=12, alpha=0.6, label="robust")
-    axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=8, label="best")
+    axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=7, label="best", zorder=4)
     axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
     axis.set_xticks(sizes)
     axis.set_xlim(sizes.min() - 0.5, sizes.max() + 0.5)
