@@ -1,4 +1,4 @@
-"""The command line: `python -m kit twin | merge | predict | check | score | board`.
+"""The command line: `python -m kit twin | merge | predict | explain | check | score | board`.
 
 Exit code 0: good; 1: the input is bad (one line on stderr); 2: wrong usage.
 """
@@ -63,6 +63,31 @@ def predict(args):
     found = forecast(competition, pathways=pathways, atlas=atlas, **options)
     path = write_submission(found.prediction, competition, args.out)
     print(*remarks, *found.remarks, path, sep="\n")
+
+
+def explain(args):
+    from .ablation import without
+    from .competition import load_competition
+    from .explain import explain
+    from .predictor import gather_knowledge
+    from .telling import as_record, as_text, gene_as_text
+
+    competition = load_competition(args.data)
+    pathways, atlas, remarks = gather_knowledge(
+        competition, pathways=args.pathways, atlas=args.atlas
+    )
+    knowledge = {"pathways": pathways, "atlas": atlas, "seed": args.seed}
+    names, gene = (args.target, args.gene) if args.target else ([args.gene], None)
+    found = {name: explain(competition, name, **knowledge) for name in names}
+    refit = args.refit and gene is None
+    left = {name: without(one, **knowledge) if refit else None for name, one in found.items()}
+    if args.json:
+        genes = [gene] if gene else ()
+        print(json.dumps([as_record(one, left[name], genes) for name, one in found.items()]))
+        return
+    print(*remarks, sep="\n")
+    for name, one in found.items():
+        print("", gene_as_text(one, gene) if gene else as_text(one, left[name]), sep="\n")
 
 
 def check(args):
@@ -161,6 +186,31 @@ def parser():
     one.add_argument("--seed", type=int, default=0)
     one.add_argument("--out", metavar="FILE", required=True)
     one.set_defaults(run=predict)
+
+    one = commands.add_parser("explain", help="say what a prediction rests on")
+    one.add_argument("gene", metavar="GENE", help="a knockdown; with --target a gene that answers")
+    one.add_argument(
+        "--target", metavar="PERTURBATION", nargs="+", default=[], help="knockdowns that move GENE"
+    )
+    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    one.add_argument(
+        "--pathways",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="GMT sets and edge lists (default: found as usual)",
+    )
+    one.add_argument(
+        "--atlas", metavar="FILE", help="responses.h5ad of other screens (default: found as usual)"
+    )
+    one.add_argument(
+        "--refit",
+        action="store_true",
+        help="of a knockdown: refit without each source, and without the loudest knockdowns",
+    )
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--json", action="store_true")
+    one.set_defaults(run=explain)
 
     one = commands.add_parser("check", help="check a submission as the host does")
     one.add_argument("file", metavar="FILE")

@@ -73,9 +73,17 @@ class Pairs:
     def beliefs(self, perturbations):
         """Two Distributions: scenarios of `Neighbours`, and genes told apart."""
         scenarios = self.neighbours_.predict_distribution(perturbations)
-        features = self._features(scenarios.perturbations, training=False) / self.scale_
+        features, _ = self.evidence(scenarios.perturbations)
         pulls = self.train_.weights.mul(self.row_weights_, axis=0).to_numpy()
-        return scenarios, believed(scenarios, np.clip(features, -LIMIT, LIMIT), self.models_, pulls)
+        return scenarios, believed(scenarios, features, self.models_, pulls)
+
+    def evidence(self, perturbations):
+        """What the regressions hear: features, (perturbations, genes, features), and each one's kernel.
+
+        A feature of the responses themselves, of no kernel, is named `elsewhere`.
+        """
+        features = self._features(perturbations, training=False) / self.scale_
+        return np.clip(features, -LIMIT, LIMIT), list(self.kernels_)
 
     def _features(self, perturbations, *, training):
         """Features of pairs, (perturbations, genes, features), float32.
@@ -87,13 +95,14 @@ class Pairs:
         kernels = self.likeness_.kernels(names, alone=self.alone)
         effects, weights = self.train_.effects.to_numpy(), self.train_.weights.to_numpy()
         evidence = _Evidence(effects, weights, training)
-        found = []
+        found, self.kernels_ = [], []
         for name, values in kernels.items():
             new = values.loc[perturbations, rows].to_numpy()
             for power, floor in self._settings(name):
                 found += evidence.near(new**power + floor)
             if name in ("wide", "narrow") or name not in (*self._soft(), "near same"):
                 found += evidence.ridge(values.loc[rows, rows].to_numpy(), new)
+            self.kernels_ += [name] * (len(found) - len(self.kernels_))
         response = self.likeness_.response(perturbations, alone=self.alone)
         if response is not None:
             of_rows = self.likeness_.response(rows, alone=self.alone)
@@ -103,8 +112,10 @@ class Pairs:
                 for part in (of_rows, response)
             )
             found += evidence.elsewhere(*aligned)
+            self.kernels_ += ["elsewhere"] * (len(found) - len(self.kernels_))
         shape = (len(perturbations), effects.shape[1])
         if not found:
+            self.kernels_ = ["nothing"]
             return np.zeros((*shape, 1), dtype=np.float32)
         return np.stack([np.broadcast_to(part, shape) for part in found], axis=2, dtype=np.float32)
 

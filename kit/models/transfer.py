@@ -51,10 +51,10 @@ class Transfer:
         names = pd.Index(list(perturbations), name="perturbation")
         self.covered_ = self.likeness_.covered(names)
         groups = [(flag, names[self.covered_.to_numpy() == flag]) for flag in (True, False)]
-        parts = [self._expert(flag).beliefs(group) for flag, group in groups if len(group)]
+        parts = [self.expert(flag).beliefs(group) for flag, group in groups if len(group)]
         return [join(list(beliefs)).reindex(names) for beliefs in zip(*parts, strict=True)]
 
-    def _expert(self, covered):
+    def expert(self, covered):
         """The expert for covered or other perturbations, fitted when it is first asked."""
         if covered not in self.experts_:
             pairs = Pairs(likeness=self.likeness_, alone=not covered, seed=self.seed)
