@@ -59,6 +59,9 @@ def apart(task, *arguments):
 
 def _with_peak(task, *arguments):
     found = task(*arguments)
+    if loky := sys.modules.get("joblib.externals.loky"):
+        # Its workers would hold this process up until they have been idle for minutes.
+        loky.get_reusable_executor().shutdown(kill_workers=True)
     # Not ru_maxrss: a new process takes over that of its parent.
     status = Path("/proc/self/status").read_text()
     return found, int(status.split("VmHWM:")[1].split()[0]) / 1024
@@ -202,9 +205,10 @@ def _model(name, args):
         "genes": (_of_genes(competition, genes // 2), atlas),
         "knockdowns": (competition.subset(competition.effects.index[: rows // 2]), atlas),
     }
-    if atlas is not None and atlas.obs["dataset"].nunique() > 1:
+    screens = 0 if atlas is None else atlas.obs["dataset"].nunique()
+    if screens > 1 and name in ("transfer", "predict"):
         parts["screens"] = (competition, _half_of_screens(atlas))
-    small = _of_genes(competition.subset(competition.effects.index[:12]), 60)
+    small = _of_genes(competition.subset(competition.effects.index[:12]), genes // 2)
     _timed(splits.models(pathways, atlas)[name], small)
     found = {
         what: _timed(splits.models(pathways, held)[name], train)
@@ -215,11 +219,15 @@ def _model(name, args):
 
 
 def _timed(model, train):
-    start = time.perf_counter()
-    model.fit(train)
-    fitted = time.perf_counter()
-    model.predict(list(train.targets["perturbation"]))
-    return fitted - start, time.perf_counter() - fitted
+    """Seconds of fit and of prediction, fastest of three where they are short."""
+    taken = []
+    while len(taken) < 3 and sum(map(sum, taken)) < 2:
+        start = time.perf_counter()
+        model.fit(train)
+        fitted = time.perf_counter()
+        model.predict(list(train.targets["perturbation"]))
+        taken.append((fitted - start, time.perf_counter() - fitted))
+    return min(taken, key=sum)
 
 
 def _of_genes(competition, count):
