@@ -172,6 +172,17 @@ def test_a_killed_fit_goes_on_from_its_checkpoints_to_the_same_prediction(tmp_pa
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
 
+def test_resampled_cells_have_checkpoints_of_their_own(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    drawn = np.random.default_rng(0).normal(size=(2, *competition.effects.shape))
+    monkeypatch.setattr(Small, "_resampled", lambda self, train: drawn if self.draws else None)
+    said = [
+        small(pathways, draws=draws, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+        for draws in (0, 2)
+    ]
+    assert not np.allclose(*said)
+
+
 def test_the_belief_is_a_belief(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     belief = small(pathways).fit(competition).predict_distribution(["P1", "P2"])

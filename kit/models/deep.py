@@ -300,5 +300,5 @@ class Deep:
         folder.mkdir(parents=True, exist_ok=True)
         content = [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
         names = [seen.perturbations for seen, _ in pairs]
-        key = self._key(settings, self.policy, content, names)
+        key = self._key(settings, self.policy, self.draws, content, names)
         return folder / f"{type(self).__name__.lower()}-{key}.pt"

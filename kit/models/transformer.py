@@ -1,12 +1,12 @@
 """A transformer that has no embedding to learn of a knockdown: it attends to knockdowns that were seen.
 
-Two attentions follow each other. Between *knockdowns* (`heads`): the one asked for is the query, those of
-the same screen are the keys, by likeness that is known beforehand (`views`), and the values are their
-effects, gene by gene: an attentive neural process (Kim et al. 2019), learned in episodes of a few rows
-beside 80 others. Between *genes*: each gene is a token of what the heads found for it, its identity, its
-expression in control cells, whether it is the gene knocked down and how near that is by pathways. Tokens
-exchange through a few latents (Set Transformer, Lee et al. 2019; Perceiver, Jaegle et al. 2021), so that
-memory grows with the number of genes and not with its square. Each gene's odds are read from its token.
+Two attentions follow each other (`attention`). Between *knockdowns*: the one asked for is the query,
+those of the same screen are the keys, by likeness that is known beforehand (`views`), and the values are
+their effects, gene by gene: an attentive neural process (Kim et al. 2019), learned in episodes of a few
+rows beside 80 others. Between *genes*: each gene is a token of what the heads found for it, its identity,
+its expression in control cells, whether it is the gene knocked down and how near that is by pathways.
+Tokens exchange through a few latents (Set Transformer, Lee et al. 2019; Perceiver, Jaegle et al. 2021),
+so that memory grows with the number of genes, not with its square. Odds are read from each gene's token.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
+from .attention import Block, Heads, averaged, cross, first_mix, regressed, root, shares
 from .deep import Deep
-from .heads import Heads, averaged, cross, first_mix, regressed, root, shares
 from .rows import LEVELS
 from .training import Settings, device
 from .views import Views
@@ -81,14 +81,30 @@ class Transformer(Deep):
 
     def mixtures(self):
         """What heads take for likeness, as learned and at the start: two head x kernel frames."""
-        network = self.networks_[0]
-        heads = [one.heads for one in self.networks_]
-        learned = torch.stack([one.mix.softmax(dim=1) for one in heads]).mean(dim=0)
-        start = first_mix(network.views.kernels, self.shape).softmax(dim=1)
-        names = [f"head {place + 1}" for place in range(self.shape.heads)]
-        names += [f"solved {place + 1}" for place in range(self.shape.solved)]
+        kernels = self.networks_[0].views.kernels
+        learned = torch.stack([network.heads.mixture() for network in self.networks_]).mean(dim=0)
+        start, names = first_mix(kernels, self.shape).softmax(dim=1), self._sources()
+        names = [name for name in names if name.startswith(("head", "solved"))]
         values = [part.detach().cpu().numpy() for part in (learned, start)]
-        return [pd.DataFrame(part, names, network.views.kernels) for part in values]
+        return [pd.DataFrame(part, names, kernels) for part in values]
+
+    def contributions(self, perturbations):
+        """Share of each head and other source in what is said of some knockdowns, a series."""
+        names, rows = list(perturbations), self.rows_.to(device())
+        genes, total = np.arange(len(rows.genes)), 0.0
+        with torch.no_grad():
+            for network in self.networks_:
+                found, of_shift, _ = network.findings(names, rows, genes)
+                parts = (of_shift * found).unflatten(2, (-1, CHANNELS)).sum(dim=3)
+                total = total + parts.abs().mean(dim=(0, 1)).cpu().numpy()
+        return pd.Series(total / max(total.sum(), 1e-12), self._sources())
+
+    def _sources(self):
+        """Names of what a network finds, in the order of its features."""
+        names = [f"head {place + 1}" for place in range(self.shape.heads)]
+        names += ["alike effect", "opposed effect"]
+        names += [f"solved {place + 1}" for place in range(self.shape.solved)]
+        return [*names, "response elsewhere", "own slope"]
 
     def _network(self, genes):
         known = self.likeness_.pathways, self.likeness_.atlas
@@ -98,7 +114,9 @@ class Transformer(Deep):
         return Network(views, self.train_.control.reindex(genes).to_numpy(), self.shape)
 
     def _key(self, *parts):
-        return super()._key(self.shape, str(self.pathways), str(self.atlas), *parts)
+        responses = self.likeness_.responses_
+        told = None if responses is None else (responses.shape, float(responses.sum().sum()))
+        return super()._key(self.shape, str(self.likeness_.pathways), told, *parts)
 
 
 class Network(torch.nn.Module):
@@ -131,6 +149,11 @@ class Network(torch.nn.Module):
         )
 
     def forward(self, names, seen, genes):
+        found, of_shift, of_width = self.findings(names, seen, genes)
+        return (of_shift * found).sum(dim=2), (of_width * found.abs()).sum(dim=2)
+
+    def findings(self, names, seen, genes):
+        """What is found and how far each gene's token believes it: three of (names, genes, features)."""
         known, weights, solved, places = self.look(names, seen, genes)
         genes = torch.as_tensor(genes, device=seen.effects.device)
         measured = (seen.weights[places][:, genes] > 0).float()  # (looked, genes)
@@ -149,8 +172,7 @@ class Network(torch.nn.Module):
             tokens = block(tokens)
         out = self.leave(tokens)
         # A token says how far each finding is right for its gene; of nothing found nothing follows.
-        of_shift, of_width = (self.common + out.unflatten(2, (2, -1))).unbind(2)
-        return (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
+        return features, *(self.common + out.unflatten(2, (2, -1))).unbind(2)
 
     def look(self, names, seen, genes):
         """Who is looked at: Known, weights (names, heads, looked), solved weights, places of looked."""
@@ -192,34 +214,6 @@ class Network(torch.nn.Module):
         parts = [scaled, scaled.abs(), fixed.expand(*count, -1), row[:, None].expand(*count, -1)]
         parts += [known.knocked_down[..., None], known.related[..., None]]
         return F.gelu(self.enter(torch.cat(parts, dim=2)))
-
-
-class Block(torch.nn.Module):
-    """Attention between genes through latents: memory and time linear in genes."""
-
-    def __init__(self, shape):
-        super().__init__()
-        width = shape.width
-        self.latents = torch.nn.Parameter(torch.randn(shape.latents, width) / 2)
-        self.norm = torch.nn.LayerNorm(width)
-        self.read = torch.nn.Linear(width, 2 * width)  # keys and values of genes
-        self.told = torch.nn.Linear(width, 2 * width)  # keys and values of latents
-        self.ask = torch.nn.Linear(width, width)
-        self.think = torch.nn.Sequential(
-            torch.nn.LayerNorm(width),
-            torch.nn.Linear(width, 2 * width),
-            torch.nn.GELU(),
-            torch.nn.Linear(2 * width, width),
-        )
-
-    def forward(self, tokens):
-        """(names, genes, width) -> the same; fused attention, no (genes, genes) matrix."""
-        normed = self.norm(tokens)
-        latents = self.latents.expand(len(tokens), -1, -1)
-        latents = F.scaled_dot_product_attention(latents, *self.read(normed).chunk(2, dim=2))
-        told = self.told(latents).chunk(2, dim=2)
-        tokens = tokens + F.scaled_dot_product_attention(self.ask(normed), *told)
-        return tokens + self.think(tokens)
 
 
 def _looked_at(seen):

@@ -8,6 +8,7 @@ Ito, distinct for colour-blind readers. The one package that needs matplotlib; `
 import matplotlib.pyplot as plt
 
 from .agreement import agreement
+from .attention import attention, episode, mixtures
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
 from .ensemble import blend_path, members_alike, spread
@@ -23,14 +24,17 @@ from .screens import (
     without_batches,
 )
 from .transfer import beliefs, complexes, lines, speakers, trade
+from .uncertainty import calibration
 from .validation import comparison, cosine_share_bars, nearness
 from .weights import gate_and_weight, weight_agreement, weight_distribution
 
 __all__ = [
     "agreement",
+    "attention",
     "batches",
     "beliefs",
     "blend_path",
+    "calibration",
     "cells_per_perturbation",
     "comparison",
     "complexes",
@@ -40,6 +44,7 @@ __all__ = [
     "depth",
     "depth_by_screen",
     "effect_distribution",
+    "episode",
     "forest",
     "gains",
     "gate_and_weight",
@@ -47,6 +52,7 @@ __all__ = [
     "importances",
     "lines",
     "members_alike",
+    "mixtures",
     "nearness",
     "neighbourhood",
     "own_gene",

@@ -1,4 +1,4 @@
-"""Attention between knockdowns: whose effects speak for one that nobody has measured in this screen.
+"""Attention between knockdowns, whose effects speak for one that is not measured, and between genes.
 
 A head mixes the kernels of `views` to a likeness of its own. Most weigh rows by a power of it, as an
 attention does; some solve for weights as kernel ridge regression does, so that rows that say the same do
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from .views import OWN
 
 FIRST = 4.0  # logit by which a head prefers one kernel at the start
+SPEED = 10.0  # of mixtures against other parameters, which move by hundredths and not by units
 STRONG = ("wide", "smooth", "near", "same")  # kernels that solved heads start from
 
 
@@ -24,7 +25,7 @@ class Heads(torch.nn.Module):
         self.count = shape.heads
         own = torch.tensor([name in OWN for name in kernels])
         self.register_buffer("own", own, persistent=False)
-        self.mix = torch.nn.Parameter(first_mix(kernels, shape))
+        self.mix = torch.nn.Parameter(first_mix(kernels, shape) / SPEED)
         self.power = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(2.0)))
         self.floor = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(0.01)))
         self.ridge = torch.nn.Parameter(torch.zeros(shape.solved))
@@ -43,10 +44,14 @@ class Heads(torch.nn.Module):
         open_, closed = (torch.einsum("qhs,hst->qht", asked, solver) for solver in solvers)
         return weights, torch.where(hidden, closed, open_)
 
+    def mixture(self, hidden=False):
+        """Share of each kernel in a head's likeness: (all heads, kernels)."""
+        logits = SPEED * self.mix
+        return (logits.masked_fill(self.own, -1e4) if hidden else logits).softmax(dim=1)
+
     def _mixed(self, kernels, hidden):
         """Likeness by head, without responses of their own for those hidden: (..., all heads)."""
-        logits = self.mix.masked_fill(self.own, -1e4) if hidden else self.mix
-        return kernels @ logits.softmax(dim=1).T
+        return kernels @ self.mixture(hidden).T
 
     def _solver(self, among, hidden):
         """Inverse of likeness among looked rows plus a ridge: (solved, looked, looked)."""
@@ -55,6 +60,34 @@ class Heads(torch.nn.Module):
         size = mixed.diagonal(dim1=1, dim2=2).sum(dim=1) / max(mixed.shape[1], 1) + 1e-3
         ridge = (0.1 + self.ridge.exp()) * size
         return torch.linalg.inv(mixed + torch.diag_embed(ridge[:, None].expand(mixed.shape[:2])))
+
+
+class Block(torch.nn.Module):
+    """Attention between genes through latents: memory and time linear in genes."""
+
+    def __init__(self, shape):
+        super().__init__()
+        width = shape.width
+        self.latents = torch.nn.Parameter(torch.randn(shape.latents, width) / 2)
+        self.norm = torch.nn.LayerNorm(width)
+        self.read = torch.nn.Linear(width, 2 * width)  # keys and values of genes
+        self.told = torch.nn.Linear(width, 2 * width)  # keys and values of latents
+        self.ask = torch.nn.Linear(width, width)
+        self.think = torch.nn.Sequential(
+            torch.nn.LayerNorm(width),
+            torch.nn.Linear(width, 2 * width),
+            torch.nn.GELU(),
+            torch.nn.Linear(2 * width, width),
+        )
+
+    def forward(self, tokens):
+        """(names, genes, width) -> the same; fused attention, no (genes, genes) matrix."""
+        normed = self.norm(tokens)
+        latents = self.latents.expand(len(tokens), -1, -1)
+        latents = F.scaled_dot_product_attention(latents, *self.read(normed).chunk(2, dim=2))
+        told = self.told(latents).chunk(2, dim=2)
+        tokens = tokens + F.scaled_dot_product_attention(self.ask(normed), *told)
+        return tokens + self.think(tokens)
 
 
 def first_mix(kernels, shape):
