@@ -160,8 +160,8 @@ def _with_own_gene(inner, competition):
 def _blended(competition, members, likeness):
     """Prediction of the targets, OutOfFold, and a line: of the blend, or of the default alone.
 
-    With few rows the default is left only for what is clearly better: to choose among scores that are
-    mostly noise costs more than it brings.
+    With few rows nothing is chosen: to choose among scores that are mostly noise costs more than it
+    brings (on fifteen rows of real data it threw away two thirds of the score).
     """
     runs = out_of_fold_runs(competition, members)
     names = [*competition.effects.index, *competition.targets["perturbation"]]
@@ -172,8 +172,11 @@ def _blended(competition, members, likeness):
     gain = nested.score().score_per_60 - default.score().score_per_60
     low, high = interval(nested.score(), than=default.score())
     said = f"{gain:.2f} for 60 rows over the default blend, 90 % interval {low:.2f} to {high:.2f}"
-    if low <= 0 and (gain <= 0 or len(competition.effects) < ENOUGH):
-        return members["default"].test, default, f"taken: the default blend; all together {said}"
+    few = len(competition.effects) < ENOUGH
+    if few or gain <= 0:
+        why = f" (under {ENOUGH} training rows nothing is chosen)" if few else ""
+        said = f"taken: the default blend{why}; all together {said}"
+        return members["default"].test, default, said
     tests = {name: member.test for name, member in members.items()}
     return found.best.predict(tests, groups), nested, f"taken: {found.best}; {said}"
 
