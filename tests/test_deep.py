@@ -10,7 +10,7 @@ from small_planted import gains, planted
 
 from kit import InputError, out_of_fold
 from kit.atlas import Atlas
-from kit.models import Constant
+from kit.models import Constant, deep
 from kit.models.deep import Deep
 from kit.models.training import Settings, device
 
@@ -169,6 +169,25 @@ def test_a_killed_fit_goes_on_from_its_checkpoints_to_the_same_prediction(tmp_pa
     monkeypatch.setattr(Linear, "forward", original)
     assert len(list((tmp_path / "kept").glob("*.pt"))) == 1
     resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+    pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+
+
+@pytest.mark.parametrize("mount", ["esg-05-vae", "notebooks/someone/esg-05-vae"])
+def test_a_fit_goes_on_from_the_attached_output_of_an_earlier_run(mount, tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    earlier = tmp_path / "input" / mount / "checkpoints"
+    whole = small(pathways, checkpoints=earlier).fit(competition).said(["P1"])
+    monkeypatch.setattr(deep, "KAGGLE_INPUT", tmp_path / "input")
+    steps = []
+    original = Linear.forward
+
+    def counted(self, *args):
+        steps.append(self.training)
+        return original(self, *args)
+
+    monkeypatch.setattr(Linear, "forward", counted)
+    resumed = small(pathways, checkpoints=tmp_path / "working").fit(competition).said(["P1"])
+    assert not any(steps)  # nothing was trained again
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
 

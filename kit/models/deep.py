@@ -8,6 +8,7 @@ network's `trust_` is set, 0 if it does worse than the best constant. What a net
 """
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import pandas as pd
 import torch
 
 from ..augmentation import bootstrap_effects
+from ..competition import KAGGLE_INPUT
 from ..decision import Distribution, decide
 from ..files import InputError
 from ..likeness import Likeness
+from ..members import MOUNTS
 from ..metric import wmae
 from ..splits import folds
 from .constant import Constant
@@ -301,4 +304,9 @@ class Deep:
         content = [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
         names = [seen.perturbations for seen, _ in pairs]
         key = self._key(settings, self.policy, self.draws, content, names)
-        return folder / f"{type(self).__name__.lower()}-{key}.pt"
+        place = folder / f"{type(self).__name__.lower()}-{key}.pt"
+        # On Kaggle a session begins with an empty folder; what an earlier one left may be attached.
+        attached = [one for mount in MOUNTS for one in KAGGLE_INPUT.glob(f"{mount}/*/{place.name}")]
+        if attached and not place.exists():
+            shutil.copy(min(attached), place)
+        return place
