@@ -122,7 +122,7 @@ def _baseline(competition, fold):
 
 
 def _read(folder, competition):
-    """The Member of a folder, None where its report has no submission but the mean's."""
+    """The Member of a folder, None where its report has no submission."""
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         made, data = report["submission"]["model"], report["data"]["hash"]
@@ -133,8 +133,10 @@ def _read(folder, competition):
         raise InputError(
             f"{folder / REPORT} is not a report of a run ({reason}); run its notebook again"
         ) from None
-    if not made or made == "mean":
+    if not made:
         return None
+    if made == "mean":
+        raise InputError(f"{folder} found nothing better than the mean, which is a member anyway")
     if data != competition.data_hash:
         raise InputError(
             f"{folder} was made from other data (hash {str(data)[:12]}, want "

@@ -114,6 +114,19 @@ def test_a_member_of_other_folds_is_refused(competition, outputs, monkeypatch):
     assert "other rows were left out together (seed 5)" in text
 
 
+def test_a_notebook_that_submitted_the_mean_adds_nothing_and_is_named(
+    competition, outputs, monkeypatch
+):
+    monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
+    finished(competition, "04_third", Mean())
+    found, refused = members(competition, outputs)
+    assert list(found) == ["constant", "zero", "mean"]
+    assert refused == {
+        outputs / "04_third": f"{outputs / '04_third'} found nothing better than the mean, "
+        "which is a member anyway"
+    }
+
+
 def test_rows_that_are_missing_are_named(competition, outputs):
     known = competition.known()  # released rows are training rows now
     new = known.effects.index.difference(competition.effects.index)[0]
