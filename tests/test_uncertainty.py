@@ -1,0 +1,198 @@
+"""Intervals: by hand, held to their level where beliefs are too sure, blind to the rows they are for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_competition import write_small
+from small_planted import planted
+from threadpoolctl import threadpool_limits
+
+from kit import InputError, folds, load_competition
+from kit.calibration import Calibration, calibration
+from kit.decision import Distribution
+from kit.models import Blend, Neighbours, Points, Ridge
+from kit.uncertainty import Intervals, intervals, own_fall, own_genes, spread, write_intervals
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices are small here: on a busy machine threads would wait for each other."""
+    with threadpool_limits(1):
+        yield
+
+
+class Even:
+    """The belief that any training row comes true again, `sure` times as near to their median."""
+
+    def __init__(self, sure=1.0):
+        self.sure = sure
+
+    def fit(self, train):
+        self.train = train
+        return self
+
+    def predict_distribution(self, perturbations):
+        effects = self.train.effects
+        values = effects.median() + (effects - effects.median()) / self.sure
+        rows = pd.DataFrame(1 / len(effects), list(perturbations), effects.index)
+        error = effects.abs().mean(axis=1)
+        return Distribution(values, self.train.weights, rows, error, effects.mean())
+
+
+def independent(folder, rows, genes=50, seed=0):
+    """A competition in which every effect is drawn alone, each gene of another size."""
+    competition, _ = planted(folder, rows=rows, genes=genes, modules=2, seed=seed)
+    random = np.random.default_rng(seed)
+    size = np.geomspace(0.05, 1, genes)
+    return replace(
+        competition, effects=competition.effects * 0 + size * random.normal(size=(rows, genes))
+    )
+
+
+def test_intervals_are_interpolated_quantiles_of_the_belief():
+    values = pd.DataFrame({"g": [3.0, -1.0, 0.0, 1.0]}, list("abcd"))
+    rows = pd.DataFrame([[0.05, 0.05, 0.5, 0.4]], ["X"], list("abcd"))
+    belief = Distribution(values, values * 0 + 1, rows, values["g"], values.mean())
+    # Sorted: -1, 0, 1, 3, whose middles stand at shares .025, .3, .75, .975.
+    for level, ends in {0.5: (-1 + 0.225 / 0.275, 1), 0.95: (-1, 3), 0.99: (-1, 3)}.items():
+        low, high = intervals(belief, level)
+        assert (low.at["X", "g"], high.at["X", "g"]) == pytest.approx(ends)
+    with pytest.raises(InputError, match="level is 90; want a share between 0 and 1"):
+        intervals(belief, 90)
+
+
+@pytest.mark.parametrize("sure", [0.5, 1.0, 3.0])
+def test_a_belief_that_is_too_sure_or_too_shy_is_held_to_its_level(tmp_path, sure):
+    competition = independent(tmp_path, rows=60)
+    held_out = folds(competition.effects.index, 4)
+    plain, mended = (
+        calibration(Even(sure), competition, held_out, parts=parts).table().loc["all"]
+        for parts in (0, 5)
+    )
+    apart = (mended["observed"] - mended.index).abs()
+    assert apart.max() < 0.03
+    if sure != 1:
+        assert apart.max() < (plain["observed"] - plain.index).abs().max() / 3
+    if sure < 1:  # narrowed
+        assert (mended["width"] < plain["width"]).all()
+
+
+def test_few_rows_are_widened_beyond_anything_seen(tmp_path):
+    competition = independent(tmp_path, rows=15, genes=300)
+    held_out = folds(competition.effects.index, 15)
+    plain, mended = (
+        calibration(Even(), competition, held_out, levels=(0.95,), parts=parts).table().loc["all"]
+        for parts in (0, 5)
+    )
+    assert plain["observed"].iloc[0] == pytest.approx(1 - 2 / 15, abs=0.02)  # between 14 others
+    assert mended["observed"].iloc[0] == pytest.approx(0.95, abs=0.02)
+
+
+def test_what_a_fit_says_of_its_level_comes_true(tmp_path):
+    competition = independent(tmp_path, rows=90)
+    rows = competition.effects.index
+    fitted = Intervals(Even(2.0)).fit(competition.subset(rows[:45]))
+    ends, truth = fitted.predict(rows[45:]), competition.effects.loc[rows[45:]]
+    for level in fitted.levels:
+        inside = (ends[level]["low"] <= truth) & (truth <= ends[level]["high"])
+        assert fitted.observed_[level] == pytest.approx(level, abs=0.03)
+        assert inside.to_numpy().mean() == pytest.approx(fitted.observed_[level], abs=0.04)
+
+
+def test_a_better_belief_has_narrower_intervals_of_the_same_level(tmp_path):
+    competition, pathways = planted(tmp_path, rows=60, genes=40, noise=0.1)
+    held_out = folds(competition.effects.index, 3)
+    known, blind = (
+        calibration(model, competition, held_out, levels=(0.8,)).table().loc["all"].iloc[0]
+        for model in (Neighbours(pathways), Neighbours())
+    )
+    assert known["width"] < 0.6 * blind["width"]
+    for one in (known, blind):
+        assert one["observed"] == pytest.approx(0.8, abs=0.06)
+
+
+def test_every_model_with_a_belief_has_intervals(tmp_path):
+    competition, pathways = planted(tmp_path, rows=18, genes=10, modules=3)
+    for model in (Blend(pathways, parts=0), Points(Ridge(pathways))):
+        ends = Intervals(model, levels=(0.5, 0.9)).fit(competition).predict(["P1", "X1"])
+        for end, one, other in (("low", 0.9, 0.5), ("high", 0.5, 0.9)):
+            assert (ends[one][end] <= ends[other][end]).all(axis=None)
+        assert (ends[0.5]["low"] <= ends[0.5]["high"]).all(axis=None)
+        assert list(ends[0.9]["low"].columns) == list(competition.genes)
+
+
+def test_effects_of_held_out_rows_change_no_interval(tmp_path):
+    competition = independent(tmp_path, rows=20, genes=10)
+    names = list(competition.effects.index)[:4]
+    other = competition.effects.copy()
+    other.loc[names] *= 100
+    widths = [
+        calibration(Even(), replace(competition, effects=effects), [names]).width[0.9]
+        for effects in (competition.effects, other)
+    ]
+    pd.testing.assert_frame_equal(*widths)
+
+
+def test_an_own_gene_falls_as_far_as_those_of_training_rows(tmp_path):
+    competition = independent(tmp_path, rows=40, genes=45)
+    effects = competition.effects.rename(columns=lambda gene: gene.replace("G", "P"))
+    control = pd.Series(np.linspace(0.5, 4, 45), effects.columns)
+    fell = np.linspace(-0.9, -0.3, 40)
+    for share, name in zip(fell, effects.index, strict=True):
+        effects.loc[name, name] = share * control[name]
+    weights = effects * 0 + 1
+    competition = replace(competition, effects=effects, weights=weights, control=control)
+    ends = Intervals(Even(), levels=(0.8,)).fit(competition).predict(["P42", "X"])
+    expected = np.quantile(fell, [0.1, 0.9], method="weibull") * control["P42"]
+    for end, wanted in zip(("low", "high"), expected, strict=True):
+        assert ends.at["P42", (0.8, end, "P42")] == pytest.approx(wanted)
+    assert ends.at["X", (0.8, "high", "P42")] > 0
+    table = calibration(Even(), competition, folds(effects.index, 5), levels=(0.8,)).table()
+    assert table.at[("own gene", 0.8), "observed"] == pytest.approx(0.8, abs=0.1)
+    assert table.at[("own gene", 0.8), "pairs"] == 40
+    np.testing.assert_allclose(own_fall([-0.5, -0.2], 0.9), [-1, 0])
+
+
+def test_the_table_counts_as_by_hand():
+    rows, genes = list("ab"), ["g", "h", "a"]
+    inside = pd.DataFrame([[True, False, True], [True, True, False]], rows, genes)
+    size = pd.DataFrame([[0.1, 0.2, 5.0], [0.1, 0.2, 0.15]], rows, genes)
+    weights = pd.DataFrame([[1.0, 2, 0], [1, 1, 1]], rows, genes)
+    width = pd.DataFrame([[1.0, 2, 3], [4, 5, 6]], rows, genes)
+    found = Calibration({0.9: inside}, {0.9: width / 10}, {0.9: width}, size, weights)
+    table = found.table().xs(0.9, level="nominal")
+    assert list(table.index) == ["all", "0 to 0.15", "0.15 to 0.2", "own gene"]
+    assert table["observed"].tolist() == pytest.approx([4 / 6, 2 / 3, 1 / 2, 1])
+    assert table["by_weight"].tolist()[:3] == pytest.approx([3 / 6, 2 / 3, 1 / 3])
+    assert table["width"].tolist() == pytest.approx([3.5, 11 / 3, 3.5, 3])
+    assert table["believed"].tolist() == pytest.approx([0.35, 1.1 / 3, 0.35, 0.3])
+    assert table["pairs"].tolist() == [6, 3, 2, 1]
+    assert (table["low"] <= table["observed"]).all()
+    assert (table["observed"] <= table["high"]).all()
+    assert found.by_perturbation(0.9).to_dict() == pytest.approx({"a": 2 / 3, "b": 2 / 3})
+    assert own_genes(size).tolist() == [[False, False, True], [False, False, False]]
+
+
+def test_spread_is_the_mean_distance_from_the_median_and_never_zero():
+    effects = pd.DataFrame({"g": [0.0, 1, 5], "h": [2.0, 2, 2]})
+    assert spread(effects).tolist() == pytest.approx([5 / 3, 5 / 3 / 2 / 100])
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+@pytest.mark.parametrize("name", ["sure.csv", "way out/sure.csv.gz"])
+def test_intervals_are_written_beside_predictions_by_name(tmp_path, name):
+    competition = load_competition(write_small(tmp_path / "small"))
+    targets = competition.targets["perturbation"]
+    ends = Intervals(Even(), levels=(0.9,)).fit(competition).predict(targets[::-1])[0.9]
+    prediction = Even().fit(competition).predict_distribution(targets).mean().iloc[:, ::-1]
+    path = write_intervals(ends, prediction, competition, tmp_path / name)
+    table = pd.read_csv(path)
+    assert list(table) == ["pert_id", "perturbation", "gene", "prediction", "low", "high"]
+    assert len(table) == targets.size * competition.genes.size
+    row = table.set_index(["perturbation", "gene"]).loc[("STAT1", "KRAS")]
+    assert row["pert_id"] == "pert_1"
+    assert row["prediction"] == pytest.approx(prediction.at["STAT1", "KRAS"], rel=1e-4)
+    assert row["low"] == pytest.approx(ends.at["STAT1", ("low", "KRAS")], rel=1e-4)
+    assert (table["low"] <= table["high"]).all()
