@@ -2,12 +2,14 @@
 
     python -m benchmarks.ensemble [--seeds 40] [--first 0] [--only NAME...]
     python -m benchmarks.ensemble FOLDER --atlas FILE [--pathways FILE...] [--only NAME...] [--networks]
+    python -m benchmarks.ensemble FOLDER --outputs DIR [--apart NAME...]
 
 The first makes a quick twin of each seed, fits the cheap models, blends them by left-out training rows
 and prints the estimate, the 90 % interval of what as many new rows may score, and what the blend scores
 on the twin's held-back rows; last, how often the interval holds that score. The second does so for one
-folder with released truth, beside each member, on public and private rows; with --networks it also
-prints what the blend gains by the networks on left-out rows, paired, with its 90 % interval.
+folder with released truth, beside each member, on public and private rows. The members of the third are
+what notebooks saved. With --networks or --apart it also prints what the blend gains by the networks, or
+by the members named, on left-out rows, paired, with its 90 % interval.
 """
 
 import argparse
@@ -21,7 +23,7 @@ import kit.twin
 from kit.affordable import affordable, cheap_models, networks
 from kit.ensemble import blend, expected_spread
 from kit.likeness import Likeness
-from kit.members import out_of_fold_runs, with_mean
+from kit.members import find_outputs, out_of_fold_runs, read_members, with_mean
 from kit.predictions import interval
 from kit.predictor import gather_knowledge
 from kit.submission import score_submission, submission_table
@@ -43,10 +45,12 @@ def fitted(competition, pathways, atlas, only=None, *, deep=False, seed=0):
 
 
 def held_back(prediction, competition, split=None):
-    """Score for 60 rows of a prediction of the targets on released rows, all or of one split."""
+    """Score for 60 rows of a prediction of the targets on released rows, all or of one split, or NaN."""
     solution = competition.solution
     if split is not None:
         solution = solution[competition.targets["split"].loc[solution.index] == split]
+    if solution.empty:
+        return float("nan")
     table = submission_table(prediction, competition)
     return score_submission(table, solution)[0].score_per_60
 
@@ -78,7 +82,12 @@ def one_folder(args):
     competition = kit.load_competition(args.folder)
     files = {"pathways": args.pathways or (), "atlas": args.atlas}
     known = gather_knowledge(competition, **files)[:2]
-    members, runs, covered = fitted(competition, *known, args.only, deep=args.networks)
+    if args.outputs:
+        members, _ = read_members(competition, find_outputs(args.outputs))
+        runs = out_of_fold_runs(competition, members)
+        covered = Likeness(*known).covered([*runs["mean"].truth.index, *members["mean"].test.index])
+    else:
+        members, runs, covered = fitted(competition, *known, args.only, deep=args.networks)
     found = blend(runs, groups=covered)
     tests = {name: member.test for name, member in members.items()}
     rows = {name: (runs[name], member.test) for name, member in members.items()}
@@ -93,13 +102,14 @@ def one_folder(args):
             scores = [held_back(prediction, competition, part) for part in parts]
             text += "  held back {:6.2f}, public {:6.2f}, private {:6.2f}".format(*scores)
         print(f"{text}  {run.seconds:.0f} s", flush=True)
-    if args.networks:
-        classical = {name: run for name, run in runs.items() if name not in networks()}
-        without = blend(classical, groups=covered).nested["best"].score()
+    apart = args.apart or (list(networks()) if args.networks else [])
+    if apart:
+        others = {name: run for name, run in runs.items() if name not in apart}
+        without = blend(others, groups=covered).nested["best"].score()
         gain = found.nested["best"].score()
         low, high = interval(gain, than=without)
         difference = gain.score_per_60 - without.score_per_60
-        print(f"networks add {difference:.2f} [{low:.2f}, {high:.2f}] for 60 rows")
+        print(f"{', '.join(apart)} add {difference:.2f} [{low:.2f}, {high:.2f}] for 60 rows")
 
 
 def main():
@@ -109,6 +119,8 @@ def main():
     parser.add_argument("--pathways", metavar="FILE", nargs="+")
     parser.add_argument("--only", metavar="NAME", nargs="+")
     parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--outputs", metavar="DIR", type=Path)
+    parser.add_argument("--apart", metavar="NAME", nargs="+")
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--first", type=int, default=0)
     args = parser.parse_args()
