@@ -1,5 +1,6 @@
 """Time given is kept: what fits is fitted, what does not is left out with its measured cost."""
 
+import threading
 import time
 
 import numpy as np
@@ -105,3 +106,17 @@ def test_the_cheap_models_need_no_more_knowledge_than_there_is(tmp_path):
     small = load_competition(write_small(tmp_path / "small"))
     found = affordable(cheap_models(), small, parts(small, 2), 60)
     assert np.isfinite(found.members["constant"].test.to_numpy()).all()
+
+
+def test_where_there_are_no_alarms_the_time_is_kept_between_fits(competition):
+    found = []
+
+    def work():
+        models = {"slow": Slow(0.4), "constant": Constant()}
+        found.append(affordable(models, competition, parts(competition), 0.7))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert list(found[0].members) == ["constant"]
+    assert "more fits of" in found[0].left_out["slow"]
