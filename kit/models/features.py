@@ -29,7 +29,8 @@ class Features:
             kernel = self._kernel(block + self.anchors)[: len(block), len(block) :]
             rows[:, : self._axes.shape[1]] = kernel @ self._axes
             self._kept |= dict(zip(block, rows, strict=True))
-        return np.array([self._kept[name] for name in names]).reshape(len(names), self.width)
+        rows = [self._kept[name] for name in names]
+        return np.array(rows, dtype=np.float32).reshape(len(names), self.width)
 
     def _kernel(self, names):
         found = self.likeness.kernels(names)

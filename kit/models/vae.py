@@ -93,8 +93,9 @@ class SparseShift(torch.nn.Module):
         What a knockdown does is set beside the mean of those seen, as the odds are: in units of the
         spread of effects, times a slope.
         """
-        usual = self.moved(self.shift(seen.perturbations, own=False)).mean(dim=0)
-        away = self.moved(self.shift(names)) - usual  # (names, latent + hidden)
+        away = self.moved(self.shift(names))  # (names, latent + hidden)
+        if len(seen):
+            away = away - self.moved(self.shift(seen.perturbations, own=False)).mean(dim=0)
         spread = spread_of(seen)
         ratio = self.spreads.get(seen.name, spread).to(spread.device) / spread
         slope = torch.exp(self.log_slope) * ratio[genes] / ratio.median()
@@ -247,6 +248,6 @@ class VAE(Deep):
 
     def _key(self, *parts):
         """What was learned by other features or other cells has another name."""
-        targets = self._features()(list(self.train_.targets["perturbation"]))
-        known = hashlib.sha256(targets.tobytes()).hexdigest()
+        features = self._features()
+        known = hashlib.sha256(features(features.anchors).tobytes()).hexdigest()
         return super()._key(self.size, self._foreign, sorted(self.cells_), known, *parts)
