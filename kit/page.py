@@ -17,7 +17,7 @@ WIDTH = 220  # of an interval's picture, pixels
 STYLE = """
 :root { color-scheme: light dark; --line: #ccc; --soft: #666; --bar: #0072b2; --floor: #d55e00 }
 @media (prefers-color-scheme: dark) { :root { --line: #444; --soft: #aaa; --bar: #56b4e9 } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 0 auto; padding: 1rem }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.5rem }
 .scroll { overflow-x: auto } .scroll:focus { outline: 2px solid var(--bar) }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
@@ -86,12 +86,9 @@ def _board(folder, reports):
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     heads = ["model", "score", "", "90 % interval", "W", "Wcos", "notebook", "rows", "seconds"]
-    note = "Out-of-fold scores for 60 rows, gate 0.2. Floor: the mean training effect scores 0"
-    note += (
-        f" (left line). Ceiling: half the cells against the other half, {ceiling:.2f}."
-        if tops
-        else "."
-    )
+    note = "Out-of-fold scores for 60 rows, gate 0.2. Floor (orange line): the mean training effect, 0."
+    if tops:
+        note += f" Ceiling (grey line): half the cells against the other half, {ceiling:.2f}."
     return ["<h2>Models, best first</h2>", _table(heads, rows, note)]
 
 
@@ -102,7 +99,7 @@ def _released(released):
         + "</tr>"
         for name, row in zip(released.index, released.to_numpy(), strict=True)
     ]
-    note = "Saved submissions against released truth, for 60 rows; public rows are `val`, private `test`."
+    note = "Saved submissions against released truth, for 60 rows (public: val, private: test)."
     return ["<h2>Released truth</h2>", _table(["submission", *released.columns], rows, note)]
 
 
@@ -148,7 +145,7 @@ def _provenance(reports):
 def _table(heads, rows, note):
     """A table with headers for columns and rows, that scrolls by itself where it is too wide."""
     cells = "".join(
-        f'<th scope="col"{_left(place)}>{escape(head) or _hidden("interval drawn")}</th>'
+        f'<th scope="col"{_left(place, head)}>{escape(head) or _hidden("interval drawn")}</th>'
         for place, head in enumerate(heads)
     )
     label = escape(note.split(".")[0], quote=True)
@@ -159,8 +156,8 @@ def _table(heads, rows, note):
     )
 
 
-def _left(place):
-    return ' class="text"' if place == 0 else ""
+def _left(place, head):
+    return ' class="text"' if place == 0 or head == "notebook" else ""
 
 
 def _hidden(text):

@@ -103,7 +103,7 @@ def test_the_page_shows_every_model_best_first_with_its_interval(outputs):
     assert words == list(board(outputs)["model"]) == ["best <b>", "neighbours", "mean"]
     pictures = [one["aria-label"] for one in page.all("svg")]
     assert pictures[0] == "3.00, interval 2.00 to 5.00"
-    assert any("Ceiling: half the cells against the other half, 4.50" in w for w in page.words)
+    assert any("half the cells against the other half, 4.50" in w for w in page.words)
 
 
 def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
