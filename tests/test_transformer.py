@@ -52,20 +52,17 @@ def test_a_planted_likeness_is_found_and_beats_the_constant(tmp_path):
     assert found > constant + 20
 
 
-def test_what_follows_from_shuffled_pathways_is_not_told_from_the_constant(tmp_path):
-    alike = {}
+@pytest.mark.parametrize("seed", [3, 4])
+def test_shuffled_pathways_are_hardly_believed_and_do_no_harm(tmp_path, seed):
+    gain = {}
     for shuffle in (False, True):
         (tmp_path / str(shuffle)).mkdir()
-        competition, pathways = planted(tmp_path / str(shuffle), shuffle=shuffle, seed=3)
-        seen, left = competition.effects.index[:-10], competition.effects.index[-10:]
-        model = transformer(pathways).fit(competition.subset(seen))
-        said, truth = model.said(left), competition.effects.loc[left]
-        both = [(part - part.mean()).stack() for part in (said, truth)]  # between knockdowns
-        alike[shuffle] = both[0].corr(both[1])
-        found, constant = gains(transformer(pathways), competition)
-    assert alike[False] > 0.7
-    assert alike[True] < 0.1
-    assert found == pytest.approx(constant, abs=4)
+        competition, pathways = planted(tmp_path / str(shuffle), shuffle=shuffle, seed=seed)
+        gain[shuffle] = transformer(pathways).fit(competition).trust_curve_.min()
+    assert gain[False] < -0.5
+    assert gain[True] > -0.05
+    found, constant = gains(transformer(pathways), competition)
+    assert found == pytest.approx(constant, abs=3)
 
 
 def test_five_rows_are_learned_by_heart(tmp_path):
@@ -78,7 +75,8 @@ def test_five_rows_are_learned_by_heart(tmp_path):
         return loss(Pieces(), rows, *said, asked.effects, asked.weights, asked.row_weights)
 
     history = train(network, five, Settings(steps=150, rate=4e-2, every=10))
-    assert history["loss"].iloc[-1] < -4  # -5.5, where each entry's bin is certain
+    assert history["loss"].iloc[-1] < -3  # -5.5, where each entry's bin is certain
+    network.train()  # as it was asked: less what is said of all five
     with torch.no_grad():
         said = network(asked.perturbations, seen, np.arange(len(rows.genes)))
     found = expected_effect(rows, *said)
@@ -201,6 +199,14 @@ def test_large_screens_are_seen_in_parts_that_say_the_same(tmp_path, monkeypatch
         parts.append(view.known(names, seen, [0, 1]))
     for one, other in zip(vars(parts[0]).values(), vars(parts[1]).values(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_what_holds_for_every_knockdown_is_left_to_the_genes_odds(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = transformer(pathways).fit(competition)
+    said = model.said(competition.effects.index)
+    assert said.abs().mean(axis=None) > 0.1
+    np.testing.assert_allclose(said.mean(), 0, atol=1e-4)
 
 
 def test_averages_count_only_what_was_measured():

@@ -89,13 +89,14 @@ class Transformer(Deep):
         return [pd.DataFrame(part, names, kernels) for part in values]
 
     def contributions(self, perturbations):
-        """Share of each head and other source in what is said of some knockdowns, a series."""
+        """Share of each head and other source in what tells these knockdowns apart, a series."""
         names, rows = list(perturbations), self.rows_.to(device())
         genes, total = np.arange(len(rows.genes)), 0.0
         with torch.no_grad():
             for network in self.networks_:
                 found, of_shift, _ = network.findings(names, rows, genes)
                 parts = (of_shift * found).unflatten(2, (-1, CHANNELS)).sum(dim=3)
+                parts = parts - parts.mean(dim=0)  # what is said of all alike is taken off
                 total = total + parts.abs().mean(dim=(0, 1)).cpu().numpy()
         return pd.Series(total / max(total.sum(), 1e-12), self._sources())
 
@@ -112,6 +113,14 @@ class Transformer(Deep):
         views = self.once.get(key, lambda: Views(self.likeness_, genes))
         views.expect([*self.train_.effects.index, *self.train_.targets["perturbation"]])
         return Network(views, self.train_.control.reindex(genes).to_numpy(), self.shape)
+
+    def _speak(self, network, names, seen):
+        """What is said of names less what is said of the rows seen, on average."""
+        said, common = [
+            super(Transformer, self)._speak(network, one, seen)
+            for one in (names, seen.perturbations)
+        ]
+        return [part - other.mean(dim=0) for part, other in zip(said, common, strict=True)]
 
     def _key(self, *parts):
         responses = self.likeness_.responses_
@@ -150,7 +159,9 @@ class Network(torch.nn.Module):
 
     def forward(self, names, seen, genes):
         found, of_shift, of_width = self.findings(names, seen, genes)
-        return (of_shift * found).sum(dim=2), (of_width * found.abs()).sum(dim=2)
+        said = (of_shift * found).sum(dim=2), (of_width * found.abs()).sum(dim=2)
+        # What holds for every knockdown is in the gene's odds already: see `_speak` for predictions.
+        return tuple(part - part.mean(dim=0) for part in said) if self.training else said
 
     def findings(self, names, seen, genes):
         """What is found and how far each gene's token believes it: three of (names, genes, features)."""
