@@ -1,0 +1,262 @@
+"""A graph network: a knocked-down gene sends a signal along pathways and interactions to others' answers.
+
+A knockdown is an intervention on its node: it sends 1 and hears nothing, so no signal comes back through
+it. Messages pass from genes to hubs (a set, an interaction partner, a column of a table) and from hubs to
+genes, along edges of several types, each with a learned gate in each of two rounds, as in relational
+networks (Schlichtkrull et al. 2018); between the rounds the signal is sharpened. Where it arrives at
+knockdowns that were seen, their answers count as much as the signal is strong; nodes that other screens
+know pass on their responses there. A low-rank decoder makes all genes' odds of this: the strongest
+directions of the answers, weighed by the signals. No node has numbers of its own to learn: of 80 rows
+these would learn noise, and a new knockdown would have none.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from .attention import regressed, root, shares
+from .deep import Deep
+from .rows import LEVELS
+from .training import Settings, device
+from .typed import TypedGraph, Walk
+from .views import ALONE, LARGEST, OWN, Views
+
+LOOKED_AT = 256  # rows of a screen, evenly spread, whose answers a signal may find
+CHANNELS = 3  # numbers that stand for an effect: overall, far up, far down
+GAIN = 5.0  # of findings: their weights start at 0 and have few steps to grow
+CAUTION = 0.3  # of what the decoder says of single genes
+SHRINKAGE = 0.05  # signal at which the responses that nodes pass on count half
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Size of the network.
+
+    heads: signals that are sent, each with its own gates and sharpness; rank: directions of answers that
+    are kept; width: of the decoder; hidden: share of knockdowns treated in training as if no other screen
+    held them.
+    """
+
+    heads: int = 12
+    rank: int = 32
+    width: int = 24
+    hidden: float = 0.3
+
+
+SHAPE = Shape()
+PRETRAINING = Settings(steps=400, rate=3e-3)
+TUNING = Settings(steps=120, rate=3e-3, every=10)
+
+
+class GNN(Deep):
+    """The graph network behind the models' door; shape: its size, the rest as in `Deep`."""
+
+    def __init__(
+        self,
+        pathways=None,
+        atlas=None,
+        *,
+        shape=SHAPE,
+        batch=8,
+        tuning=TUNING,
+        pretraining=PRETRAINING,
+        **options,
+    ):
+        options |= {"batch": batch, "tuning": tuning, "pretraining": pretraining}
+        super().__init__(pathways, atlas, **options)
+        self.shape = shape
+
+    def carried(self, perturbation):
+        """Share of what is said of a knockdown that each training row's answer carries: a series.
+
+        By gradient times answer, along the said shifts: how much these grow if the row's answer does.
+        Negative where a row speaks against the others; what is missing to a sum of 1 comes from other
+        screens and from the decoder. Largest first; zeros where nothing is said.
+        """
+        rows = self.rows_.to(device())
+        genes, places = np.arange(len(rows.genes)), _looked_at(rows)
+        volume = torch.ones(len(places), device=rows.effects.device, requires_grad=True)
+        parts = [net([perturbation], rows, genes, volume=volume)[0] for net in self.networks_]
+        shift = torch.stack(parts).mean(dim=0)
+        along = shift.detach()
+        (found,) = torch.autograd.grad((along * shift).sum(), volume)
+        found = (found / ((along**2).sum() or 1.0)).cpu().numpy()
+        looked = pd.Index([rows.perturbations[place] for place in places], name="perturbation")
+        carried = pd.Series(found, looked, name=perturbation, dtype=float)
+        return carried.sort_values(ascending=False, kind="stable")
+
+    def signal(self, perturbation):
+        """Signal of one knockdown at each training row by type of edge: row x type frame, sums to 1.
+
+        Mean over heads and members of the gated first round, before it is sharpened; `relayed` is what
+        arrives in the second round, by whatever way.
+        """
+        rows, parts = self.rows_.to(device()), []
+        with torch.no_grad():
+            for network in self.networks_:
+                known, looked = network.look([perturbation], rows, [0])
+                found = network.walk(network.graph, known, [perturbation], looked)
+                first, relayed = found.first.mean(dim=1)[0], found.relayed.mean(dim=1)
+                parts.append(torch.cat([first, relayed]))
+        found = torch.stack(parts).mean(dim=0).T.cpu().numpy()  # (rows, types + 1)
+        found = pd.DataFrame(found, looked, [*self.networks_[0].walk.types, "relayed"])
+        return found / (found.to_numpy().sum() or 1.0)
+
+    def gates(self):
+        """How far each type of edge is open, mean over heads and members: round x type frame."""
+        network, parts = self.networks_[0], [one.walk for one in self.networks_]
+        first = torch.stack([walk.first.softmax(dim=1).mean(dim=0) for walk in parts]).mean(dim=0)
+        then = torch.stack([walk.then.softmax(dim=1).mean(dim=0) for walk in parts]).mean(dim=0)
+        rows = {"first": pd.Series(first.detach().cpu().numpy(), network.walk.types)}
+        rows["second"] = pd.Series(then.detach().cpu().numpy(), network.graph.types)
+        return pd.DataFrame(rows).T[network.walk.types]
+
+    def _network(self, genes):
+        likeness, train = self.likeness_, self.train_
+        known = id(likeness.pathways), id(likeness.atlas)
+        asked = [*train.effects.index, *train.targets["perturbation"]]
+        views = self.once.get(("views", *known, tuple(genes)), lambda: Views(likeness, genes))
+        views.expect(asked)
+        screens = [] if likeness.responses_ is None else list(likeness.responses_.index)
+        nodes = sorted({*genes, *train.targets["perturbation"], *screens})
+        key = ("graph", *known, tuple(nodes))
+        graph = self.once.get(key, lambda: TypedGraph(likeness.pathways, nodes))
+        return Network(graph, views, train.control.reindex(genes).to_numpy(), self.shape)
+
+    def _key(self, *parts):
+        return super()._key(self.shape, str(self.pathways), str(self.atlas), *parts)
+
+
+class Network(torch.nn.Module):
+    """Shift and width of each gene's odds: (names, seen Rows, places of genes) -> twice (names, genes).
+
+    graph: TypedGraph; views: what other screens know; control: (genes,), mean log2 expression of
+    control cells.
+    """
+
+    def __init__(self, graph, views, control, shape):
+        super().__init__()
+        self.graph, self.views, self.shape = graph, views, shape
+        self._elsewhere = {}  # nodes with a response outside a screen, and it, by screen
+        control = np.nan_to_num((control - np.nanmean(control)) / (np.nanstd(control) + 1e-9))
+        control = torch.as_tensor(control, dtype=torch.float32)
+        self.register_buffer("control", control, persistent=False)
+        screens = [name for name in views.kernels if name in OWN + ALONE and " and " not in name]
+        self.straight = [views.kernels.index(name) for name in screens]
+        self.walk = Walk(graph, screens, shape.heads)
+        levels = torch.as_tensor(LEVELS, dtype=torch.float32)
+        ramps = [torch.ones_like(levels), (levels > 0.75).float(), (levels < 0.25).float()]
+        ramps = torch.stack(ramps, dim=1)
+        self.register_buffer("channels", 2 * ramps / ramps.sum(dim=0), persistent=False)
+        self.kept = torch.nn.Parameter(
+            torch.tensor([2.0, 0.5])
+        )  # how the spectrum of answers counts
+        features = (shape.heads + 1) * CHANNELS + 7
+        row = 3 + 2 * shape.heads
+        self.common = torch.nn.Parameter(torch.zeros(2, features))
+        self.scaled = torch.nn.LayerNorm(features)
+        self.enter = torch.nn.Linear(2 * features + 2 + row, shape.width)
+        self.leave = torch.nn.Linear(shape.width, 2 * features)
+        torch.nn.init.zeros_(self.leave.weight)
+        torch.nn.init.zeros_(self.leave.bias)
+
+    def forward(self, names, seen, genes, *, volume=None):
+        """volume: (looked,), how loud each row's answer is, by default 1; to take a prediction apart."""
+        known, looked = self.look(names, seen, genes)
+        places = _looked_at(seen)
+        genes = torch.as_tensor(genes, device=seen.effects.device)
+        measured = (seen.weights[places][:, genes] > 0).float()  # (looked, genes)
+        values = self._values(seen, places, genes, measured)  # (looked, genes, channels)
+        if volume is not None:
+            values = values * volume[:, None, None]
+        arrived = self.walk(self.graph, known, names, looked)
+        weights = arrived.weights
+        found = averaged(weights @ self._strongest(values), values, weights, measured)
+        features = [found.flatten(2), regressed(known, values, measured)]
+        passed = self._passed(arrived.flow, seen.name, looked, genes)
+        response = known.response
+        single = [response, root(response), known.near, passed, torch.tanh(2 * passed)]
+        single += [known.knocked_down, known.related]
+        features = torch.cat([*features, torch.stack(single, dim=2)], dim=2)
+        row = self._row(known, weights, values[..., 0], measured)
+        # The decoder says how far each finding is right for a gene; of nothing found nothing follows.
+        of_shift, of_width = self._decoder(seen, genes, features, row).unbind(2)
+        return (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
+
+    def look(self, names, seen, genes):
+        """What is known of the names beside the rows that are looked at, and these rows' names."""
+        looked = [seen.perturbations[place] for place in _looked_at(seen)]
+        hide = torch.rand(len(names)) < self.shape.hidden if self.training else None
+        view = self.views.view(seen.name, [*names, *looked])
+        known = view.known(names, looked, genes, hide=hide, device=seen.effects.device)
+        return replace(known, kernels=known.kernels[:, :, self.straight]), looked
+
+    def _values(self, seen, places, genes, measured):
+        """Effects in each gene's own terms less their mean over rows: (looked, genes, channels)."""
+        effects, thresholds = seen.effects[places][:, genes], seen.thresholds[:, genes]
+        values = (effects[:, :, None] > thresholds.T[None]).float() @ self.channels
+        measured = measured[..., None]
+        mean = (values * measured).sum(dim=0) / (measured.sum(dim=0) + 1e-6)
+        return (values - mean) * measured
+
+    def _strongest(self, values):
+        """Projection on the answers' strongest directions, the weaker the less: (looked, looked)."""
+        flat = values.detach().flatten(1)
+        size, axes = torch.linalg.eigh(flat @ flat.T)
+        size, axes = size[-self.shape.rank :].clamp(min=0), axes[:, -self.shape.rank :]
+        share = torch.log(size / (size.mean() + 1e-6) + 1e-6)
+        return (axes * torch.sigmoid(self.kept[0] + self.kept[1] * share)) @ axes.T
+
+    def _passed(self, flow, screen, looked, genes):
+        """Mean response elsewhere of the nodes that the signal reaches, shrunk: (names, genes)."""
+        if screen not in self._elsewhere:
+            likeness = self.views.view(screen, looked).likeness
+            self._elsewhere[screen] = self._responses(likeness.responses_)
+        nodes, responses = (part.to(flow.device) for part in self._elsewhere[screen])
+        flow = flow[:, nodes]
+        return flow @ responses[:, genes] / (flow.sum(dim=1, keepdim=True) + SHRINKAGE)
+
+    def _responses(self, found):
+        """Nodes that have a response elsewhere, and it, in standard deviations: (nodes, genes)."""
+        if found is None:
+            return torch.zeros(0, dtype=torch.long), torch.zeros(0, len(self.views.genes))
+        found = found / (np.sqrt((found**2).mean()) + 1e-9)
+        found = found.reindex(columns=self.views.genes).fillna(0.0).clip(-LARGEST, LARGEST)
+        nodes = torch.from_numpy(self.graph.places(found.index))
+        return nodes, torch.as_tensor(found.to_numpy(), dtype=torch.float32)
+
+    def _row(self, known, weights, values, measured):
+        """What holds for all genes of a knockdown: (names, numbers)."""
+        strength = (values**2).sum(dim=1) / (measured.sum(dim=1) + 1e-6)
+        mean = strength.sum() / max(len(strength), 1)
+        share = shares(weights)
+        rows = -torch.log((share**2).sum(dim=2) + 1e-9)  # log of how many rows count
+        size = known.response.abs().mean(dim=1, keepdim=True)
+        hidden = known.hidden[:, None]
+        found = [hidden, size, size * hidden, share @ (strength / (mean + 1e-6) - 1), rows]
+        return torch.cat(found, dim=1)
+
+    def _decoder(self, seen, genes, features, row):
+        """How far each finding counts for a gene's shift and width: (names, genes, 2, features)."""
+        spread = torch.log(seen.thresholds[-2, genes] - seen.thresholds[1, genes] + 1e-3)
+        spread = (spread - spread.mean()) / (spread.std(correction=0) + 1e-3)
+        count, scaled = features.shape[:2], self.scaled(features)
+        fixed = torch.stack([self.control[genes], spread], dim=1).expand(*count, -1)
+        parts = [scaled, scaled.abs(), fixed, row[:, None].expand(*count, -1)]
+        out = self.leave(F.gelu(self.enter(torch.cat(parts, dim=2))))
+        return GAIN * (self.common + CAUTION * out.unflatten(2, (2, -1)))
+
+
+def averaged(weights, values, mass, measured):
+    """Sum of rows' values over the mass of those measured: (names, genes, heads, channels)."""
+    total = torch.einsum("qhs,sgc->qghc", weights, values)
+    return total / (torch.einsum("qhs,sg->qgh", mass, measured) + 1e-6)[..., None]
+
+
+def _looked_at(seen):
+    """Places of the rows that are looked at."""
+    count = min(len(seen), LOOKED_AT)
+    return np.unique(np.linspace(0, max(len(seen) - 1, 0), count).round().astype(int))

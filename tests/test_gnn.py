@@ -1,0 +1,180 @@
+"""The graph network: what it finds, what it must not see, and what carries a prediction."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from small_planted import gains, planted
+from test_deep import an_atlas
+
+from kit.atlas import Atlas
+from kit.models import Constant
+from kit.models.gnn import GNN, Network, Shape
+from kit.models.training import Settings
+
+QUICK = Settings(steps=40, rate=1e-2, every=10)
+SMALL = Shape(heads=6, rank=16, width=12)
+
+
+def small(pathways, atlas=None, **options):
+    options = {"policy": "competition", "tuning": QUICK, "pretraining": QUICK} | options
+    return GNN(pathways, atlas, **({"shape": SMALL} | options))
+
+
+def test_the_graph_tells_which_unseen_knockdowns_answer_alike(tmp_path):
+    competition, pathways = planted(tmp_path)
+    found, constant = gains(small(pathways), competition)
+    assert found > constant + 20
+
+
+def test_a_shuffled_graph_is_hardly_believed(tmp_path):
+    gained = {}
+    for shuffle in (False, True):
+        competition, pathways = planted(tmp_path, shuffle=shuffle, seed=3)
+        gained[shuffle] = -small(pathways).fit(competition).trust_curve_.min()
+    assert gained[True] < gained[False] / 10
+
+
+def test_it_learns_five_rows_by_heart(tmp_path):
+    competition, pathways = planted(tmp_path, rows=15, modules=5)
+    five = competition.subset(competition.effects.index[:5])
+    screen = an_atlas(five)
+    settings = Settings(steps=300, rate=1e-2, every=100)
+    model = small(pathways, screen, members=1, tuning=settings, batch=2).fit(five)
+    assert model.history_["loss"].iloc[-1] < -2
+
+
+def test_untrained_it_says_nothing(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12)
+    model = small(pathways, policy="screens").fit(competition)
+    assert not model.said(["P1", "P2"]).to_numpy().any()
+    assert "no screen" in model.remarks_[0]
+
+
+def test_predictions_do_not_depend_on_the_order_of_genes(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    order = competition.effects.columns[::-1]
+    turned = replace(
+        competition,
+        effects=competition.effects[order],
+        weights=competition.weights[order],
+        control=competition.control[order],
+    )
+    one, other = (small(pathways).fit(data).said(["P1"]) for data in (competition, turned))
+    assert list(other.columns) == list(order)
+    pd.testing.assert_frame_equal(one, other[one.columns], check_exact=False, rtol=1e-4, atol=1e-6)
+
+
+def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
+    competition, pathways = planted(tmp_path)
+    model = small(pathways).fit(competition)
+    found = model.predict(["P1", "NOBODY"])
+    assert model.unknown_ == ["NOBODY"]
+    np.testing.assert_array_equal(found.loc["NOBODY"], Constant().fit(competition).effect_)
+    assert not np.allclose(found.loc["P1"], found.loc["NOBODY"])
+
+
+def test_without_any_knowledge_all_get_the_constant(tmp_path):
+    competition, _ = planted(tmp_path, rows=12)
+    model = small(None).fit(competition)
+    found = model.predict(["P1", "P2"])
+    assert model.unknown_ == ["P1", "P2"]
+    np.testing.assert_array_equal(found.loc["P1"], Constant().fit(competition).effect_)
+
+
+def test_the_same_seed_gives_the_same_prediction_in_float32(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    atlas = an_atlas(competition)
+    one, again, other = (
+        small(pathways, atlas, policy="pretrain", seed=seed).fit(competition).said(["P1"])
+        for seed in (0, 0, 1)
+    )
+    pd.testing.assert_frame_equal(one, again)
+    assert not one.equals(other)
+    assert one.to_numpy().dtype == np.float32
+
+
+def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    whole = small(pathways).fit(competition).said(["P1"])
+    calls, original = iter(range(25)), Network.forward
+
+    def interrupted(self, *args):
+        if self.training and next(calls, None) is None:
+            raise KeyboardInterrupt
+        return original(self, *args)
+
+    monkeypatch.setattr(Network, "forward", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small(pathways, checkpoints=tmp_path / "kept").fit(competition)
+    monkeypatch.setattr(Network, "forward", original)
+    resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+    pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+
+
+def test_values_of_genes_that_a_screen_did_not_measure_change_nothing(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways).fit(competition)
+    network, rows = model.networks_[0], model.rows_
+    lost = rows.genes.get_indexer(["G0", "G1"])
+    said = []
+    for value in (0.0, 7.0):
+        effects, weights = rows.effects.clone(), rows.weights.clone()
+        effects[:, lost], weights[:, lost] = value, 0.0
+        seen = replace(rows, effects=effects, weights=weights)
+        with torch.no_grad():
+            said.append(network(["X1", "P1"], seen, np.arange(len(rows.genes)))[0])
+    torch.testing.assert_close(*said)
+    atlas = an_atlas(competition, lost=["G0", "G1"])
+    model = small(pathways, atlas, policy="screens").fit(competition)
+    assert np.isfinite(model.history_[["loss", "check"]].to_numpy()).all()
+
+
+def test_of_the_competitions_own_cells_in_an_atlas_nothing_is_seen(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    other = an_atlas(competition)
+    rows = other.effects.index[:4]
+    own = other.effects.loc[rows].set_axis([f"{row}|own" for row in rows]) * 50
+    told = other.obs.loc[rows].set_axis(own.index).assign(dataset="competition")
+    obs = pd.concat([other.obs.assign(competition=False), told.assign(competition=True)])
+    planted_in = Atlas(pd.concat([other.effects, own]), obs, None, other.source)
+    plain = Atlas(other.effects, other.obs.assign(competition=False), None, other.source)
+    one, both = (
+        small(pathways, atlas, policy="pretrain").fit(competition).said(["P1"])
+        for atlas in (plain, planted_in)
+    )
+    pd.testing.assert_frame_equal(one, both)
+
+
+def test_a_signal_never_comes_back_to_the_gene_it_was_sent_by(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways).fit(competition)
+    network = model.networks_[0]
+    known, looked = network.look(["P1", "P2"], model.rows_, [0])
+    arrived = network.walk(network.graph, known, ["P1", "P2"], looked)
+    for row, name in enumerate(["P1", "P2"]):
+        assert not arrived.weights[row, :, looked.index(name)].any()
+        assert (arrived.weights[row].sum(dim=1) > 0).all()
+    assert (arrived.flow.sum(dim=1) <= 1).all()
+
+
+def test_a_prediction_is_carried_by_the_members_of_its_pathway(tmp_path):
+    competition, pathways = planted(tmp_path)
+    train = competition.subset([name for name in competition.effects.index if name != "P7"])
+    model = small(pathways).fit(train)
+    carried, signal = model.carried("P7"), model.signal("P7")
+    module = {f"P{place}" for place in range(1, 48, 6)} - {"P7"}
+    assert set(carried.index[: len(module)]) == module
+    assert signal.to_numpy().sum() == pytest.approx(1, abs=1e-5)
+    assert signal.drop(columns="relayed").loc[list(module)].to_numpy().sum() > 0.9
+
+
+def test_gates_are_shares_in_each_round(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways, an_atlas(competition), policy="pretrain").fit(competition)
+    gates = model.gates()
+    np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-5)
+    assert list(gates.index) == ["first", "second"]
+    assert gates["shape"].isna().tolist() == [False, True]

@@ -1,0 +1,58 @@
+"""Plain propagation: where the walk gets, by hand, and what the ridge makes of it."""
+
+import numpy as np
+import pytest
+from small_planted import gains, planted
+
+from kit.genes import GeneNames
+from kit.models import Constant
+from kit.models.propagation import Propagation, graph_of
+from kit.pathways import load_pathways
+
+
+def test_the_walk_finds_pathways_that_share_effects(tmp_path):
+    competition, pathways = planted(tmp_path)
+    found, constant = gains(Propagation(pathways), competition)
+    assert found > constant + 20
+
+
+def test_of_a_shuffled_graph_no_more_than_noise_is_taken(tmp_path):
+    competition, pathways = planted(tmp_path, shuffle=True, seed=3)
+    found, constant = gains(Propagation(pathways), competition)
+    assert abs(found - constant) < 5
+
+
+def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
+    competition, pathways = planted(tmp_path)
+    model = Propagation(pathways).fit(competition)
+    found = model.predict(["P1", "NOBODY"])
+    assert model.unknown_ == ["NOBODY"]
+    np.testing.assert_array_equal(found.loc["NOBODY"], Constant().fit(competition).effect_)
+    assert not np.allclose(found.loc["P1"], found.loc["NOBODY"])
+
+
+def test_two_steps_of_a_walk_by_hand(tmp_path):
+    # A - B - C: degrees 1, 2, 1; edges count 1 / sqrt(2) once degrees are evened out.
+    edges = tmp_path / "bonds.tsv"
+    edges.write_text("A B\nB C\n")
+    pathways = load_pathways(edges, names=GeneNames())
+    competition, _ = planted(tmp_path, rows=12)
+    model = Propagation(pathways, restart=0.5, steps=2)
+    model.fit(competition)
+    visits = model._visits(["A"])[0, model.genes_.get_indexer(["A", "B", "C"])]
+    # To B in one step .5 x .5 / sqrt 2, to C in two .25 x .5; the start itself does not count.
+    wanted = np.array([0, 0.25 / np.sqrt(2), 0.125])
+    np.testing.assert_allclose(visits, wanted / np.linalg.norm(wanted), rtol=1e-5)
+
+
+def test_interactions_and_sets_are_one_symmetric_graph(tmp_path):
+    files = tmp_path / "sets.gmt", tmp_path / "bonds.tsv"
+    files[0].write_text("one\t\tA\tB\tC\nother\t\tC\tD\tE\n")
+    files[1].write_text("A D\n")
+    genes, graph = graph_of(load_pathways(*files, names=GeneNames()))
+    assert graph.shape == (7, 7)
+    dense = graph.toarray()
+    np.testing.assert_allclose(dense, dense.T, atol=1e-6)
+    assert np.linalg.eigvalsh(dense).max() == pytest.approx(1, abs=1e-5)
+    a, d = genes.get_indexer(["A", "D"])
+    assert dense[a, d] > 0

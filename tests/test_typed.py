@@ -1,0 +1,75 @@
+"""The graph that messages pass on: cosines by hubs, names, and what a knocked-down gene hears."""
+
+import numpy as np
+import pytest
+import torch
+from small_planted import planted
+
+from kit.genes import GeneNames
+from kit.models.typed import NONE, TypedGraph
+from kit.pathways import load_pathways
+
+
+@pytest.fixture
+def pathways(tmp_path):
+    sets = tmp_path / "sets.gmt"
+    sets.write_text("one\t\tA\tB\tC\nother\t\tB\tC\tD\nfar\t\tX\tY\tZ\n")
+    edges = tmp_path / "bonds.tsv"
+    edges.write_text("A B\nB D\nX A\n")
+    return load_pathways(sets, edges, names=GeneNames())
+
+
+def passed(graph, kind, sender, receivers):
+    """What some genes hear when another sends 1."""
+    sent = graph.edges(kind, [sender]).to_dense().T
+    return torch.sparse.mm(graph.edges(kind, receivers), sent)[:, 0].numpy()
+
+
+def test_a_message_by_hubs_is_the_pathways_own_kernel(pathways):
+    graph = TypedGraph(pathways, ["A", "B", "C", "D", "X"])
+    for kind in ("sets", "sets, small"):
+        kernel = pathways.kernels(["B", "A", "D", "X"])[kind]
+        heard = passed(graph, kind, "B", ["A", "D", "X"])
+        np.testing.assert_allclose(heard, kernel.loc["B", ["A", "D", "X"]], atol=1e-6)
+
+
+def test_partners_are_those_of_the_normalised_graph_by_hand(pathways):
+    # Degrees with oneself: A 3, B 3, D 2, X 2.
+    a = np.array([1 / 3, 1 / 3, 0, 1 / 2]) ** 0.5  # to A, B, D, X
+    b = np.array([1 / 3, 1 / 3, 1 / 2, 0]) ** 0.5
+    wanted = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    graph = TypedGraph(pathways, ["A"])
+    assert passed(graph, "bonds", "A", ["B"])[0] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_gene_that_a_type_does_not_know_neither_sends_nor_hears(pathways):
+    graph = TypedGraph(pathways, ["A", "NOBODY"])
+    assert not passed(graph, "sets", "NOBODY", ["A"]).any()
+    assert not passed(graph, "sets", "A", ["NOBODY"]).any()
+    assert graph.places(["NOWHERE"])[0] == -1
+
+
+def test_a_knocked_down_node_is_deaf_and_no_other(pathways):
+    graph = TypedGraph(pathways, ["D", "A", "B"])
+    np.testing.assert_array_equal(graph.deaf(["B", "NOBODY"]).numpy(), [[1, 1], [0, 1], [1, 1]])
+
+
+def test_hubs_tell_what_they_carry(pathways):
+    graph = TypedGraph(pathways, ["A"])
+    carried = graph.through("sets", "B", "C")
+    assert set(carried.index) == {"one", "other"}
+    assert carried.sum() == pytest.approx(passed(graph, "sets", "B", ["C"])[0], abs=1e-6)
+    assert graph.through("sets", "A", "X").empty
+
+
+def test_without_pathways_the_graph_is_silent():
+    graph = TypedGraph(None, ["A", "B"])
+    assert graph.types == [NONE]
+    assert not passed(graph, NONE, "A", ["A", "B"]).any()
+    assert not graph.at_nodes(NONE, graph.at_hubs(NONE, torch.ones(2, 3))).any()
+
+
+def test_old_names_meet_new_ones(tmp_path):
+    _, pathways = planted(tmp_path, rows=12)
+    graph = TypedGraph(pathways, ["P1", "P1"])
+    assert len(graph.symbols) == 1
