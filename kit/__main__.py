@@ -1,14 +1,15 @@
-"""The command line: `python -m kit twin | merge | predict | explain | check | score | board`.
+"""The command line: `python -m kit twin | merge | predict | explain | next | check | score | board`.
 
 Exit code 0: good; 1: the input is bad (one line on stderr); 2: wrong usage.
 """
 
 import argparse
 import json
+import os
 import sys
 import warnings
 
-from .files import InputError
+from .files import InputError, printable
 
 
 def twin(args):
@@ -46,7 +47,7 @@ def merge(args):
         )
     print(merged.coverage.T.to_string())
     for remark in merged.remarks:
-        print(remark)
+        print(printable(remark))
     print(*filter(None, (merged.responses, merged.cells)), sep="\n")
 
 
@@ -88,6 +89,21 @@ def explain(args):
     print(*remarks, sep="\n")
     for name, one in found.items():
         print("", gene_as_text(one, gene) if gene else as_text(one, left[name]), sep="\n")
+
+
+def propose(args):
+    from .competition import load_competition
+    from .predictor import gather_knowledge
+    from .proposals import propose, read_words
+
+    competition = load_competition(args.data)
+    pathways, _, _ = gather_knowledge(competition, pathways=args.pathways)
+    if pathways is None:
+        raise InputError("proposals rest on pathways; give --pathways FILE...")
+    among = None if args.among is None else read_words(args.among)
+    table = propose(competition, pathways, args.number, candidates=among)
+    shares = dict.fromkeys(("gain", "left"), "{:.2%}".format)
+    print(table.to_string(formatters=shares))
 
 
 def check(args):
@@ -134,6 +150,18 @@ def board(args):
     print(write_page(args.folder, truth))
 
 
+def whole(text, least=0, most=2**31 - 1):
+    """A whole number of the command line; numbers of seeds beyond `most` some libraries refuse."""
+    number = int(text)
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"{number} is out of range, want {least} to {most}")
+    return number
+
+
+def positive(text):
+    return whole(text, least=1)
+
+
 def parser():
     main = argparse.ArgumentParser(prog="python -m kit", description="Competition kit")
     commands = main.add_subparsers(dest="command", required=True)
@@ -141,7 +169,7 @@ def parser():
     one = commands.add_parser("twin", help="simulate a competition folder")
     one.add_argument("folder", metavar="DIR")
     one.add_argument("--size", choices=("quick", "full"), default="quick")
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seed", type=whole, default=0)
     one.add_argument("--null", action="store_true", help="shuffle all knowledge")
     one.set_defaults(run=twin)
 
@@ -159,9 +187,13 @@ def parser():
     one.add_argument(
         "--hgnc", metavar="FILE", help="HGNC's table of names (default: found as usual)"
     )
-    one.add_argument("--min-cells", metavar="N", type=int, default=10, help="of a perturbation")
-    one.add_argument("--budget-mb", metavar="N", type=int, default=1000, help="memory for counts")
-    one.add_argument("--workers", metavar="N", type=int, default=1, help="processes")
+    one.add_argument(
+        "--min-cells", metavar="N", type=positive, default=10, help="of a perturbation"
+    )
+    one.add_argument(
+        "--budget-mb", metavar="N", type=positive, default=1000, help="memory for counts"
+    )
+    one.add_argument("--workers", metavar="N", type=positive, default=1, help="processes")
     one.add_argument("--no-cells", action="store_true", help="write responses only")
     one.set_defaults(run=merge)
 
@@ -183,7 +215,7 @@ def parser():
         type=_minutes,
         help="blend in whatever else, networks too, can be fitted within M minutes",
     )
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seed", type=whole, default=0)
     one.add_argument("--out", metavar="FILE", required=True)
     one.set_defaults(run=predict)
 
@@ -208,9 +240,24 @@ def parser():
         action="store_true",
         help="of a knockdown: refit without each source, and without the loudest knockdowns",
     )
-    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--seed", type=whole, default=0)
     one.add_argument("--json", action="store_true")
     one.set_defaults(run=explain)
+
+    one = commands.add_parser("next", help="name the knockdowns that would teach most")
+    one.add_argument("number", metavar="N", nargs="?", type=positive, default=20)
+    one.add_argument(
+        "--among", metavar="FILE", help="candidates, a text of symbols (default: expressed genes)"
+    )
+    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    one.add_argument(
+        "--pathways",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="GMT sets and edge lists (default: found as usual)",
+    )
+    one.set_defaults(run=propose)
 
     one = commands.add_parser("check", help="check a submission as the host does")
     one.add_argument("file", metavar="FILE")
@@ -242,12 +289,22 @@ def _minutes(text):
 
 def main(argv=None):
     args = parser().parse_args(argv)
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     try:
         args.run(args)
+        sys.stdout.flush()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"error: not enough memory: {printable(error)}; is a file corrupt?", file=sys.stderr)
+        return 1
+    except OSError as error:
+        closed = isinstance(error, BrokenPipeError)  # as by `head`, which has seen enough
+        if not closed:
+            print(f"error: {printable(error)}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has no place to go
+        return 141 if closed else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -255,4 +312,6 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):  # names may hold signs that a terminal cannot show
+        stream.reconfigure(errors="backslashreplace")
     sys.exit(main())

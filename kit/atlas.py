@@ -13,9 +13,11 @@ import pandas as pd
 from .competition import CONTROL, KAGGLE_INPUT, on_kaggle
 from .files import InputError, quote_some, repeated
 from .hdf5 import opened
+from .stream.sums import MOST
 
 RESPONSES = "responses.h5ad"
 LABELS = ("sgrna_symbol", "dataset")
+FARTHEST = 1e6  # from zero: no effect, on whatever scale, is so large
 MOUNTS = ("*", "datasets/*/*", "notebooks/*/*")  # Kaggle's datasets and outputs of notebooks
 
 
@@ -77,8 +79,16 @@ def read_responses(path=None, competition=None):
     kept = usable(place, obs, competition)
     frames = {"se": None}
     for name, values in arrays.items():
-        if np.isinf(values).any():
-            raise InputError(f"{place}: {name} holds infinite values; want numbers, or NaN")
+        if values.dtype.kind not in "iuf":
+            raise InputError(f"{place}: {name} holds {values.dtype}, want numbers, or NaN")
+        if values.dtype.kind != "f":
+            values = values.astype(np.float32)
+        if (np.abs(values) > FARTHEST).any():
+            raise InputError(
+                f"{place}: {name} holds infinite values, or some beyond {FARTHEST:g}; want numbers or NaN"
+            )
+        if name == "se" and (values < 0).any():
+            raise InputError(f"{place}: {name} holds values below 0; want standard errors, or NaN")
         aligned = np.full((kept.sum(), len(wanted)), np.nan, dtype=values.dtype)
         aligned[:, ours] = values[np.ix_(kept, theirs)]
         frames[name] = pd.DataFrame(aligned, obs.index[kept], wanted)
@@ -112,16 +122,26 @@ def element_reader():
 
 
 def check_labels(path, obs, wanted, numbers=()):
-    """InputError where obs lacks one of the columns, or a value in one of `wanted`."""
+    """InputError where obs lacks one of the columns, or a value in one of `wanted`.
+
+    Columns of `numbers` hold numbers from 0, or NaN.
+    """
     if lost := [name for name in (*wanted, *numbers) if name not in obs]:
         raise InputError(
             f"{path} has no obs column {quote_some(lost)}, it has {quote_some(obs.columns, 12)}; "
             "merge it again"
         )
+    kinds = {name: getattr(obs[name].dtype, "kind", "O") for name in (*wanted, *numbers)}
+    if strange := [name for name, kind in kinds.items() if kind == "V"]:
+        raise InputError(f"{path}: obs {quote_some(strange)} is no text and no number")
     if blank := [name for name in wanted if obs[name].isna().any()]:
         raise InputError(
             f"{path}: obs {quote_some(blank)} has rows without a value; merge it again"
         )
+    for name in numbers:
+        known = obs[name].dropna()
+        if kinds[name] not in "iuf" or not known.between(0, MOST).all():
+            raise InputError(f"{path}: obs {name} holds other things than numbers from 0")
 
 
 def common_genes(path, genes, wanted):

@@ -1,12 +1,12 @@
 """The board: one row a model from every `report.json` under a folder."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .files import InputError
+from .files import InputError, read_json
+from .reports import check_report
 from .submission import read_submission, score_submission
 
 GATE = "0.2"
@@ -15,19 +15,15 @@ GATE = "0.2"
 def read_reports(folder):
     """Reports of the notebooks' runs under `folder` (`*/report.json` or `report.json`) by name."""
     folder = Path(folder)
-    paths = sorted([*folder.glob("report.json"), *folder.glob("*/report.json")])
+    paths = [*folder.glob("report.json"), *folder.glob("*/report.json")]
+    # A run that was killed may leave a hidden folder with half a report.
+    paths = sorted(path for path in paths if not path.relative_to(folder).parts[0].startswith("."))
     if not paths:
         raise InputError(f"{folder} holds no */report.json; run the notebooks first (make demo)")
     reports = {}
     for path in paths:
-        try:
-            report = json.loads(path.read_text(encoding="utf-8"))
-            report["models"], report["data"], report["submission"]
-        except (ValueError, KeyError, TypeError, OSError) as error:
-            raise InputError(
-                f"{path} is not a report of a run ({error}); run its notebook again"
-            ) from None
-        reports[path] = report
+        reports[path] = read_json(path)
+        check_report(reports[path], path)
     return reports
 
 
@@ -85,12 +81,14 @@ def board_text(folder):
     table = board(folder)
     lines = [table.to_string(index=False, float_format="{:.3f}".format), ""]
     lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
+    tops = [
+        report["ceiling"][GATE]["score_per_60"]
+        for report in reports.values()
+        if report.get("ceiling")
+    ]
+    for top in dict.fromkeys(f"{top:.2f}" for top in tops):
+        lines.append(f"Ceiling (half the cells against the other half): {top}")
     for path, report in reports.items():
-        if report.get("ceiling"):
-            top = report["ceiling"][GATE]
-            lines.append(
-                f"Ceiling (half the cells against the other half): {top['score_per_60']:.2f}"
-            )
         if report["submission"]["file"]:
             submission = path.parent / report["submission"]["file"]
             lines.append(f"{submission} (model: {report['submission']['model']})")

@@ -127,11 +127,18 @@ class Competition:
             import anndata
         except ImportError:
             raise InputError("cells need the package anndata; run: pip install anndata") from None
+        from scipy.sparse import issparse
+
+        from .stream.matrix import Matrix
+
+        _ = Matrix(self.cells).header  # or faults of the matrix would show only where it is used
         try:
             backed = anndata.read_h5ad(self.cells, backed="r")
             with closing(backed.file):
                 keep = backed.obs["sgrna_symbol"].isin([*self.effects.index, CONTROL])
                 cells = (backed if keep.all() else backed[keep.to_numpy()]).to_memory()
+            if issparse(cells.X):
+                cells.X.check_format(full_check=True)  # indices beyond the genes corrupt memory
         except MemoryError:
             raise
         except Exception as error:  # h5py and anndata raise nearly every kind on a damaged file
@@ -164,7 +171,7 @@ def load_competition(path=None):
     targets, target_files = _read_targets(source)
     files = [source / MEANS, source / TRUTH, *target_files]
     ids, submission_genes = None, None
-    if (source / SAMPLE).exists():
+    if os.path.lexists(source / SAMPLE):
         sample = read_table(source / SAMPLE, "pert_id")
         files.append(source / SAMPLE)
         ids, submission_genes = sample.index, sample.columns
@@ -181,7 +188,7 @@ def load_competition(path=None):
         targets=targets,
         baseline_wmae=baseline,
         solution=solution,
-        cells=source / CELLS if (source / CELLS).exists() else None,
+        cells=source / CELLS if os.path.lexists(source / CELLS) else None,
         source=source,
         submission_ids=ids,
         submission_genes=submission_genes,
@@ -232,6 +239,9 @@ def read_solution(path):
     genes = _genes_of(table)
     wanted = [*genes, *(f"w_{gene}" for gene in genes), "baseline_wmae"]
     _match(path, "columns", table.columns, wanted, "genes with a weight each and baseline_wmae")
+    below = table.drop(columns=genes).min()
+    if (below < 0).any():
+        raise InputError(f"{path}: `{below.idxmin()}` holds {below.min():g}, want numbers from 0")
     return table
 
 
@@ -256,12 +266,16 @@ def _read_targets(source):
     """Targets by `pert_id`, columns `perturbation` and `split`, and the files read, the fullest first."""
     tables = {}
     for path in (source / "pert_ids_all.csv", source / "pert_ids_val.csv"):
-        if path.exists():
+        if os.path.lexists(path):  # a link to nothing is a fault, not a file that is not there
             table = read_table(path, "pert_id", text=("pert", "class"))
             if missing := [name for name in ("pert", "class") if name not in table]:
                 raise InputError(f"{path} has no column `{missing[0]}`; want pert, class, pert_id")
             if again := repeated(table["pert"]):
                 raise InputError(f"{path} names perturbations twice: {quote_some(again)}")
+            if strange := set(table["class"]) - {"val", "test"}:
+                raise InputError(
+                    f"{path}: class is {quote_some(sorted(strange))}, want val or test"
+                )
             table = table.rename(columns={"pert": "perturbation", "class": "split"})
             tables[path] = table[["perturbation", "split"]]
     if not tables:

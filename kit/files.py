@@ -2,25 +2,41 @@
 
 import csv
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from contextlib import contextmanager
+import warnings
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+LONGEST_NAME = 100  # characters of a name in a message
+
 
 class InputError(ValueError):
     """Input that cannot be used, told in one line: what was got, what was wanted, what to do."""
 
+    def __init__(self, message):
+        super().__init__(printable(message))
+
+
+def printable(message):
+    """Text in one line, signs that cannot be printed, or steer a terminal, written as escapes."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(message))
+
 
 def quote_some(names, most=5):
-    """Name the first few of many: `a, b, c and 7 more`."""
+    """Name the first few of many: `a, b, c and 7 more`; a long name is cut."""
     names = [str(name) for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    shown = [
+        name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+        for name in names[:most]
+    ]
+    return ", ".join(shown) + more
 
 
 def repeated(labels):
@@ -36,6 +52,7 @@ def label_fault(got, want):
         "missing": want.difference(got, sort=False),
         "unknown": got.difference(want, sort=False),
         "repeated": repeated(got),
+        "wanted twice": repeated(want),
     }
     named = [f"{kind}: {quote_some(labels)}" for kind, labels in faults.items() if len(labels)]
     return "; ".join([f"got {len(got)}, want {len(want)}", *named]) if named else ""
@@ -106,8 +123,12 @@ def _parsed(row, words, numbers):
     if len(row) != len(words) + len(numbers):
         return None
     strings = [row[place].strip() for place in words]
+    fields = [row[place] for place in numbers]
+    # Python reads 1_0 and digits of other scripts as numbers, other readers of CSV do not.
+    if "_" in (joined := "".join(fields)) or not joined.isascii():
+        return None
     try:
-        values = np.array([float(row[place]) for place in numbers])
+        values = np.array([float(field) for field in fields])
     except ValueError:
         return None
     return (strings, values) if all(strings) and np.isfinite(values).all() else None
@@ -125,7 +146,7 @@ def _fault(row, header, words):
     place = next(filter(unsound, range(len(row))))
     want = "a label" if place in words else "a finite number"
     value = " ".join(row[place].split())[:40]  # one line, whatever a quoted field holds
-    return f"column `{header[place]}` holds `{value}`, want {want}"
+    return f"column `{quote_some([header[place]])}` holds `{value}`, want {want}"
 
 
 @contextmanager
@@ -160,6 +181,51 @@ def replacing(path):
         raise InputError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(box, ignore_errors=True)
+
+
+def read_json(path):
+    """What a JSON file holds; InputError for what is none, or no file."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give the path of a JSON file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+
+
+@contextmanager
+def alone_in(folder):
+    """Let one run at a time into a folder, which is made where it is missing; the others wait.
+
+    The lock goes with the process that holds it, however it ends. Where a disk or a system knows no locks
+    nobody waits.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {folder}: {error.strerror}; choose a writable folder"
+        ) from None
+    with ExitStack() as opened:
+        with suppress(OSError):
+            _lock(folder, opened)
+        yield
+
+
+def _lock(folder, opened):
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    opened.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        warnings.warn(f"another run works in {folder}: waiting until it ends", stacklevel=5)
+        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def content_hash(paths):

@@ -5,7 +5,6 @@ Only the columns that the layout names are read, and no counts. Current anndata,
 """
 
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,9 @@ import pandas as pd
 
 from .competition import CONTROL
 from .files import InputError, quote_some
+from .hdf5 import opened
 from .screens import INDEX, MITO_UNITS, Layout, load_layout, recognise
+from .stream.sums import MOST
 
 
 @dataclass(eq=False)
@@ -37,28 +38,6 @@ class Screen:
     @property
     def datasets(self):
         return list(self.obs["dataset"].cat.categories)
-
-
-@contextmanager
-def opened(path):
-    """An h5ad file open for reading; what h5py and anndata raise on a damaged one is an InputError."""
-    import h5py
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of an h5ad file")
-    try:
-        with h5py.File(path, "r") as file:
-            if missing := [name for name in ("obs", "var") if name not in file]:
-                raise InputError(f"{path} has no {quote_some(missing)}; want an h5ad file")
-            yield file
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # h5py and anndata raise nearly every kind on a damaged file
-        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
-        raise InputError(
-            f"{path} cannot be read: {reason}; want an h5ad file, fetch it again if it was cut off"
-        ) from None
 
 
 def read_screen(path, layout=None, *, dataset=None):
@@ -88,25 +67,27 @@ def read_screen(path, layout=None, *, dataset=None):
             )
         cells = file["obs"]
         columns = {
-            name: read_column(cells, column)
+            name: _column(path, cells, column)
             for name in ("perturbation", "control_column", "guide", "batch", "dataset")
             if (column := getattr(layout, name)) is not None
         }
         numbers = {
-            name: _numbers(path, column, read_column(cells, column))
+            name: _numbers(path, column, _column(path, cells, column))
             for name in ("total", "mito")
             if (column := getattr(layout, name)) is not None
         }
         if layout.kind == "bulk":
             counts = [column for column in layout.cells if column in obs_columns]
-            each = [_numbers(path, column, read_column(cells, column)) for column in counts]
+            each = [_numbers(path, column, _column(path, cells, column)) for column in counts]
             numbers["cells"] = pd.DataFrame(each).bfill().iloc[0].to_numpy()
-        tests = [(column, read_column(cells, column), wanted) for column, wanted in layout.where]
+        tests = [(column, _column(path, cells, column), wanted) for column, wanted in layout.where]
         var = {
-            name: read_column(genes, column)
+            name: _column(path, genes, column)
             for name, column in (("name", layout.symbols), ("ensembl", layout.ensembl))
             if column is not None
         }
+    _same_length(path, "obs", [*columns.values(), *numbers.values(), *(test[1] for test in tests)])
+    _same_length(path, "var", list(var.values()))
     if "mito" in numbers:
         numbers["mito"] = numbers["mito"] / MITO_UNITS[layout.mito_unit]
     obs, left_out = _labels(path, columns, tests, layout, dataset)
@@ -151,6 +132,26 @@ def read_column(table, column):
     return values
 
 
+def _column(path, table, column):
+    """A column as `read_column` has it, once it is sure to be one of labels or numbers."""
+    values = read_column(table, column)
+    kind = getattr(getattr(values, "dtype", None), "kind", "V")
+    if getattr(values, "ndim", 0) != 1 or kind not in "biufOSU":
+        raise InputError(
+            f"{path}: column `{column}` is no list of labels or numbers; is it corrupt?"
+        )
+    return values
+
+
+def _same_length(path, table, columns):
+    lengths = sorted({len(values) for values in columns})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{path}: columns of {table} have {quote_some(lengths)} values, want as many in each; is the "
+            "file corrupt?"
+        )
+
+
 def _text(value):
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -171,10 +172,11 @@ def _texts(values):
 
 
 def _numbers(path, column, values):
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{path}: column `{column}` holds text, want numbers") from None
+    if isinstance(values, pd.Categorical) or not pd.api.types.is_numeric_dtype(values.dtype):
+        raise InputError(f"{path}: column `{column}` holds text, want numbers")
+    if values.dtype.kind == "b":
+        raise InputError(f"{path}: column `{column}` holds truths, want numbers")
+    return pd.Series(values).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def as_categories(values, rename=str):
@@ -263,7 +265,20 @@ def _check(screen):
             f"{' or '.join(layout.controls)}, the commonest are {quote_some(seen.index)}; declare the "
             "screen's control labels as `controls`"
         )
-    if "total" in used and not (used["total"] > 0).all():
-        raise InputError(f"{path}: `{layout.total}` is not above 0 in all cells; want UMI by cell")
-    if "cells" in used and not (used["cells"] > 0).all():
-        raise InputError(f"{path}: {quote_some(layout.cells)} are not above 0 in all rows")
+    for name, said, what in (
+        ("total", layout.total, "UMI by cell"),
+        ("cells", quote_some(layout.cells), "cells by row"),
+    ):
+        if name in used and not used[name].between(0, MOST, inclusive="neither").all():
+            low, high = used[name].min(), used[name].max()
+            raise InputError(
+                f"{path}: `{said}` is not above 0 in all cells, or too large: {low:g} to {high:g}; "
+                f"want {what}"
+            )
+    if "mito" in used and not (used["mito"].isna() | used["mito"].between(0, 1 + 1e-6)).all():
+        most = MITO_UNITS[layout.mito_unit]
+        low, high = most * used["mito"].min(), most * used["mito"].max()
+        raise InputError(
+            f"{path}: `{layout.mito}` goes from {low:g} to {high:g}, want a {layout.mito_unit}, 0 to "
+            f"{most:g}; declare its `mito_unit`"
+        )

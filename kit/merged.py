@@ -16,8 +16,9 @@ import pandas as pd
 
 from .atlas import check_labels, common_genes, element_reader, usable
 from .files import InputError, quote_some, repeated
-from .h5ad import opened
+from .hdf5 import opened
 from .imputation import RULES, PathwayGuess, aligned_weights
+from .stream.matrix import Matrix
 
 SCALE = 10_000  # counts per ten thousand
 CHUNK = 64  # rows read together: fewer mix better, more read faster
@@ -210,9 +211,13 @@ class MergedCells:
                 raise InputError(f'{self.path} has no varm["measured"]; want merged cells')
             obs, genes = read_elem(file["obs"]), read_elem(file["var"]).index
             measured = read_elem(file["varm/measured"])
-            self._indptr = file["X/indptr"][:].astype(np.int64)
-            data = file["X/data"]
-            stored = len(data)
+            if getattr(measured, "shape", None) != (
+                len(genes),
+                len(getattr(measured, "columns", ())),
+            ):
+                raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
+            stored = Matrix(self.path).header.stored
+            self._indptr, data = file["X/indptr"][:].astype(np.int64), file["X/data"]
             # Rows that are compressed together are read together, or each would unpack them all.
             packed = data.chunks[0] if data.compression else 0
         steps = np.diff(self._indptr)
@@ -220,10 +225,7 @@ class MergedCells:
             raise InputError(f"{self.path}: indptr of X does not fit; is the file corrupt?")
         self._file_genes = len(genes)
         self._chunk = max(CHUNK, packed * len(obs) // max(stored, 1))
-        check_labels(self.path, obs, LABELS)
-        total = obs["RNAcount"].to_numpy(dtype=np.float64)
-        if not (np.isfinite(total) & (total >= 0)).all():
-            raise InputError(f"{self.path}: RNAcount is missing or below 0 in some cells")
+        check_labels(self.path, obs, LABELS, numbers=("RNAcount",))
         kinds = {kind.kind for kind in measured.dtypes} if hasattr(measured, "dtypes") else set()
         if kinds != {"b"}:
             raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')

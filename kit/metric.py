@@ -67,7 +67,8 @@ def score(truth, prediction, weights, baseline_wmae, *, gate=GATE):
     """
     y, p, w = _aligned(truth, prediction, weights)
     base = _series(baseline_wmae, truth.index)
-    parts = _row_parts(y, p, w, _checked_gate(gate))
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts = _row_parts(y, p, w, _checked_gate(gate))
     table = pd.DataFrame(
         {
             "wmae": parts[0],
@@ -79,6 +80,9 @@ def score(truth, prediction, weights, baseline_wmae, *, gate=GATE):
         },
         index=truth.index,
     )
+    if not np.isfinite(parts).all():
+        far = table.index[~np.isfinite(parts).all(axis=0)][0]
+        raise InputError(f"numbers of {far} are too far from zero to score; want log2 units")
     total, w_total, wcos = combine(table["w"].to_numpy(), *parts[1:])
     return Score(float(total), float(w_total), float(wcos), gate, table)
 
@@ -161,7 +165,7 @@ def _row_parts(truth, prediction, weights, gate):
 
 
 def _checked_gate(gate):
-    if not gate > 0:
+    if not 0 < gate < np.inf:
         raise InputError(
             f"gate is {gate}, want a number above 0 (the competition's code has {GATE})"
         )

@@ -13,6 +13,7 @@ from .files import InputError, quote_some, repeated
 from .limma import moderated_t
 from .metric import weights_from_t
 from .similarity import rank_correlation
+from .stream.sums import MOST
 
 SCALE = 10_000  # counts per ten thousand
 ROWS_AT_ONCE = 512  # a block of about 30 MB stays in reused memory; larger ones cost page faults
@@ -29,7 +30,7 @@ def log_normalise(counts, total=None):
 
     values = csr_array(counts, dtype=np.float64, copy=True)
     values.sum_duplicates()
-    wrong = ~np.isfinite(values.data) | (values.data < 0) | (values.data != np.rint(values.data))
+    wrong = ~((values.data >= 0) & (values.data <= MOST) & (values.data == np.rint(values.data)))
     if wrong.any():
         raise InputError(
             f"counts hold {values.data[np.argmax(wrong)]:g}; want raw counts: whole numbers from 0"

@@ -6,17 +6,25 @@ fields. Nothing here reads counts; `h5ad` opens the files, `merge` makes respons
 """
 
 import json
+import re
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .files import InputError, quote_some
+from .files import InputError, quote_some, read_json
 
 INDEX = "index"
 SCALES = ("counts", "log1p_cp10k", "log2_cp10k")
 KINDS = ("cells", "bulk")
 MITO_UNITS = {"percent": 100.0, "fraction": 1.0}
 COLUMNS = ("perturbation", "control_column", "guide", "batch", "dataset", "total", "mito")
+
+
+def _has_group(pattern):
+    try:
+        return re.compile(pattern).groups > 0
+    except (re.error, OverflowError, RecursionError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,10 @@ class Layout:
             raise InputError(f"layout `{self.name}`: bulk takes mean UMI, want scale `counts`")
         if self.symbols is None and self.ensembl is None:
             raise InputError(f"layout `{self.name}` names neither symbols nor ensembl; want one")
+        if self.pattern is not None and not _has_group(self.pattern):
+            raise InputError(
+                f"layout `{self.name}`: pattern is `{self.pattern}`, want a regular expression with (.+)"
+            )
 
     def is_control(self, label):
         return any(fnmatchcase(label, pattern) for pattern in self.controls)
@@ -248,10 +260,7 @@ def load_layout(declared):
         raise InputError(
             f"layout `{declared}` is unknown; want one of {quote_some(LAYOUTS, 20)} or a .json file"
         )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}".replace("\n", " ")) from None
+    values = read_json(path)
     known = {field.name: field.default for field in fields(Layout)}
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object; want the fields of a layout")

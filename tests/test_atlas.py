@@ -139,7 +139,7 @@ def text_for_bool(file):
         (no_matrix, "X is no dense matrix of 3 rows and 3 genes; is it responses.h5ad"),
         (sparse, "X is no dense matrix of 3 rows and 3 genes"),
         (one_gene_less, "X is no dense matrix of 3 rows and 3 genes"),
-        (infinite, "effects holds infinite values; want numbers, or NaN"),
+        (infinite, "effects holds infinite values, or some beyond 1e.06; want numbers or NaN"),
         (no_dataset, "no obs column dataset, it has sgrna_symbol, n_cells, competition"),
         (gene_twice, "has repeated genes: A"),
         (text_for_bool, "obs `competition` is .*, want bool"),

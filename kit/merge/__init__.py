@@ -3,7 +3,8 @@
 Each file gives two parts, its responses and its cells, kept in the folder `parts` under the hash of
 the file's content, of the settings and of this code's version. A run that is killed leaves whole parts
 only, and the next one takes them up; parts that nothing asks for any more are removed at the end.
-Delete `parts` to save the room, keep it to add a screen cheaply. One run at a time in a folder.
+Delete `parts` to save the room, keep it to add a screen cheaply. Of several runs in a folder one works
+and the others wait.
 
 Rules. Counts are normalised over all genes of the source. A perturbation needs `min_cells` cells, and
 is compared with the control cells of its own batches, as `responses` says. Cells with several targets
@@ -25,9 +26,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..files import InputError, replacing
+from ..files import InputError, alone_in, replacing
 from ..genes import GeneNames, load_gene_names
-from ..h5ad import opened
+from ..hdf5 import opened
 from .coverage import coverage_rows, remarks
 from .parts import join_cells, join_responses, write_cells, write_responses
 from .sources import VERSION, open_sources
@@ -93,38 +94,41 @@ def merge(
     for source in sources:
         source.give_names(names, competition)
 
-    table, parts, wanted = [], {"responses": [], "cells": []}, set()
-    for source in sources:
-        part = source.part(competition, **settings)
-        table += coverage_rows(source, part, competition, min_controls=min_controls)
-        said += remarks(source, part)
-        jobs = [("responses", write_responses, settings)]
-        if source.counted:
-            jobs.append(("cells", write_cells, {}))
-        for kind, write, asked in jobs:
-            place = out / PARTS / source.key(kind, competition, asked)
-            wanted.add(place.name)
-            if kind == "cells" and not cells:
-                continue
-            parts[kind].append(place)
-            if not place.exists():
-                with _bar(progress, f"{kind} of {source.name}", len(part.screen.obs)) as bar:
-                    write(place, part, budget=budget, executor=executor, progress=bar.update)
+    with alone_in(out):
+        table, parts, wanted = [], {"responses": [], "cells": []}, set()
+        for source in sources:
+            part = source.part(competition, **settings)
+            table += coverage_rows(source, part, competition, min_controls=min_controls)
+            said += remarks(source, part)
+            jobs = [("responses", write_responses, settings)]
+            if source.counted:
+                jobs.append(("cells", write_cells, {}))
+            for kind, write, asked in jobs:
+                place = out / PARTS / source.key(kind, competition, asked)
+                wanted.add(place.name)
+                if kind == "cells" and not cells:
+                    continue
+                parts[kind].append(place)
+                if not place.exists():
+                    with _bar(progress, f"{kind} of {source.name}", len(part.screen.obs)) as bar:
+                        write(place, part, budget=budget, executor=executor, progress=bar.update)
 
-    table = pd.DataFrame(table).set_index("dataset")
-    if not table["perturbations"].any():
-        raise InputError(f"no perturbation has {min_cells} cells in any screen; lower min_cells")
-    told = _provenance(sources, parts["responses"], settings) | {"coverage": table}
-    join_responses(out / RESPONSES, parts["responses"], competition.genes, told)
-    if parts["cells"]:
-        counted = [source for source in sources if source.counted]
-        told = _provenance(counted, parts["cells"], settings)
-        if _parts_of(out / CELLS) != told["provenance"]["part"].tolist():
-            join_cells(out / CELLS, parts["cells"], _measured(counted, competition.genes), told)
-    with replacing(out / COVERAGE) as place:
-        table.to_csv(place)
-    _tidy(out, wanted)
-    return Merged(out / RESPONSES, out / CELLS if parts["cells"] else None, table, said)
+        table = pd.DataFrame(table).set_index("dataset")
+        if not table["perturbations"].any():
+            raise InputError(
+                f"no perturbation has {min_cells} cells in any screen; lower min_cells"
+            )
+        told = _provenance(sources, parts["responses"], settings) | {"coverage": table}
+        join_responses(out / RESPONSES, parts["responses"], competition.genes, told)
+        if parts["cells"]:
+            counted = [source for source in sources if source.counted]
+            told = _provenance(counted, parts["cells"], settings)
+            if _parts_of(out / CELLS) != told["provenance"]["part"].tolist():
+                join_cells(out / CELLS, parts["cells"], _measured(counted, competition.genes), told)
+        with replacing(out / COVERAGE) as place:
+            table.to_csv(place)
+        _tidy(out, wanted)
+        return Merged(out / RESPONSES, out / CELLS if parts["cells"] else None, table, said)
 
 
 def _bar(progress, what, rows):

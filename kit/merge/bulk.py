@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ..files import InputError
+from ..stream.sums import MOST
 
 PER = 10_000.0
 
@@ -40,7 +41,7 @@ def group_means(screen, matrix, groups, columns, genes, budget):
     sums, total = np.zeros((len(groups.table), genes)), np.zeros(len(groups.table))
     weight = screen.obs["cells"].to_numpy()
     for first, indptr, indices, data in matrix.blocks(0, matrix.shape[0], budget):
-        wrong = ~(np.isfinite(data) & (data >= 0))
+        wrong = ~((data >= 0) & (data <= MOST))
         if wrong.any():
             raise InputError(
                 f"{matrix} holds {data[wrong][0]:g}, want mean UMI from 0; z-normalised bulk has no "

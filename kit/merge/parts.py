@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..h5ad import Screen, as_categories, column_names, opened, read_column
+from ..h5ad import Screen, as_categories, column_names, read_column
+from ..hdf5 import opened
 from .bulk import bulk_effects, bulk_table, group_means
 from .responses import (
     Contrast,

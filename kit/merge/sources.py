@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -93,20 +94,20 @@ def open_sources(files, competition, layouts=None):
     own = competition.cells
     files = [*map(Path, files)]
     declared = layouts if isinstance(layouts, dict) else dict.fromkeys(files, layouts)
-    declared = {Path(file).resolve(): layout for file, layout in declared.items()}
+    declared = {_real(file): layout for file, layout in declared.items()}
     if own is not None:
         files.insert(0, own)
-        declared[own.resolve()] = declared.get(own.resolve()) or OWN
-    paths = list({path.resolve(): path for path in files})
+        declared[_real(own)] = declared.get(_real(own)) or OWN
+    paths = list({_real(path): path for path in files})
     if not paths:
         raise InputError(f"no file is given and {competition.source} has no cells; give h5ad files")
     if unknown := [str(path) for path in declared if path not in paths]:
         raise InputError(f"layouts name {quote_some(unknown)}, which is no file of the merge")
-    names = [OWN if own and path == own.resolve() else _stem(path) for path in paths]
+    names = [OWN if own and path == _real(own) else _stem(path) for path in paths]
     again = repeated(names)
     sources, remarks = {}, []
     for path, name in zip(paths, names, strict=True):
-        if name in again and not (own and path == own.resolve()):
+        if name in again and not (own and path == _real(own)):
             name = f"{path.parent.name}_{name}"
         screen = read_screen(path, declared.get(path), dataset=name)
         with open(path, "rb") as file:
@@ -114,6 +115,10 @@ def open_sources(files, competition, layouts=None):
         if sha256 in sources:
             remarks.append(f"{path} holds the same as {sources[sha256].path}: taken once")
             continue
+        if name in [source.name for source in sources.values()]:
+            raise InputError(
+                f"{path} would be a second dataset `{name}`; give its folder another name"
+            )
         # Any edition of the competition's cells is told by its layout: none may leak held-out rows.
         ours = name == OWN or screen.layout.name == OWN
         targets = [label for label in screen.obs["target"].cat.categories if label != CONTROL]
@@ -128,6 +133,11 @@ def splits(competition):
     others = competition.targets.set_index("perturbation")["split"]
     train = pd.Series("train", competition.effects.index, dtype=object)
     return pd.concat([train, others[~others.index.isin(train.index)]])
+
+
+def _real(path):
+    """The file itself behind links; a link in a circle stays what it is, and no file."""
+    return Path(os.path.realpath(path))
 
 
 def _stem(path):

@@ -15,6 +15,12 @@ import pandas as pd
 from ..files import InputError, quote_some, repeated
 
 LONGEST = 2_000_000  # characters of a line: ten times a set of all genes
+LARGEST = 10**9  # bytes unpacked: some times a list of all interactions; beyond, a file is a trap
+LIGHTEST, HEAVIEST = 1e-30, 1e30  # weights that are no zero and no infinity as float32
+# What damaged, locked and unknown archives raise, UnicodeDecodeError among the ValueErrors.
+PACKING_FAULTS = (
+    OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 LOOK = 50  # lines that tell sets from edges
 WANT = (
     "want a GMT file (name, id and gene symbols, separated by tabs) or an edge list (two gene symbols a "
@@ -23,6 +29,8 @@ WANT = (
 _COLUMN = re.compile(
     r"#?(.*(gene|protein|symbol|node|source|target|interact|partner).*|from|to|one|other)", re.I
 )
+
+_NO_SYMBOL = re.compile(r"""[][{}<>"'=\\]|://""")
 
 
 def read_source(path):
@@ -62,12 +70,12 @@ def _lines(path, content):
     """Pairs (number, line) of the lines that are not blank."""
     try:
         text = unpacked(content).decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except PACKING_FAULTS as error:
         raise InputError(f"{path} cannot be read as text: {error}; {WANT}") from None
     if "\0" in text:
         raise InputError(f"{path} is no text but a binary file; {WANT}")
-    lines = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), start=1)]
-    lines = [(number, line) for number, line in lines if line.strip()]
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError(f"{path} is empty; {WANT}")
     number, longest = max(lines, key=lambda pair: len(pair[1]))
@@ -79,13 +87,23 @@ def _lines(path, content):
 def unpacked(content):
     """The bytes of a file that may be packed with gzip, or with zip as its only member."""
     if content[:2] == b"\x1f\x8b":
-        return gzip.decompress(content)
+        with gzip.open(io.BytesIO(content)) as file:
+            return _limited(file)
     if content[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(io.BytesIO(content)) as box:
             inside = box.namelist()
             if len(inside) != 1:
                 raise zipfile.BadZipFile(f"{len(inside)} files in one zip, want one")
-            return box.read(inside[0])
+            with box.open(inside[0]) as file:
+                return _limited(file)
+    return content
+
+
+def _limited(file):
+    """What an open archive unpacks to; OSError where that is too much."""
+    content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(f"more than {LARGEST:,} bytes are packed in it")
     return content
 
 
@@ -99,6 +117,8 @@ def _is_gmt(lines):
 
 
 def _number(text):
+    if "_" in text:  # Python reads 1_0 as a number
+        return None
     try:
         return float(text)
     except ValueError:
@@ -127,11 +147,16 @@ def _sets(path, lines):
     )
     if frame.empty:
         raise InputError(f"{path} has no set with a member; {WANT}")
-    # Reactome names some viral proteins by a number alone.
-    numbers = [gene for gene in frame["gene"].unique() if _number(gene) is not None]
-    if len(numbers) > frame["gene"].nunique() / 2:
-        raise InputError(f"{path} has numbers for genes: {quote_some(numbers)}; {WANT}")
+    _check_names(path, frame["gene"])
     return frame
+
+
+def _check_names(path, genes):
+    genes = pd.unique(genes)
+    # Reactome names some viral proteins by a number alone.
+    numbers = [gene for gene in genes if _number(gene) is not None]
+    if len(numbers) > len(genes) / 2:
+        raise InputError(f"{path} has numbers for genes: {quote_some(numbers)}; {WANT}")
 
 
 def _edges(path, lines):
@@ -147,16 +172,20 @@ def _edges(path, lines):
             raise InputError(
                 f"{path}, line {number}: `{' '.join(fields)[:40]}` has {len(fields)} fields; {WANT}"
             )
+        if _NO_SYMBOL.search(fields[0] + fields[1]):  # JSON, a web page, a pointer to the file
+            raise InputError(f"{path}, line {number}: `{' '.join(fields)[:40]}` is no edge; {WANT}")
     weights = np.ones(len(rows))
     if width == 3:
         for place, (number, fields) in enumerate(rows):
             weight = _number(fields[2])
-            if weight is None or not 0 <= weight < np.inf:
+            if weight is None or not (weight == 0 or LIGHTEST <= weight <= HEAVIEST):
                 raise InputError(
-                    f"{path}, line {number}: weight `{fields[2][:40]}`, want a number of at least 0"
+                    f"{path}, line {number}: weight `{fields[2][:40]}`, want a number of at least 0, "
+                    f"and {LIGHTEST:g} to {HEAVIEST:g} where it is above"
                 )
             weights[place] = weight
     one, other = (np.array([fields[end] for _, fields in rows], dtype=object) for end in (0, 1))
+    _check_names(path, np.concatenate([one, other]))
     return pd.DataFrame({"one": one, "other": other, "weight": weights})
 
 

@@ -3,14 +3,13 @@
 import gzip
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ..files import InputError, quote_some, repeated
-from .formats import LONGEST
+from .formats import LONGEST, PACKING_FAULTS
 
 WANT = "want a CSV or TSV of genes and numbers, or an npz file of `genes` and `values`"
 
@@ -30,7 +29,7 @@ def load_knowledge(path, names=None):
         raise InputError(f"{path} does not exist; {WANT}")
     try:
         table = _arrays(path) if zipfile.is_zipfile(path) else _text(path)
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+    except PACKING_FAULTS as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())[:160]
@@ -120,6 +119,8 @@ def _arrays(path):
         if missing := [name for name in ("genes", "values") if name not in stored]:
             raise InputError(f"{path} has no array `{missing[0]}`; {WANT}")
         genes, values = stored["genes"], stored["values"]
+    if values.dtype.kind not in "iuf":
+        raise InputError(f"{path}: values are {values.dtype}, want real numbers; {WANT}")
     if values.ndim != 2 or genes.shape != values.shape[:1]:
         raise InputError(
             f"{path}: genes have the shape {genes.shape}, values {values.shape}; want one row a gene"

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..files import InputError, quote_some
+from ..hdf5 import opened, reason
 
 BLOCK_VALUES = 2**22  # about 32 MB: few calls, memory that is used again, groups meet in the cache
 BLOCK_SHARE = 256  # bytes of budget a value of a block: two blocks, one being converted, a quarter
@@ -61,13 +62,19 @@ class Matrix:
                 if len(stored.shape) != 2:
                     raise InputError(f"{self} has shape {stored.shape}; want a matrix cell x gene")
                 chunk_rows = stored.chunks[0] if stored.chunks else 1
+                self._check_kind(stored, "biuf")
                 return Header(stored.shape, "dense", stored.size, chunk_rows)
             name = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format"))
             name = name.decode() if isinstance(name, bytes) else name
             shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
             lost = {"data", "indices", "indptr"} - set(stored)
-            if name not in FORMATS or shape is None or len(shape) != 2 or lost:
+            sized = getattr(shape, "shape", None) == (2,) and shape.dtype.kind in "iu"
+            if not isinstance(name, str) or name not in FORMATS or not sized or lost:
                 raise InputError(f"{self} is no CSR, CSC or dense matrix; give the key of one")
+            for part, kinds in (("indptr", "iu"), ("indices", "iu"), ("data", "biuf")):
+                if len(getattr(stored[part], "shape", ())) != 1:
+                    raise InputError(f"{self}: {part} is no list; is the file corrupt?")
+                self._check_kind(stored[part], kinds)
             shape = int(shape[0]), int(shape[1])
             lines = shape[FORMATS[name] == "csc"]
             lengths = [len(stored[part]) for part in ("indptr", "indices", "data")]
@@ -82,17 +89,7 @@ class Matrix:
     @contextmanager
     def open(self):
         """Yield the HDF5 group or dataset."""
-        import h5py
-
-        if not self.path.is_file():
-            raise InputError(f"{self.path} does not exist; give the path of an h5ad file")
-        try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be read as HDF5: {_line(error)}; is it cut off?"
-            ) from None
-        with file:
+        with opened(self.path, needed=()) as file:
             if self.key not in file:
                 layers = [f"layers/{name}" for name in file.get("layers", ())]
                 have = [key for key in ("X", *layers, "raw/X") if key in file]
@@ -167,8 +164,7 @@ class Matrix:
             first = end
 
     def _slice(self, dataset, start, stop, kinds, room=()):
-        if dataset.dtype.kind not in kinds:
-            raise InputError(f"{self} holds {dataset.dtype} in {dataset.name}; want numbers")
+        self._check_kind(dataset, kinds)
         try:
             if not 0 < stop - start <= len(room):
                 return dataset[start:stop]
@@ -176,8 +172,12 @@ class Matrix:
             return room[: stop - start]
         except (OSError, RuntimeError) as error:
             raise InputError(
-                f"{self} cannot be read: {_line(error)}; is the file corrupt?"
+                f"{self} cannot be read: {reason(error)}; is the file corrupt?"
             ) from None
+
+    def _check_kind(self, dataset, kinds):
+        if dataset.dtype.kind not in kinds:
+            raise InputError(f"{self} holds {dataset.dtype} in {dataset.name}; want numbers")
 
     def fault(self, first, indptr, indices, data, scale=None, largest=np.inf):
         """The InputError for the first stored value of a block that is not what it should be.
@@ -214,7 +214,3 @@ def _floating(values):
     if values.dtype in (np.float32, np.float64):
         return values
     return values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
-
-
-def _line(error):
-    return " ".join(str(error).split())

@@ -7,6 +7,7 @@ import numpy as np
 from ..files import InputError
 
 PER = 10_000.0  # counts per ten thousand
+MOST = 2.0**31  # UMI of a cell: beyond it, an integer has overflowed
 
 
 @dataclass

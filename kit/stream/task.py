@@ -9,7 +9,7 @@ import numpy as np
 
 from ..files import InputError
 from .matrix import Matrix
-from .sums import PER, Sums
+from .sums import MOST, PER, Sums
 
 MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
 # Natural logarithms in one unit of a log-normalised file.
@@ -82,6 +82,12 @@ class Task:
         if self.log_normalised:
             wrong, most = counted > 1.01 * PER, np.full(len(counted), PER)
             remedy = f"want {self.log_normalised}: name the file's scale, or its raw counts"
+        elif (counted > MOST).any():
+            row = int(np.argmax(counted))
+            raise InputError(
+                f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, more UMI "
+                "than any cell has; is the file corrupt?"
+            )
         elif len(self.total):
             # Totals come from files as float32 too: equal to about 1e-7. Cells left out may lack one.
             wrong = ~((self.total >= counted * (1 - 1e-6)) & np.isfinite(self.total))

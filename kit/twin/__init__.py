@@ -35,7 +35,7 @@ import pandas as pd
 
 from .. import metric, pseudobulk
 from ..competition import CONTROL
-from ..files import InputError, quote_some, replacing
+from ..files import InputError, alone_in, quote_some, read_json, replacing
 from .cells import draw_each
 from .world import plant
 
@@ -118,15 +118,23 @@ def simulate(folder, *, size="quick", seed=0, null=False):
     competition with all knowledge shuffled: pathways, interactions and the atlases' labels. A folder
     that already holds this twin is left as it is; one that holds anything else raises InputError.
     """
-    from . import tables
-
     if size not in SIZES:
         raise InputError(f"size is {size}, want one of {quote_some(SIZES)}")
     folder = Path(folder)
     settings = {"simulated": True, "size": size, "seed": seed, "null": null, "version": VERSION}
-    if _holds(folder, settings):
-        return folder
-    counted = SIZES[size]
+    if seed < 0:
+        raise InputError(f"seed is {seed}, want 0 or more")
+    with alone_in(folder.parent):
+        if not _holds(folder, settings):
+            _write(folder, settings)
+    return folder
+
+
+def _write(folder, settings):
+    """Simulate and write what `settings` say."""
+    from . import tables
+
+    seed, null, counted = settings["seed"], settings["null"], SIZES[settings["size"]]
     # A stream of numbers for each purpose: the null twin shares all but the last.
     *streams, shuffle = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(6))
     world = plant(counted, streams[0])
@@ -140,7 +148,6 @@ def simulate(folder, *, size="quick", seed=0, null=False):
         tables.write_truth(place, world, pathways)
         counts = {"counts": asdict(counted)}
         (place / "twin.json").write_text(json.dumps(settings | counts, indent=1) + "\n")
-    return folder
 
 
 def _holds(folder, settings):
@@ -148,8 +155,8 @@ def _holds(folder, settings):
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        found = json.loads((folder / "twin.json").read_text())
-    except (OSError, ValueError):
+        found = read_json(folder / "twin.json")
+    except InputError:
         found = None
     if not isinstance(found, dict):
         raise InputError(f"{folder} holds other things than a twin; give a new or empty folder")

@@ -1,0 +1,61 @@
+"""Open HDF5 files that strangers wrote: nothing outside the file is read, and faults are one line.
+
+HDF5 itself runs no code that a file brings along. But a link, or a dataset, may name another file of the
+reader's machine, whose content would then be taken for the sender's.
+"""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from .files import InputError, quote_some
+
+
+@contextmanager
+def opened(path, needed=("obs", "var")):
+    """An h5ad file open for reading; what h5py and anndata raise on a damaged one is an InputError."""
+    import h5py
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; give the path of an h5ad file")
+    try:
+        with h5py.File(path, "r") as file:
+            if missing := [name for name in needed if name not in file]:
+                raise InputError(f"{path} has no {quote_some(missing)}; want an h5ad file")
+            if outside := _outside(file):
+                raise InputError(
+                    f"{path} takes {quote_some(outside)} from other files; want all in one file"
+                )
+            yield file
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # h5py and anndata raise nearly every kind on a damaged file
+        raise InputError(
+            f"{path} cannot be read: {reason(error)}; want an h5ad file, fetch it again if it was cut off"
+        ) from None
+
+
+def reason(error):
+    """An exception in one line of at most 200 characters."""
+    return " ".join(f"{type(error).__name__} {error}".split())[:200]
+
+
+def _outside(file):
+    """Names of the links and datasets of an open file whose content lies in another."""
+    import h5py
+
+    found = []
+
+    def look_at_link(name, link):
+        if link.type == h5py.h5l.TYPE_EXTERNAL:
+            found.append(name.decode(errors="replace"))
+
+    def look_at_values(name, element):
+        if isinstance(element, h5py.Dataset):
+            virtual = element.is_virtual and element.virtual_sources()
+            if element.external or any(part.file_name != "." for part in virtual or ()):
+                found.append(name)
+
+    file.id.links.visit(look_at_link, info=True)
+    file.visititems(look_at_values)
+    return found
