@@ -1,0 +1,105 @@
+"""Proposals: by hand, on a planted world, and none twice; what nobody knows teaches nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from small_planted import planted
+
+from kit import InputError, load_competition
+from kit.metric import score, wmae
+from kit.models import Neighbours
+from kit.proposals import NOISE, greedy, kernel, propose, read_words, remaining
+
+
+def frame(values, names):
+    return pd.DataFrame(np.array(values, dtype=float), list(names), list(names))
+
+
+def test_the_first_proposal_takes_what_is_counted_by_hand():
+    # Targets s and t; a is like s (.5), b like both (.4), c like nobody.
+    half = [[1, 0, 0.5, 0.4, 0], [0, 1, 0, 0.4, 0], [0.5, 0, 1, 0, 0], [0.4, 0.4, 0, 1, 0]]
+    covariance = frame([*half, [0, 0, 0, 0, 1]], "stabc")
+    (first, one), (second, two), (third, three) = greedy(covariance, list("st"), list("abc"), 3)
+    assert (first, second, third) == ("b", "a", "c")
+    assert one.to_dict() == pytest.approx(dict.fromkeys("st", 0.16 / (1 + NOISE)))
+    assert two["s"] == pytest.approx(0.25 / (1 + NOISE))  # a and b tell different things
+    assert three.sum() == 0
+
+
+def test_variance_that_is_left_equals_an_explicit_update_one_by_one():
+    random = np.random.default_rng(0)
+    half = random.normal(size=(7, 9))
+    covariance = frame(half @ half.T, "abcdefg")
+    by_hand = covariance.to_numpy()
+    for place in (1, 4):
+        column = by_hand[:, [place]]
+        by_hand = by_hand - column @ column.T / (by_hand[place, place] + NOISE)
+    np.testing.assert_allclose(remaining(covariance, ["b", "e"]), by_hand)
+    taken = [part.sum() for _, part in greedy(covariance, ["a"], ["b", "e"], 2)]
+    assert covariance.at["a", "a"] - sum(taken) == pytest.approx(by_hand[0, 0])
+
+
+def world(folder, **settings):
+    """A planted competition: of six modules three are measured, targets are of the last three."""
+    competition, pathways = planted(folder, rows=60, **settings)
+    rows = competition.effects.index
+    module = pd.Series([int(name[1:]) % 6 for name in rows], rows)
+    measured = list(rows[module < 3])
+    targets = list(rows[module >= 3][:12])
+    pool = [name for name in rows if name not in {*measured, *targets}]
+    ids = pd.DataFrame({"perturbation": targets, "split": "val"}, [f"p{i}" for i in range(12)])
+    return competition, replace(competition.subset(measured), targets=ids), pathways, module, pool
+
+
+def test_one_of_each_module_that_is_not_measured_is_proposed_first(tmp_path):
+    _, asked, pathways, module, pool = world(tmp_path)
+    table = propose(asked, pathways, 6, candidates=[*asked.effects.index, *pool])
+    assert sorted(module[table.index[:3]]) == [3, 4, 5]
+    assert set(table.index) <= set(pool)
+    assert not table.index.has_duplicates
+    assert (table["gain"].diff().dropna() <= 1e-6).all()
+    assert table["left"].iloc[0] == pytest.approx(1 - table["gain"].iloc[0], abs=1e-3)
+    assert (module[table["teaches"].iloc[0].split(", ")] == module[table.index[0]]).all()
+
+
+def test_proposed_knockdowns_help_more_than_random_ones(tmp_path):
+    whole, asked, pathways, _, pool = world(tmp_path)
+    targets = list(asked.targets["perturbation"])
+    truth = whole.subset(targets)
+    baseline = wmae(truth.effects, asked.effects.mean(), truth.weights)
+
+    def gain(added):
+        train = whole.subset([*asked.effects.index, *added])
+        prediction = Neighbours(pathways).fit(train).predict(targets)
+        return score(truth.effects, prediction, truth.weights, baseline).w
+
+    proposed = gain(propose(asked, pathways, 3, candidates=pool).index)
+    random = np.random.default_rng(0)
+    drawn = [gain(random.choice(pool, 3, replace=False)) for _ in range(8)]
+    assert proposed > np.mean(drawn) + 2
+    assert proposed >= max(drawn) - 0.5
+
+
+def test_order_and_unknown_candidates_change_nothing(tmp_path):
+    _, asked, pathways, _, pool = world(tmp_path)
+    one = propose(asked, pathways, 3, candidates=pool)
+    two = propose(asked, pathways, 3, candidates=["STRANGER", *pool, *pool])
+    pd.testing.assert_frame_equal(one, two)
+    values = kernel(pathways, ["STRANGER", *pool])
+    assert (values.loc["STRANGER"] == 0).all()
+
+
+def test_what_cannot_be_proposed_is_said(tmp_path, twin):
+    _, asked, pathways, _, pool = world(tmp_path)
+    with pytest.raises(InputError, match="99 proposals of 18 candidates"):
+        propose(asked, pathways, 99, candidates=pool)
+    with pytest.warns(UserWarning, match="SIMULATED"):
+        competition = load_competition(twin)
+    with pytest.raises(InputError, match="every target is measured"):
+        propose(competition, pathways, 1)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_words(tmp_path)
+    (tmp_path / "words.txt").write_text("KRAS, TFAM\nKRAS\n")
+    assert read_words(tmp_path / "words.txt") == ["KRAS", "TFAM"]
