@@ -15,7 +15,7 @@ def test_the_map_of_members_names_the_most_and_the_least_alike(tmp_path):
     assert title(figure) == (
         "Most alike: “ridge” and “trees”, 0.90; least: “trees” and “transfer”, -0.20"
     )
-    assert labels(figure.axes[0]) == names
+    assert labels(figure.axes[0]) == ["ridge  1", "trees  2", "transfer  3"]
     assert [text.get_text() for text in figure.axes[0].texts[:3]] == ["1.00", "0.90", "0.10"]
     assert fits(figure, tmp_path / "figure.png")
 

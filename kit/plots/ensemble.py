@@ -19,14 +19,15 @@ def members_alike(cosine):
         title = f"Most alike: “{names[first[most]]}” and “{names[second[most]]}”, {pairs[most]:.2f}"
         if most != least:
             title += f";\nleast: “{names[first[least]]}” and “{names[second[least]]}”, {pairs[least]:.2f}"
-    figure, (axis,) = new_figure(title, height=2.2 + 0.35 * len(names))
+    figure, (axis,) = new_figure(title, height=1.7 + 0.35 * len(names))
     image = axis.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             colour = "white" if abs(value) > 0.6 else "black"
             axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, size=8)
-    name_rows(axis, names, size=9)
-    axis.set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=9)
+    numbers = range(1, len(names) + 1)
+    name_rows(axis, [f"{name}  {number}" for number, name in zip(numbers, names, strict=True)], 9)
+    axis.set_xticks(range(len(names)), numbers, fontsize=9)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
     figure.colorbar(image, label="cosine")
@@ -78,9 +79,9 @@ def spread(draws, estimate, ceiling=None):
     left.hist(draws["score"], 40, color=SKY)
     left.axvspan(low, high, color=BLUE, alpha=0.12, label="90 %")
     left.axvline(estimate, color=BLUE, linewidth=2, label="left-out rows")
-    left.axvline(0, color="black", linewidth=1, label="floor: the mean")
+    left.axvline(0, color="black", linewidth=1, label="floor")
     if ceiling is not None:
-        left.axvline(ceiling, color=RED, linestyle="--", label="ceiling: half the cells")
+        left.axvline(ceiling, color=RED, linestyle="--", label="ceiling")
     left.set(xlabel="score for 60 rows", ylabel="draws")
     right.scatter(draws["public"], draws["private"], 5, SKY, alpha=0.5, linewidth=0)
     ends = draws[["public", "private"]].quantile([0.002, 0.998])
