@@ -103,6 +103,8 @@ def forecast(competition, *, pathways=None, atlas=None, seed=0, minutes=None, ot
         if others is None:
             knowledge = {"likeness": default.likeness_, "seed": seed}
             others = cheap_models(pathways, atlas, **knowledge)
+            for name in ("pairs", "transfer"):  # the default blend is made of them
+                others.pop(name, None)
             others |= networks(pathways, atlas, **knowledge)
         took = time.perf_counter() - begun
         held_out = _held_out(inner)
