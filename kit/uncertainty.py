@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 
 from .files import InputError, replacing
+from .models.blend import Blend
+from .predictor import predict_targets
 from .splits import folds
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -117,6 +119,23 @@ def own_fall(fell, level):
 def own_genes(frame):
     """Whether an entry is the knocked-down gene itself: (perturbations, genes)."""
     return np.equal.outer(np.array(frame.index, object), np.array(frame.columns, object))
+
+
+def target_intervals(competition, level=0.9, *, pathways=None, atlas=None, seed=0):
+    """Intervals of all targets by the belief of the default blend, and a line on them: (ends, remark).
+
+    ends: perturbation x (`low` or `high`, gene) frame, log2. As in a forecast, a target whose truth is
+    released gets those of a fit that has not seen it.
+    """
+    blend = Blend(pathways, atlas, parts=0, seed=seed)
+    model = Intervals(blend, levels=(level,), seed=seed)
+    fitted = copy.deepcopy(model).fit(competition)
+    ends = predict_targets(model, competition, fitted=fitted)[level]
+    remark = f"intervals for {level:.3g} of effects, by the default blend: "
+    if np.isnan(fitted.observed_[level]):
+        return ends, remark + "too few training rows to say whether they hold"
+    observed = 100 * fitted.observed_[level]
+    return ends, remark + f"they held {observed:.1f} % of those of left-out training rows"
 
 
 def write_intervals(ends, prediction, competition, path):

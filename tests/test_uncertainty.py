@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from small_competition import write_small
+from small_competition import write_small, write_solution
 from small_planted import planted
 from threadpoolctl import threadpool_limits
 
@@ -13,7 +13,16 @@ from kit import InputError, folds, load_competition
 from kit.calibration import Calibration, calibration
 from kit.decision import Distribution
 from kit.models import Blend, Neighbours, Points, Ridge
-from kit.uncertainty import Intervals, intervals, own_fall, own_genes, spread, write_intervals
+from kit.pathways import load_pathways
+from kit.uncertainty import (
+    Intervals,
+    intervals,
+    own_fall,
+    own_genes,
+    spread,
+    target_intervals,
+    write_intervals,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -196,3 +205,21 @@ def test_intervals_are_written_beside_predictions_by_name(tmp_path, name):
     assert row["prediction"] == pytest.approx(prediction.at["STAT1", "KRAS"], rel=1e-4)
     assert row["low"] == pytest.approx(ends.at["STAT1", ("low", "KRAS")], rel=1e-4)
     assert (table["low"] <= table["high"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_the_intervals_of_a_released_target_never_saw_its_truth(tmp_path):
+    found = {}
+    for size in (1.0, 40.0):
+        folder = write_small(tmp_path / f"small {size}")
+        (folder / "sets.gmt").write_text("all\t\tSTAT1\tC4orf36.1\tLRPPRC\tKRAS\tTFAM\tAARS1\n")
+        table = write_solution(folder)
+        table[[name for name in table if f"w_{name}" in table]] *= size
+        table.to_csv(folder / "solution_val.csv")
+        competition, pathways = load_competition(folder), load_pathways(folder / "sets.gmt")
+        found[size], remark = target_intervals(competition, 0.8, pathways=pathways)
+        assert remark.startswith("intervals for 0.8 of effects, by the default blend: they held ")
+    assert list(found[1.0].index) == list(competition.targets["perturbation"])
+    released, others = ["STAT1", "C4orf36.1"], ["LRPPRC", "SSBP1"]
+    pd.testing.assert_frame_equal(found[1.0].loc[released], found[40.0].loc[released])
+    assert not np.allclose(found[1.0].loc[others], found[40.0].loc[others])
