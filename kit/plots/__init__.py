@@ -12,6 +12,8 @@ from .attention import attention, episode, mixtures
 from .cells import cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
 from .ensemble import blend_path, members_alike, spread
+from .graph import carriers, gates, routes
+from .latent import latent_map, one_shift, shift_map
 from .models import contributions, importances, shrinkage, wins
 from .pathways import neighbourhood, pathway_coverage
 from .scores import constants, forest, gains
@@ -35,6 +37,7 @@ __all__ = [
     "beliefs",
     "blend_path",
     "calibration",
+    "carriers",
     "cells_per_perturbation",
     "comparison",
     "complexes",
@@ -48,17 +51,22 @@ __all__ = [
     "forest",
     "gains",
     "gate_and_weight",
+    "gates",
     "hidden_genes",
     "importances",
+    "latent_map",
     "lines",
     "members_alike",
     "mixtures",
     "nearness",
     "neighbourhood",
+    "one_shift",
     "own_gene",
     "own_gene_by_screen",
     "pathway_coverage",
     "plt",
+    "routes",
+    "shift_map",
     "shrinkage",
     "similarity_map",
     "speakers",
