@@ -62,7 +62,7 @@ def test_mixtures_say_what_moved_and_what_counts(tmp_path):
     figure = mixtures(learned, start, counts)
     assert title(figure) == (
         "Heads moved 10 % of their weight to other kinds of likeness; "
-        "head 2 counts most, 50 % of what is said"
+        "head 2 counts most, 50 % of what tells knockdowns apart"
     )
     assert labels(figure.axes[0]) == ["head 1", "head 2", "own slope"]
     np.testing.assert_allclose([bar.get_width() for bar in figure.axes[1].patches], [20, 50, 30])

@@ -85,14 +85,15 @@ def attention(shares, likeness=None):
 
 
 def mixtures(learned, start, counts):
-    """What each head takes for likeness, and how much it counts in what is said.
+    """What each head takes for likeness, and how much it counts in telling knockdowns apart.
 
     learned, start: head x kernel shares, a ring at the kernel from which a head started; counts: share
-    of each source in what is said, a series of the heads and of what else there is.
+    of each source in what tells knockdowns apart, a series of the heads and of what else there is.
     """
     moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     title = f"Heads moved {percent(round(moved, 3))} of their weight to other kinds of likeness;\n"
-    title += f"{counts.idxmax()} counts most, {percent(round(counts.max(), 3))} of what is said"
+    title += f"{counts.idxmax()} counts most, {percent(round(counts.max(), 3))} "
+    title += "of what tells knockdowns apart"
     others = [name for name in counts.index if name not in learned.index]
     rows = [*learned.index, *others]
     figure, (left, right) = new_figure(title, columns=2, height=2 + 0.19 * len(rows))
@@ -105,7 +106,7 @@ def mixtures(learned, start, counts):
     name_rows(left, rows)
     right.barh(range(len(rows)), 100 * counts[rows], color=BLUE)
     name_rows(right, [""] * len(rows))
-    right.set(xlabel="% of what is said")
+    right.set(xlabel="% of what tells\nknockdowns apart")
     left.set_xticks(range(learned.shape[1]), learned.columns, rotation=40, ha="right", fontsize=8)
     legend_below(figure, left)
     return figure
