@@ -174,7 +174,22 @@ def test_a_prediction_is_carried_by_the_members_of_its_pathway(tmp_path):
 def test_gates_are_shares_in_each_round(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways, an_atlas(competition), policy="pretrain").fit(competition)
-    gates = model.gates()
-    np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-5)
-    assert list(gates.index) == ["first", "second"]
-    assert gates["shape"].isna().tolist() == [False, True]
+    learned, start = model.gates()
+    for gates in (learned, start):
+        np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-5)
+        assert list(gates.index) == ["first", "second"]
+        assert gates["shape"].isna().tolist() == [False, True]
+    assert not np.allclose(learned.loc["first"], start.loc["first"], atol=1e-3)
+
+
+def test_the_ways_of_a_signal_add_up_to_it(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways, an_atlas(competition), policy="pretrain").fit(competition)
+    ways, signal = model.routes("X1"), model.signal("X1")
+    assert ways.empty
+    ways, signal = model.routes("P1"), model.signal("P1").drop(columns="relayed")
+    added = ways.groupby(["row", "type"])["amount"].sum()
+    wanted = signal.rename_axis("row").stack()
+    np.testing.assert_allclose(added, wanted[added.index], rtol=1e-4)
+    assert set(ways["hub"][ways["type"] == "planted"]) == {"module 1"}
+    assert set(ways["hub"][ways["type"] == "shape"]) == {""}

@@ -105,14 +105,28 @@ class GNN(Deep):
         found = pd.DataFrame(found, looked, [*self.networks_[0].walk.types, "relayed"])
         return found / (found.to_numpy().sum() or 1.0)
 
+    def routes(self, perturbation):
+        """What brings the first round's signal: frame (row, type, hub, amount); hub "": straight."""
+        graph, signal, found = self.networks_[0].graph, self.signal(perturbation), []
+        for row, amounts in signal.drop(columns="relayed").iterrows():
+            for kind, amount in amounts[amounts > 0].items():
+                ways = {"": amount}
+                if kind in graph.types:
+                    ways = graph.through(kind, perturbation, row)
+                    ways = (amount / ways.sum() * ways).to_dict()
+                found += [(row, kind, hub, way) for hub, way in ways.items()]
+        return pd.DataFrame(found, columns=["row", "type", "hub", "amount"])
+
     def gates(self):
-        """How far each type of edge is open, mean over heads and members: round x type frame."""
-        network, parts = self.networks_[0], [one.walk for one in self.networks_]
-        first = torch.stack([walk.first.softmax(dim=1).mean(dim=0) for walk in parts]).mean(dim=0)
-        then = torch.stack([walk.then.softmax(dim=1).mean(dim=0) for walk in parts]).mean(dim=0)
-        rows = {"first": pd.Series(first.detach().cpu().numpy(), network.walk.types)}
-        rows["second"] = pd.Series(then.detach().cpu().numpy(), network.graph.types)
-        return pd.DataFrame(rows).T[network.walk.types]
+        """How far each type of edge is open, as learned and at the start: two round x type frames.
+
+        Mean over heads and members; NaN in the second round for edges straight to a knockdown.
+        """
+        walks = [network.walk for network in self.networks_]
+        types = self.networks_[0].graph.types
+        start = Walk(self.networks_[0].graph, walks[0].types[len(types) :], self.shape.heads)
+        with torch.no_grad():
+            return [_opened(part, types) for part in (walks, [start])]
 
     def _network(self, genes):
         likeness, train = self.likeness_, self.train_
@@ -248,6 +262,14 @@ class Network(torch.nn.Module):
         parts = [scaled, scaled.abs(), fixed, row[:, None].expand(*count, -1)]
         out = self.leave(F.gelu(self.enter(torch.cat(parts, dim=2))))
         return GAIN * (self.common + CAUTION * out.unflatten(2, (2, -1)))
+
+
+def _opened(walks, types):
+    """Gates of both rounds, mean over heads and walks: round x type frame."""
+    first = torch.stack([walk.gates()[0].mean(dim=0) for walk in walks]).mean(dim=0)
+    then = torch.stack([walk.gates_then().mean(dim=0) for walk in walks]).mean(dim=0)
+    rows = [pd.Series(first.cpu(), walks[0].types), pd.Series(then.cpu(), types)]
+    return pd.DataFrame(rows, ["first", "second"])[walks[0].types]
 
 
 def averaged(weights, values, mass, measured):

@@ -25,7 +25,8 @@ from .views import OWN
 
 POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
 FLOORS = (0.01, 0.03, 0.003)  # of weights at the start: what a row has that no signal reaches
-FIRST = 3.0  # logit by which half of the heads prefer one type of edge at the start
+FIRST = 3.0  # logit by which a head prefers one type of edge at the start, further heads none
+SPEED = 10.0  # of gates beside other weights: they have as few steps and farther to go
 NONE = "no source"  # the type of a graph of which nothing is known
 
 
@@ -122,8 +123,8 @@ class Walk(torch.nn.Module):
         self.types = [*graph.types, *screens]
         own = torch.tensor([name in OWN for name in self.types])
         self.register_buffer("own", own, persistent=False)
-        first, turn = torch.zeros(heads, len(self.types)), torch.arange(heads // 2)
-        first[turn, turn % len(self.types)] = FIRST
+        first, turn = torch.zeros(heads, len(self.types)), torch.arange(min(heads, len(self.types)))
+        first[turn, turn] = FIRST / SPEED
         power = torch.tensor([POWERS[place % len(POWERS)] for place in range(heads)])
         floor = torch.tensor([FLOORS[place % len(FLOORS)] for place in range(heads)])
         self.first = torch.nn.Parameter(first)
@@ -132,16 +133,22 @@ class Walk(torch.nn.Module):
         self.floor = torch.nn.Parameter(floor.log()[:, None])
         self.relay = torch.nn.Parameter(torch.full((heads, 1), -2.0))
 
+    def gates(self):
+        """Share of each type in the first round: (heads, types), and the same for hidden knockdowns."""
+        logits = SPEED * self.first
+        return logits.softmax(dim=1), logits.masked_fill(self.own, -1e4).softmax(dim=1)
+
+    def gates_then(self):
+        """Share of each of the graph's types in the second round: (heads, types)."""
+        return (SPEED * self.then).softmax(dim=1)
+
     def forward(self, graph, known, names, looked):
         """What is known of some names beside the rows looked at, and the names of both -> Arrived."""
         types, power = graph.types, self.power.exp()
         asked = [graph.edges(kind, names).to_dense().T for kind in types]  # (hubs, names)
         seen = [graph.edges(kind, looked) for kind in types]
-        gates = torch.where(
-            known.hidden[:, None, None] > 0,
-            self.first.masked_fill(self.own, -1e4).softmax(dim=1),
-            self.first.softmax(dim=1),
-        )  # (names, heads, types)
+        open_, closed = self.gates()
+        gates = torch.where(known.hidden[:, None, None] > 0, closed, open_)  # (names, heads, types)
         arrived = [torch.sparse.mm(*pair) for pair in zip(seen, asked, strict=True)]
         arrived += list(known.kernels.permute(2, 1, 0))  # (looked, names) each
         first = torch.einsum("qht,tsq->qhts", gates, torch.stack(arrived))
@@ -156,7 +163,7 @@ class Walk(torch.nn.Module):
             for kind, edges in zip(types, seen, strict=True)
         ]
         relayed = torch.stack(relayed).unflatten(2, flow.shape[:2])  # (types, looked, names, heads)
-        relayed = torch.einsum("ht,tsqh->qhs", self.then.softmax(dim=1), relayed)
+        relayed = torch.einsum("ht,tsqh->qhs", self.gates_then(), relayed)
         relayed = self.relay.exp() * sharpened(relayed, power)
         other = known.other[:, None]
         weights = (one + relayed + self.floor.exp()) * other
