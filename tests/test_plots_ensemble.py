@@ -45,6 +45,12 @@ def test_the_path_marks_the_robust_and_the_best(tmp_path):
     assert title(plots.blend_path(path, 3.25, 2)).startswith("2 members score 3.00, the best size;")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_path_of_one_size_is_drawn_too():
+    path = pd.DataFrame({"score": [2.0], "low": [1.0], "high": [4.0]}, [1])
+    assert title(plots.blend_path(path, 2.0, 1)).startswith("1 member scores 2.00, the best size;")
+
+
 def test_the_spread_states_its_quantiles_and_the_gap_of_the_halves(tmp_path):
     score = np.linspace(-1, 9, 101)
     draws = pd.DataFrame({"score": score, "public": score + 1, "private": score - 1})

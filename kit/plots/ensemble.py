@@ -49,9 +49,11 @@ def blend_path(path, best, robust):
         f"the best blend as it is submitted: {best:.2f}",
         height=3.8,
     )
-    reach = (path["score"] - path["low"], path["high"] - path["score"])
+    reach = np.stack([path["score"] - path["low"], path["high"] - path["score"]])
     sizes = path.index
-    axis.errorbar(sizes, path["score"], yerr=reach, fmt="o-", color=BLUE, capsize=3, label="blend")
+    axis.errorbar(
+        sizes, path["score"].to_numpy(), yerr=reach, fmt="o-", color=BLUE, capsize=3, label="blend"
+    )
     axis.plot(robust, kept, "o", color=GREEN, markersize=12, alpha=0.6, label="robust")
     axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=7, label="best", zorder=4)
     axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
