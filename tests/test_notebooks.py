@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -103,3 +104,16 @@ def test_a_notebook_runs_on_real_data(path, name, shared, tmp_path):
     data = shared("real", name)
     report = assert_complete(execute(path, tmp_path, data), data)
     assert not report["data"]["simulated"]
+
+
+def test_trees_run_where_no_pathway_has_training_members_enough(twin, tmp_path):
+    data = tmp_path / "data" / "twin"
+    shutil.copytree(twin, data, ignore=shutil.ignore_patterns("*.h5ad", "*.gmt"))
+    genes = pd.read_csv(data / "pert_ids_all.csv")["pert"][:3]
+    (tmp_path / "data" / "pathways").mkdir()
+    (tmp_path / "data" / "pathways" / "few.gmt").write_text(
+        "\t".join(["few", "one", *genes]) + "\n"
+    )
+    (path,) = (path for path in NOTEBOOKS if path.stem == "03_ridge_lightgbm")
+    report = assert_complete(execute(path, tmp_path / "outputs", data), data)
+    assert {"component trees", "gene trees"} <= set(report["models"])
