@@ -19,12 +19,12 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import deep, merge, splits
+from benchmarks import deep, merge
 from benchmarks import metric as metrics
+from benchmarks.growth import growth
 from kit.files import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -180,7 +180,7 @@ def _merge(folder, count, out):
 def models(place, args):
     """Fit and prediction of all targets by each model, and the time for twice as much of all."""
     for name in MODELS:
-        found, peak = apart(_model, name, args)
+        found, peak = apart(growth, name, args)
         if found is None:
             line("model", name, remark="left out: the knowledge that it needs is not there")
             continue
@@ -189,63 +189,6 @@ def models(place, args):
         twice = [f"{what} {whole / max(sum(t), 1e-9):.1f} x" for what, t in found.items()]
         remark = f"fit {fit:.2f} s, predict {predict:.2f} s; twice the {', '.join(twice)}"
         line("model", name, size, whole, peak, remark)
-
-
-def _model(name, args):
-    """Seconds of fit and prediction: of the `whole`, and of halves by what is halved; None if unknown."""
-    import kit
-
-    competition = kit.load_competition(args.folder)
-    pathways, atlas = deep.knowledge(args, competition)
-    if name not in splits.models(pathways, atlas):
-        return None
-    rows, genes = competition.effects.shape
-    parts = {
-        "whole": (competition, atlas),
-        "genes": (_of_genes(competition, genes // 2), atlas),
-        "knockdowns": (competition.subset(competition.effects.index[: rows // 2]), atlas),
-    }
-    screens = 0 if atlas is None else atlas.obs["dataset"].nunique()
-    if screens > 1 and name in ("transfer", "predict"):
-        parts["screens"] = (competition, _half_of_screens(atlas))
-    small = _of_genes(competition.subset(competition.effects.index[:12]), genes // 2)
-    _timed(splits.models(pathways, atlas)[name], small)
-    found = {
-        what: _timed(splits.models(pathways, held)[name], train)
-        for what, (train, held) in parts.items()
-    }
-    targets = len(competition.targets)
-    return found | {"size": f"{rows} x {genes}, for {targets}"}
-
-
-def _timed(model, train):
-    """Seconds of fit and of prediction, fastest of three where they are short."""
-    taken = []
-    while len(taken) < 3 and sum(map(sum, taken)) < 2:
-        start = time.perf_counter()
-        model.fit(train)
-        fitted = time.perf_counter()
-        model.predict(list(train.targets["perturbation"]))
-        taken.append((fitted - start, time.perf_counter() - fitted))
-    return min(taken, key=sum)
-
-
-def _of_genes(competition, count):
-    """The competition with only its first genes; weights sum to their number again."""
-    genes = competition.genes[:count]
-    weights = competition.weights[genes]
-    return replace(
-        competition,
-        effects=competition.effects[genes],
-        weights=weights.mul(count / weights.sum(axis=1), axis=0),
-        control=competition.control[genes],
-    )
-
-
-def _half_of_screens(atlas):
-    names = atlas.obs["dataset"].unique()
-    kept = atlas.obs["dataset"].isin(names[: len(names) // 2]).to_numpy()
-    return replace(atlas, effects=atlas.effects[kept], obs=atlas.obs[kept], se=None)
 
 
 def networks(place, args):
