@@ -3,9 +3,9 @@
 Shares of members are never negative and sum to 1. They climb the score from the best member, one member
 at a time: no surrogate, no gradient. Whatever is learned here is learned once more without each fold's
 rows to predict those: the nested score. (Members saw those rows when they predicted the others; that is
-the little by which stacking flatters itself.) Two selections come out: all members that help, and the
-smallest blend whose nested score lies within one standard error of the best, for a submission a day
-tempts to select on noise.
+the little by which stacking flatters itself.) Two selections come out: the size of blend with the best
+nested score, and the smallest whose nested score lies within one standard error of that, for a
+submission a day tempts to select on noise.
 """
 
 from dataclasses import dataclass, field, replace
@@ -112,18 +112,19 @@ def blend(runs, *, groups=None, gate=GATE):
     small = next(most for most in sizes if path.at[most, "behind"] <= path.at[most, "error"])
     nested["robust"] = nested[f"{small} members"]
 
-    common = whole[-1]
+    top = path["score"].idxmax()
+    common = sizes[top]
     learned = _Learned(common[None])
-    nested["best"] = held_out(lambda part: _Learned(_climb(part, count)[None]))
+    nested["best"] = nested[f"{top} members"]
     counts = pd.Series(dtype=int) if groups is None else groups.loc[index].value_counts()
     kinds = pd.Index(["all"])
     if len(counts) > 1 and counts.min() >= ROWS:
         kinds = pd.Index(sorted(counts.index))
         rows = replace(rows, kinds=_kinds(kinds, groups, index))
-        apart = held_out(lambda part: _apart(part, _climb(part, count)))
+        apart = held_out(lambda part: _apart(part, _climb(part, top), top))
         if _better(apart, nested["best"], gate):
-            learned, nested["best"] = _apart(rows, common), apart
-    finished = held_out(lambda part: _stretch(part, _again(part, learned, count)))
+            learned, nested["best"] = _apart(rows, common, top), apart
+    finished = held_out(lambda part: _stretch(part, _again(part, learned, top)))
     if _better(finished, nested["best"], gate):
         learned, nested["best"] = _stretch(rows, learned), finished
 
@@ -246,16 +247,16 @@ def _climb(rows, most, start=None):
     return kept / kept.sum()
 
 
-def _apart(rows, common):
+def _apart(rows, common, most):
     """Shares by kind of row, each climbed on the rows of its kind from the common ones."""
     parts = [rows.take(rows.kinds == kind) for kind in range(rows.kinds.max() + 1)]
-    return _Learned(np.stack([_climb(part, len(common), common) for part in parts]))
+    return _Learned(np.stack([_climb(part, most, common) for part in parts]))
 
 
 def _again(rows, learned, most):
     """What was learned, learned once more from these rows alone."""
     common = _climb(rows, most)
-    return _Learned(common[None]) if len(learned.shares) == 1 else _apart(rows, common)
+    return _Learned(common[None]) if len(learned.shares) == 1 else _apart(rows, common, most)
 
 
 def _stretch(rows, learned):

@@ -74,6 +74,19 @@ def test_the_robust_selection_is_the_smallest_within_one_standard_error():
     assert {"one", "other", "third"} <= set(even.robust.members)
 
 
+def test_the_best_has_the_size_with_the_best_nested_score():
+    # On few rows of few genes a large blend learns noise: more members are not better.
+    sizes = set()
+    for seed in range(4):
+        noises = {f"member {i}": 1.2 + 0.2 * i for i in range(6)}
+        found = blend(members(rows=20, genes=4, seed=seed, **noises))
+        best = found.nested["best"].score().score_per_60
+        assert best >= found.path["score"].max() - 1e-9
+        assert len(found.best.members) <= found.path["score"].idxmax()
+        sizes.add(found.path["score"].idxmax() == found.path.index.max())
+    assert False in sizes  # a smaller one is best somewhere
+
+
 def test_members_without_use_leave_the_mean():
     runs = members(junk=5.0, rubbish=6.0)
     found = blend(runs)
