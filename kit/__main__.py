@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from .files import InputError, printable
 
@@ -55,15 +56,25 @@ def predict(args):
     from .competition import load_competition
     from .predictor import forecast, gather_knowledge
     from .submission import write_submission
+    from .uncertainty import target_intervals, write_intervals
 
+    if Path(args.out).is_dir():
+        raise InputError(f"{args.out} is a folder; give the path of a file to write")
     competition = load_competition(args.data)
     pathways, atlas, remarks = gather_knowledge(
         competition, pathways=args.pathways, atlas=args.atlas
     )
+    written = []
+    if args.uncertainty:
+        knowledge = {"pathways": pathways, "atlas": atlas, "seed": args.seed}
+        ends, remark = target_intervals(competition, args.level, **knowledge)
     options = {"seed": args.seed, "minutes": args.minutes}
     found = forecast(competition, pathways=pathways, atlas=atlas, **options)
+    if args.uncertainty:
+        where = write_intervals(ends, found.prediction, competition, args.uncertainty)
+        written = [remark, where]
     path = write_submission(found.prediction, competition, args.out)
-    print(*remarks, *found.remarks, path, sep="\n")
+    print(*remarks, *found.remarks, *written, path, sep="\n")
 
 
 def explain(args):
@@ -217,6 +228,14 @@ def parser():
     )
     one.add_argument("--seed", type=whole, default=0)
     one.add_argument("--out", metavar="FILE", required=True)
+    one.add_argument(
+        "--uncertainty",
+        metavar="FILE",
+        help="CSV of intervals beside each prediction (.csv.gz: smaller)",
+    )
+    one.add_argument(
+        "--level", metavar="SHARE", type=float, default=0.9, help="of effects inside (default: 0.9)"
+    )
     one.set_defaults(run=predict)
 
     one = commands.add_parser("explain", help="say what a prediction rests on")
@@ -303,7 +322,8 @@ def main(argv=None):
         closed = isinstance(error, BrokenPipeError)  # as by `head`, which has seen enough
         if not closed:
             print(f"error: {printable(error)}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left to print has no place to go
+        if sys.stdout is sys.__stdout__:  # what is left to print has no place to go
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141 if closed else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -4,6 +4,8 @@ from textwrap import shorten
 
 import numpy as np
 
+from .files import printable
+
 SHOWN = 10  # training knockdowns, and genes
 REASON = 70  # letters of the pathways that two knockdowns share
 
@@ -26,7 +28,7 @@ def as_text(explanation, ablation=None):
     lines += ["", "who spoke: chance, times an even one, share of what is expected beyond the mean"]
     for row, (chance, times, part) in explanation.speakers().head(SHOWN).iterrows():
         why = ", ".join(explanation.shared[row].index) if row in explanation.shared else ""
-        why = shorten(why, REASON, placeholder=" ...")
+        why = printable(shorten(why, REASON, placeholder=" ..."))
         lines.append(f"  {row:12} {chance:6.1%} {times:6.1f}x {part:7.1%}  {why}".rstrip())
     lines += ["", "what made them alike: share of the chance"]
     lines += [f"  {part:6.1%} {kind}" for kind, part in explanation.kinds().items()]

@@ -10,6 +10,7 @@ from small_planted import planted
 from threadpoolctl import threadpool_limits
 
 from kit import InputError, folds, load_competition
+from kit.__main__ import main
 from kit.calibration import Calibration, calibration
 from kit.decision import Distribution
 from kit.models import Blend, Neighbours, Points, Ridge
@@ -223,3 +224,25 @@ def test_the_intervals_of_a_released_target_never_saw_its_truth(tmp_path):
     released, others = ["STAT1", "C4orf36.1"], ["LRPPRC", "SSBP1"]
     pd.testing.assert_frame_equal(found[1.0].loc[released], found[40.0].loc[released])
     assert not np.allclose(found[1.0].loc[others], found[40.0].loc[others])
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_predict_writes_intervals_beside_the_submission(tmp_path, capsys):
+    folder = write_small(tmp_path / "small")
+    (folder / "sets.gmt").write_text("all\t\tSTAT1\tC4orf36.1\tLRPPRC\tKRAS\tTFAM\tAARS1\n")
+    words = ["predict", "--data", str(folder), "--pathways", str(folder / "sets.gmt")]
+    words += ["--out", str(tmp_path / "submission.csv")]
+    sure = tmp_path / "sure.csv"
+    assert main([*words, "--uncertainty", str(sure), "--level", "0.8"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [str(sure), str(tmp_path / "submission.csv")]
+    assert "intervals for 0.8 of effects" in said[-3]
+    table = pd.read_csv(sure).pivot(index="pert_id", columns="gene", values="prediction")
+    submission = pd.read_csv(tmp_path / "submission.csv", index_col=0)
+    pd.testing.assert_frame_equal(
+        table.loc[submission.index, submission.columns], submission, check_names=False, rtol=1e-3
+    )
+    sure.unlink()
+    assert main([*words, "--uncertainty", str(sure), "--level", "80"]) == 1
+    assert "level is 80; want a share" in capsys.readouterr().err
+    assert not sure.exists()
