@@ -13,18 +13,18 @@ these would learn noise, and a new knockdown would have none.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 
 from .attention import regressed, root, shares
 from .deep import Deep
 from .rows import LEVELS
-from .training import Settings, device
+from .training import Settings
 from .typed import TypedGraph, Walk
 from .views import ALONE, LARGEST, OWN, Views
+from .ways import Ways, looked_at
 
-LOOKED_AT = 256  # rows of a screen, evenly spread, whose answers a signal may find
+COMMON = 32  # rows of whom it is asked what is said of every knockdown
 CHANNELS = 3  # numbers that stand for an effect: overall, far up, far down
 GAIN = 5.0  # of findings: their weights start at 0 and have few steps to grow
 CAUTION = 0.3  # of what the decoder says of single genes
@@ -51,8 +51,11 @@ PRETRAINING = Settings(steps=400, rate=3e-3)
 TUNING = Settings(steps=120, rate=3e-3, every=10)
 
 
-class GNN(Deep):
-    """The graph network behind the models' door; shape: its size, the rest as in `Deep`."""
+class GNN(Ways, Deep):
+    """The graph network behind the models' door; shape: its size, the rest as in `Deep`.
+
+    What carries a prediction can be read off it when it is fitted, see `Ways`.
+    """
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class GNN(Deep):
         atlas=None,
         *,
         shape=SHAPE,
-        batch=8,
+        batch=12,
         tuning=TUNING,
         pretraining=PRETRAINING,
         **options,
@@ -68,65 +71,6 @@ class GNN(Deep):
         options |= {"batch": batch, "tuning": tuning, "pretraining": pretraining}
         super().__init__(pathways, atlas, **options)
         self.shape = shape
-
-    def carried(self, perturbation):
-        """Share of what is said of a knockdown that each training row's answer carries: a series.
-
-        By gradient times answer, along the said shifts: how much these grow if the row's answer does.
-        Negative where a row speaks against the others; what is missing to a sum of 1 comes from other
-        screens and from the decoder. Largest first; zeros where nothing is said.
-        """
-        rows = self.rows_.to(device())
-        genes, places = np.arange(len(rows.genes)), _looked_at(rows)
-        volume = torch.ones(len(places), device=rows.effects.device, requires_grad=True)
-        parts = [net([perturbation], rows, genes, volume=volume)[0] for net in self.networks_]
-        shift = torch.stack(parts).mean(dim=0)
-        along = shift.detach()
-        (found,) = torch.autograd.grad((along * shift).sum(), volume)
-        found = (found / ((along**2).sum() or 1.0)).cpu().numpy()
-        looked = pd.Index([rows.perturbations[place] for place in places], name="perturbation")
-        carried = pd.Series(found, looked, name=perturbation, dtype=float)
-        return carried.sort_values(ascending=False, kind="stable")
-
-    def signal(self, perturbation):
-        """Signal of one knockdown at each training row by type of edge: row x type frame, sums to 1.
-
-        Mean over heads and members of the gated first round, before it is sharpened; `relayed` is what
-        arrives in the second round, by whatever way.
-        """
-        rows, parts = self.rows_.to(device()), []
-        with torch.no_grad():
-            for network in self.networks_:
-                known, looked = network.look([perturbation], rows, [0])
-                found = network.walk(network.graph, known, [perturbation], looked)
-                first, relayed = found.first.mean(dim=1)[0], found.relayed.mean(dim=1)
-                parts.append(torch.cat([first, relayed]))
-        found = torch.stack(parts).mean(dim=0).T.cpu().numpy()  # (rows, types + 1)
-        found = pd.DataFrame(found, looked, [*self.networks_[0].walk.types, "relayed"])
-        return found / (found.to_numpy().sum() or 1.0)
-
-    def routes(self, perturbation):
-        """What brings the first round's signal: frame (row, type, hub, amount); hub "": straight."""
-        graph, signal, found = self.networks_[0].graph, self.signal(perturbation), []
-        for row, amounts in signal.drop(columns="relayed").iterrows():
-            for kind, amount in amounts[amounts > 0].items():
-                ways = {"": amount}
-                if kind in graph.types:
-                    ways = graph.through(kind, perturbation, row)
-                    ways = (amount / ways.sum() * ways).to_dict()
-                found += [(row, kind, hub, way) for hub, way in ways.items()]
-        return pd.DataFrame(found, columns=["row", "type", "hub", "amount"])
-
-    def gates(self):
-        """How far each type of edge is open, as learned and at the start: two round x type frames.
-
-        Mean over heads and members; NaN in the second round for edges straight to a knockdown.
-        """
-        walks = [network.walk for network in self.networks_]
-        types = self.networks_[0].graph.types
-        start = Walk(self.networks_[0].graph, walks[0].types[len(types) :], self.shape.heads)
-        with torch.no_grad():
-            return [_opened(part, types) for part in (walks, [start])]
 
     def _network(self, genes):
         likeness, train = self.likeness_, self.train_
@@ -139,6 +83,12 @@ class GNN(Deep):
         key = ("graph", *known, tuple(nodes))
         graph = self.once.get(key, lambda: TypedGraph(likeness.pathways, nodes))
         return Network(graph, views, train.control.reindex(genes).to_numpy(), self.shape)
+
+    def _speak(self, network, names, seen):
+        """What is said of names less what is said of rows seen, on average: the genes' odds hold that."""
+        some = [seen.perturbations[place] for place in looked_at(seen, COMMON)]
+        said, common = (super(GNN, self)._speak(network, one, seen) for one in (names, some))
+        return [part - other.mean(dim=0) for part, other in zip(said, common, strict=True)]
 
     def _key(self, *parts):
         return super()._key(self.shape, str(self.pathways), str(self.atlas), *parts)
@@ -165,9 +115,8 @@ class Network(torch.nn.Module):
         ramps = [torch.ones_like(levels), (levels > 0.75).float(), (levels < 0.25).float()]
         ramps = torch.stack(ramps, dim=1)
         self.register_buffer("channels", 2 * ramps / ramps.sum(dim=0), persistent=False)
-        self.kept = torch.nn.Parameter(
-            torch.tensor([2.0, 0.5])
-        )  # how the spectrum of answers counts
+        # How much a direction of the answers counts: a sigmoid of the logarithm of its size.
+        self.kept = torch.nn.Parameter(torch.tensor([2.0, 0.5]))
         features = (shape.heads + 1) * CHANNELS + 7
         row = 3 + 2 * shape.heads
         self.common = torch.nn.Parameter(torch.zeros(2, features))
@@ -180,7 +129,7 @@ class Network(torch.nn.Module):
     def forward(self, names, seen, genes, *, volume=None):
         """volume: (looked,), how loud each row's answer is, by default 1; to take a prediction apart."""
         known, looked = self.look(names, seen, genes)
-        places = _looked_at(seen)
+        places = looked_at(seen)
         genes = torch.as_tensor(genes, device=seen.effects.device)
         measured = (seen.weights[places][:, genes] > 0).float()  # (looked, genes)
         values = self._values(seen, places, genes, measured)  # (looked, genes, channels)
@@ -198,11 +147,12 @@ class Network(torch.nn.Module):
         row = self._row(known, weights, values[..., 0], measured)
         # The decoder says how far each finding is right for a gene; of nothing found nothing follows.
         of_shift, of_width = self._decoder(seen, genes, features, row).unbind(2)
-        return (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
+        said = (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
+        return tuple(part - part.mean(dim=0) for part in said) if self.training else said
 
     def look(self, names, seen, genes):
         """What is known of the names beside the rows that are looked at, and these rows' names."""
-        looked = [seen.perturbations[place] for place in _looked_at(seen)]
+        looked = [seen.perturbations[place] for place in looked_at(seen)]
         hide = torch.rand(len(names)) < self.shape.hidden if self.training else None
         view = self.views.view(seen.name, [*names, *looked])
         known = view.known(names, looked, genes, hide=hide, device=seen.effects.device)
@@ -264,21 +214,7 @@ class Network(torch.nn.Module):
         return GAIN * (self.common + CAUTION * out.unflatten(2, (2, -1)))
 
 
-def _opened(walks, types):
-    """Gates of both rounds, mean over heads and walks: round x type frame."""
-    first = torch.stack([walk.gates()[0].mean(dim=0) for walk in walks]).mean(dim=0)
-    then = torch.stack([walk.gates_then().mean(dim=0) for walk in walks]).mean(dim=0)
-    rows = [pd.Series(first.cpu(), walks[0].types), pd.Series(then.cpu(), types)]
-    return pd.DataFrame(rows, ["first", "second"])[walks[0].types]
-
-
 def averaged(weights, values, mass, measured):
     """Sum of rows' values over the mass of those measured: (names, genes, heads, channels)."""
     total = torch.einsum("qhs,sgc->qghc", weights, values)
     return total / (torch.einsum("qhs,sg->qgh", mass, measured) + 1e-6)[..., None]
-
-
-def _looked_at(seen):
-    """Places of the rows that are looked at."""
-    count = min(len(seen), LOOKED_AT)
-    return np.unique(np.linspace(0, max(len(seen) - 1, 0), count).round().astype(int))

@@ -19,6 +19,10 @@ def routes(ways, carried):
     knockdown. Lines are the wider the more signal they bring; shown are the rows that most arrives at.
     """
     ways = ways.astype({"amount": float})
+    ways = ways.assign(
+        type=ways["type"].str.removesuffix(", small")
+    )  # the same hubs, counted twice
+    ways = ways.groupby(["row", "type", "hub"], sort=False, as_index=False)["amount"].sum()
     rows = ways.groupby("row")["amount"].sum().nlargest(ROWS).index
     shown = ways[ways["row"].isin(rows)]
     by_hub = shown[shown["hub"] != ""].groupby("hub")["amount"].sum()
@@ -29,7 +33,10 @@ def routes(ways, carried):
     types = list(dict.fromkeys(ways["type"]))
     colour = dict(zip(types, COLOURS * (1 + len(types) // len(COLOURS)), strict=False))
     widest = max(by_hub.max() if len(by_hub) else 0, shown["amount"].max(), 1e-12)
-    beside = {kind: 0.02 * (place - len(types) / 2) for place, kind in enumerate(types)}
+    straight = list(dict.fromkeys(shown["type"][shown["hub"] == ""]))
+    beside = {
+        kind: 0.015 * (place - (len(straight) - 1) / 2) for place, kind in enumerate(straight)
+    }
     for (hub, kind), part in shown.groupby(["hub", "type"], sort=False):
         for _, way in part.iterrows():
             style = {"color": colour[kind], "alpha": 0.75, "solid_capstyle": "butt"}
@@ -48,7 +55,9 @@ def routes(ways, carried):
         text = shorten(hub.partition(" (GO:")[0], 40, placeholder=" ...")
         axis.text(0.45, place, text, ha="center", fontsize=7, **box)
     for row, place in rows_at.items():
-        axis.text(1, place, f"{row}  {100 * carried[row]:.0f} %", ha="left", fontsize=9, **box)
+        axis.text(
+            1, place, f"{row}  {round(100 * carried[row]) + 0} %", ha="left", fontsize=9, **box
+        )
     for kind in types:
         if kind in set(shown["type"]):
             axis.plot([], [], color=colour[kind], linewidth=3, label=_plain(kind))
