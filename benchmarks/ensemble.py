@@ -103,6 +103,8 @@ def one_folder(args):
             text += "  held back {:6.2f}, public {:6.2f}, private {:6.2f}".format(*scores)
         print(f"{text}  {run.seconds:.0f} s", flush=True)
     apart = args.apart or (list(networks()) if args.networks else [])
+    if unknown := [name for name in apart if name not in runs]:
+        raise SystemExit(f"no members {', '.join(unknown)}; there are: {', '.join(runs)}")
     if apart:
         others = {name: run for name, run in runs.items() if name not in apart}
         without = blend(others, groups=covered).nested["best"].score()
