@@ -48,8 +48,8 @@ class Shape:
 
 
 SHAPE = Shape()
-PRETRAINING = Settings(steps=400, rate=3e-3)
-TUNING = Settings(steps=120, rate=3e-3, every=10)
+PRETRAINING = Settings(steps=400, rate=2e-3)
+TUNING = Settings(steps=120, rate=1e-3, every=10)
 
 
 class Transformer(Deep):
