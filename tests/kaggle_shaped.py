@@ -38,6 +38,22 @@ mount --bind /mnt/kaggle/input /mnt/kaggle/input
 mount -o remount,ro,bind /mnt/kaggle/input
 exec chroot /mnt sh -c 'cd /kaggle/working && exec "$@"' sh "$@"
 """
+# What Kaggle's image lacks; a notebook may install anndata by its one `%pip` line. Python runs a file of
+# this name when it starts.
+ABSENT = ("anndata", "scanpy", "torch_geometric", "leidenalg", "dask")
+SITE = """
+import sys
+from importlib.machinery import PathFinder
+
+
+class Kaggle(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *args):
+        return None if name in {absent} else super().find_spec(name, *args)
+
+
+sys.meta_path = [Kaggle if finder is PathFinder else finder for finder in sys.meta_path]
+"""
 ISOLATED = ["unshare", "--map-root-user", "--mount", "--net"]
 
 
@@ -47,12 +63,13 @@ def can_isolate():
 
 
 class Session:
-    """One Kaggle session in `tree`: attach inputs by a layout, then run once."""
+    """One Kaggle session in `tree`: attach inputs by a layout, run once, without `absent` packages."""
 
-    def __init__(self, tree, layout):
+    def __init__(self, tree, layout, absent=ABSENT):
         self.tree, self.layout = Path(tree), LAYOUTS[layout]
         for name in ("input", "working", "source"):
             (self.tree / name).mkdir(parents=True)
+        (self.tree / "source" / "sitecustomize.py").write_text(SITE.format(absent=set(absent)))
 
     def attach(self, kind, folder, name=""):
         """Copy a folder to where Kaggle mounts a `dataset`, `kernel` or `competition`."""
@@ -80,6 +97,7 @@ class Session:
             "TREE": str(self.tree),
             "KAGGLE_KERNEL_RUN_TYPE": "Batch",
             "LANG": "C.UTF-8",
+            "PYTHONPATH": "/kaggle/source",
         }
         command = [*ISOLATED, "sh", "-c", SHAPED, "sh", sys.executable, *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -115,11 +133,13 @@ class Kernels:
     def _run(self, notebook):
         layout = list(LAYOUTS)[int(notebook[:2]) % len(LAYOUTS)]  # all three, in turn
         given = {name: self.session(name) for name in self.sources(notebook)}
-        session = Session(self.folder / notebook, layout)
+        path = ROOT / "notebooks" / f"{notebook}.ipynb"
+        installs = "%pip install -q anndata" in path.read_text()
+        session = Session(self.folder / notebook, layout, ABSENT[1:] if installs else ABSENT)
         session.attach("competition", self.competition)
         session.attach_kit()
         for name, earlier in given.items():
             session.attach("kernel", earlier.working, f"esg-{name.replace('_', '-')}")
-        done = session.run_notebook(ROOT / "notebooks" / f"{notebook}.ipynb")
+        done = session.run_notebook(path)
         assert done.returncode == 0, done.stderr[-3000:]
         return session

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import ROOT
-from kaggle_shaped import LAYOUTS, Kernels, Session, can_isolate
+from kaggle_shaped import ABSENT, LAYOUTS, Kernels, Session, can_isolate
 from test_notebooks import NOTEBOOKS, assert_complete
 
 pytestmark = pytest.mark.skipif(
@@ -30,6 +30,17 @@ def test_a_notebook_runs_as_a_kernel(notebook, kernels, twin):
     assert report["data"]["simulated"]
     for name in kernels.sources(notebook):
         assert name in shown or f"esg-{name.replace('_', '-')}" in shown
+
+
+def test_the_kit_is_imported_without_what_kaggle_lacks(tmp_path):
+    session = Session(tmp_path / "kaggle", "before")
+    place = session.attach_kit()
+    for name in ABSENT:
+        done = session.run("-c", f"import {name}")
+        assert done.stderr.endswith(f"ModuleNotFoundError: No module named '{name}'\n")
+    path = f"/kaggle/{place.relative_to(session.tree)}"
+    done = session.run("-c", f"import sys; sys.path.insert(0, '{path}'); import kit, kit.models")
+    assert done.returncode == 0, done.stderr
 
 
 ASK = """
@@ -74,7 +85,7 @@ def test_without_the_competition_a_notebook_says_what_to_attach(layout, twin, tm
 
 
 def test_without_screens_and_pathways_one_is_told_what_to_attach(twin, tmp_path):
-    session = Session(tmp_path / "kaggle", "now")
+    session = Session(tmp_path / "kaggle", "now", absent=())
     place = session.attach_kit()
     for name in ("kit.atlas import read_responses", "kit.pathways import load_pathways"):
         call = f"{name.rpartition(' ')[2]}()"
