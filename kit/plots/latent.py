@@ -1,5 +1,7 @@
 """Figures of an autoencoder: one knockdown's shift, all of them by pathway, cells in the latent space."""
 
+from textwrap import shorten
+
 import numpy as np
 
 from .style import BLUE, COLOURS, ORANGE, height_of, legend_below, name_rows, new_figure
@@ -52,10 +54,11 @@ def shift_map(shift, groups):
     values = shift.loc[order, axes].to_numpy()
     limit = max(np.quantile(np.abs(values), 0.98), 1e-9)
     drawn = axis.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-    names = [f"{name}  {groups[name]}" if groups[name] else name for name in order]
+    short = groups.map(lambda group: shorten(group, 40, placeholder=" ..."))
+    names = [f"{name}  {short[name]}".strip() for name in order]
     name_rows(axis, names, size=6 if len(order) > 40 else 7)
     axis.set_xticks([])
-    axis.set(xlabel="axes of the latent state, the most moved first (white: not moved)")
+    axis.set(xlabel="axes of the latent state (white: not moved)")
     figure.colorbar(drawn, ax=axis, label="shift, control cells' sd", shrink=0.6)
     return figure
 
