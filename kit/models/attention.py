@@ -14,7 +14,7 @@ from .views import OWN
 
 FIRST = 4.0  # logit by which a head prefers one kernel at the start
 SPEED = 10.0  # of mixtures against other parameters, which move by hundredths and not by units
-STRONG = ("wide", "smooth", "near", "same")  # kernels that solved heads start from
+STRONG = ("wide", "smooth", "near", "same")  # kernels that solved heads start from, first
 
 
 class Heads(torch.nn.Module):
@@ -95,9 +95,9 @@ def first_mix(kernels, shape):
     first = torch.zeros(shape.heads + shape.solved, len(kernels))
     turn = torch.arange(shape.heads)
     first[turn, turn % len(kernels)] = FIRST
-    strong = [name for name in STRONG if name in kernels] or kernels
+    order = sorted(kernels, key=lambda name: STRONG.index(name) if name in STRONG else len(STRONG))
     for place in range(shape.solved):
-        first[shape.heads + place, kernels.index(strong[place % len(strong)])] = FIRST / 2
+        first[shape.heads + place, kernels.index(order[place % len(order)])] = FIRST / 2
     return first
 
 
