@@ -102,7 +102,7 @@ class Arrived:
 
     first: (names, heads, types, looked), the gated first round; weights: (names, heads, looked), of both
     rounds, sharpened, and the floor; relayed: the second round's part of them; flow: (names, nodes), how
-    the sharpened first round spreads, sums to 1, mean over heads.
+    the sharpened first round spreads, shares that sum to 1 at most, mean over heads.
     """
 
     first: torch.Tensor
