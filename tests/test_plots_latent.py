@@ -16,7 +16,7 @@ def test_one_shift_counts_open_gates_and_tells_the_correlation(tmp_path):
     decoded = pd.Series([0.0, 1.0, 2.0, 3.0])
     figure = one_shift(shift, gates, decoded, -decoded)
     assert title(figure) == (
-        "KRAS, never seen, moves 2 of 3 axes; "
+        "KRAS, not seen in these cells, moves 2 of 3 axes; "
         "what the decoder makes of it correlates -1.00 with what was measured"
     )
     bars = [bar.get_height() for bar in figure.axes[0].patches]

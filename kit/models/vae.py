@@ -43,9 +43,9 @@ class Size:
     """What is drawn how large, and what counts how much.
 
     latent: axes of the state; hidden: width of encoder and decoder; features: coordinates by which a
-    knockdown is known; samples: states over which the decoder's mean is taken; cells: a step; elbo:
-    weight of the cells' evidence, 0 learns from effects alone; sparsity: weight of the share of gates
-    that are open; forget: chance that a step does not see the shift of a knockdown's own.
+    knockdown is known; samples: states over which the decoder's mean is taken; cells: a step; evidence:
+    weight of the cells' lower bound, 0 learns from effects alone, without an encoder; sparsity: of the
+    share of open gates; forget: chance that a step does not see the shift of a knockdown's own.
     """
 
     latent: int = 32
@@ -215,9 +215,8 @@ class VAE(Deep):
         anchors = list(dict.fromkeys([*targets, *sample]))[:ANCHORS]
         # A screen's own responses must not tell what is to be learned from them.
         kernels = FOREIGN if self._foreign else KERNELS
-        width = self.size.features
-        key = ("features", kernels, width, *anchors)
-        return self.once.get(key, lambda: Features(self.likeness_, anchors, kernels, width))
+        parts = anchors, kernels, self.size.features
+        return self.once.get(repr(parts), lambda: Features(self.likeness_, *parts))
 
     def _held(self):
         """Symbols of the knockdowns learned from first: the same in all folds if these are screens'."""

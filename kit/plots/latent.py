@@ -19,7 +19,7 @@ def one_shift(shift, gates, decoded, truth):
     moved = gates >= OPEN
     fit = decoded.corr(truth)
     figure, (left, right) = new_figure(
-        f"{shift.name}, never seen, moves {moved.sum()} of {len(shift)} axes;\n"
+        f"{shift.name}, not seen in these cells, moves {moved.sum()} of {len(shift)} axes;\n"
         f"what the decoder makes of it correlates {fit:.2f} with what was measured",
         columns=2,
         height=3.8,
@@ -27,7 +27,8 @@ def one_shift(shift, gates, decoded, truth):
     for mask, colour, label in ((moved, ORANGE, "open"), (~moved, "0.6", "mostly shut")):
         left.bar(np.flatnonzero(mask), shift[mask], color=colour, label=f"gate {label}")
     left.axhline(0, color="black", linewidth=0.8)
-    left.set(xlabel="axis of the latent state", ylabel="shift, control cells' sd")
+    left.xaxis.get_major_locator().set_params(integer=True)
+    left.set(xlabel="axis of the latent state", ylabel="shift, sd of the states")
     right.scatter(decoded, truth, 10, BLUE, alpha=0.4, linewidth=0)
     for line in (right.axhline, right.axvline):
         line(0, color="black", linewidth=0.8)
@@ -59,7 +60,7 @@ def shift_map(shift, groups):
     name_rows(axis, names, size=6 if len(order) > 40 else 7)
     axis.set_xticks([])
     axis.set(xlabel="axes of the latent state (white: not moved)")
-    figure.colorbar(drawn, ax=axis, label="shift, control cells' sd", shrink=0.6)
+    figure.colorbar(drawn, ax=axis, label="shift, sd of the states", shrink=0.6)
     return figure
 
 
