@@ -208,8 +208,11 @@ def on_kaggle():
 
 def find_folder(path=None):
     """The folder that `load_competition` reads; InputError naming every place looked at."""
-    for given, said in ((path, "the path given"), (os.environ.get("ESG_DATA"), "$ESG_DATA")):
-        if given:
+    for given, said in (
+        (path, "the path given"),
+        (os.environ.get("ESG_DATA") or None, "$ESG_DATA"),
+    ):
+        if given is not None:
             folder = Path(given).expanduser().absolute()
             if not (folder / MEANS).is_file():
                 fault = f"holds no {MEANS}" if folder.is_dir() else "is not a folder"

@@ -17,7 +17,8 @@ def opened(path, needed=("obs", "var")):
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give the path of an h5ad file")
+        fault = "is no file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {fault}; give the path of an h5ad file")
     try:
         with h5py.File(path, "r") as file:
             if missing := [name for name in needed if name not in file]:

@@ -1,5 +1,6 @@
 """What tests share: the quick twin, made once, and the folder of real data, where there is one."""
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ def shared():
         return path
 
     return find
+
+
+@pytest.fixture
+def clean(monkeypatch):
+    """No data, pathways or tables of names but those of the test, and the usual form of warnings."""
+    for name in ("DATA", "PATHWAYS", "ATLAS", "HGNC"):
+        monkeypatch.delenv(f"ESG_{name}", raising=False)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ..files import InputError
 from ..h5ad import Screen, as_categories, column_names, read_column
 from ..hdf5 import opened
 from .bulk import bulk_effects, bulk_table, group_means
@@ -80,6 +81,10 @@ def write_responses(path, part, *, budget, executor, progress):
                     budget=budget,
                     executor=executor,
                     progress=lambda task: progress(len(task.rows) / len(tiles)),
+                )
+            if not (sums.total if bulk else sums.detected).any():
+                raise InputError(
+                    f"{part.matrix} holds no count above 0; is it another matrix's place?"
                 )
             table = table_of(screen, groups, sums) if table is None else table
             unmeasured, start = ~part.measured[tile.start : tile.stop], 0

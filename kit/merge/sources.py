@@ -120,7 +120,7 @@ def open_sources(files, competition, layouts=None):
                 f"{path} would be a second dataset `{name}`; give its folder another name"
             )
         # Any edition of the competition's cells is told by its layout: none may leak held-out rows.
-        ours = name == OWN or screen.layout.name == OWN
+        ours = (own and path == _real(own)) or screen.layout.name == OWN
         targets = [label for label in screen.obs["target"].cat.categories if label != CONTROL]
         sources[sha256] = Source(
             path, name, screen.datasets, screen.layout, sha256, ours, screen.var, targets
@@ -141,4 +141,4 @@ def _real(path):
 
 
 def _stem(path):
-    return path.name.removesuffix(".h5ad")
+    return path.name.removesuffix(".h5ad") or path.name

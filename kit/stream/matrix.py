@@ -84,6 +84,12 @@ class Matrix:
                     f"{lengths[2]} data; want {lines + 1} indptr, as many indices as data; is the "
                     "file corrupt?"
                 )
+            for place, want in ((0, 0), (lines, lengths[2])):
+                if stored["indptr"][place] != want:
+                    raise InputError(
+                        f"{self}: indptr is broken at or after {place}: it holds "
+                        f"{stored['indptr'][place]}, want {want}; is the file corrupt?"
+                    )
             return Header(shape, FORMATS[name], lengths[2], 1)
 
     @contextmanager
@@ -125,7 +131,7 @@ class Matrix:
         indptr = self._slice(stored["indptr"], start, stop + 1, "iu").astype(np.int64)
         length = np.diff(indptr)
         longest = max(BLOCK_VALUES, self.shape[self.format == "csr"])
-        bounds = indptr[0] < 0 or indptr[-1] > self.header.stored or (start == 0 and indptr[0] != 0)
+        bounds = indptr[0] < 0 or indptr[-1] > self.header.stored
         broken = (length < 0) | (length > longest)
         if bounds or broken.any():
             place = start + int(np.argmax(broken))

@@ -27,6 +27,7 @@ competition's 80 training rows; effects in log2:
 """
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -125,6 +126,8 @@ def simulate(folder, *, size="quick", seed=0, null=False):
     if seed < 0:
         raise InputError(f"seed is {seed}, want 0 or more")
     with alone_in(folder.parent):
+        for left in folder.parent.glob(f".{folder.name}.*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         if not _holds(folder, settings):
             _write(folder, settings)
     return folder

@@ -1,0 +1,147 @@
+"""Runs that meet, are stopped, or find no room: nothing half-written, and the next run ends right."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from attacks import kit, seeded
+from conftest import ROOT
+from small_competition import write_small
+from test_bad_h5ad import make_screen
+from test_merge import same
+
+from kit.files import content_hash
+
+pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.filterwarnings("ignore")]
+
+
+def started(*words, most_bytes=None):
+    """The command line in a process of its own, its exit code that of the command."""
+
+    def work():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if most_bytes:  # of a file, as on a disk that is nearly full
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+        os._exit(kit(*words))
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    return process
+
+
+def ended(process):
+    """Exit code of a process, at most two minutes later."""
+    process.join(120)
+    return process.exitcode
+
+
+def content(folder):
+    """What tells a twin: its tables' content, and the names of all its files."""
+    return content_hash(folder.glob("*.csv")), {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def merging(tmp_path):
+    """Words of a merge into the folder `out`, and what it writes when nothing disturbs it."""
+    screen = make_screen(write_small(tmp_path / "data"))
+    words = ("--data", screen.parent, "--hgnc", screen.parent / "hgnc.txt", "--min-cells", 2)
+    assert kit("merge", screen, *words, "--out", tmp_path / "alone") == 0
+    return ("merge", screen, *words, "--out", tmp_path / "out"), tmp_path / "alone"
+
+
+def same_merge(one, other):
+    names = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in (one, other)]
+    files = ("responses.h5ad", "cells.h5ad")
+    return names[0] == names[1] and all(same(one / name, other / name) for name in files)
+
+
+def test_two_twins_at_once_in_one_folder_end_right(twin, tmp_path):
+    folder = tmp_path / "a twin"
+    assert [ended(run) for run in [started("twin", folder) for _ in range(2)]] == [0, 0]
+    assert content(folder) == content(twin)
+    assert os.listdir(tmp_path) == ["a twin"]
+
+
+def test_three_merges_at_once_in_one_folder_end_right(merging, tmp_path):
+    words, alone = merging
+    assert [ended(run) for run in [started(*words) for _ in range(3)]] == [0, 0, 0]
+    assert same_merge(tmp_path / "out", alone)
+
+
+def test_a_twin_stopped_at_any_moment_is_made_by_the_next_run(twin, tmp_path):
+    random, folder, codes = seeded("moments"), tmp_path / "twin", []
+    for how in (signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
+        run = started("twin", folder)
+        time.sleep(random.uniform(0.05, 0.8))
+        os.kill(run.pid, how)
+        codes.append(ended(run))
+        # Whole or not there: a fast machine may have finished.
+        assert not folder.exists() or content(folder) == content(twin)
+    assert set(codes) <= {0, 130, -signal.SIGKILL}
+    assert ended(started("twin", folder)) == 0
+    assert content(folder) == content(twin)
+    assert os.listdir(tmp_path) == ["twin"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_merge_stopped_at_any_moment_is_taken_up_by_the_next_run(how, merging, tmp_path):
+    words, alone = merging
+    for moment in seeded("moments", how.name).uniform(0, 0.3, 4):
+        run = started(*words)
+        time.sleep(moment)
+        os.kill(run.pid, how)
+        assert ended(run) in {0, 130, -how}
+    assert ended(started(*words)) == 0
+    assert same_merge(tmp_path / "out", alone)
+
+
+@pytest.mark.parametrize("most_bytes", [1_000, 300_000])
+def test_a_twin_without_room_leaves_nothing(most_bytes, tmp_path):
+    assert ended(started("twin", tmp_path / "twin", most_bytes=most_bytes)) == 1
+    assert not os.listdir(tmp_path)
+
+
+# what is printed
+
+
+def command(*words, **settings):
+    words = [sys.executable, "-m", "kit", *map(str, words)]
+    return subprocess.run(words, cwd=ROOT, stderr=subprocess.PIPE, check=False, **settings)
+
+
+def test_paths_of_any_letters_are_read_and_printed_on_any_terminal(tmp_path):
+    folder = write_small(tmp_path / "a b é \udcff \x1b[31m")
+    file = folder / "line\nbreak.csv"
+    shutil.copy(folder / "sample_submission.csv", file)
+    for encoding in ("ascii", "utf-8"):
+        settings = {"env": os.environ | {"PYTHONIOENCODING": encoding}, "stdout": subprocess.PIPE}
+        good = command("check", file, "--data", folder, **settings)
+        assert (good.returncode, b"valid, 4 ids" in good.stdout) == (0, True), good.stderr
+        bad = command("check", folder / "\udcff\n.csv", "--data", folder, **settings)
+        assert bad.returncode == 1
+        error = [line for line in bad.stderr.splitlines() if not line.startswith(b"warning: ")]
+        assert len(error) == 1
+        assert error[0].startswith(b"error: ")
+        assert error[0].isascii() or encoding == "utf-8"
+
+
+def test_a_full_or_closed_output_ends_without_a_traceback(tmp_path):
+    folder = write_small(tmp_path / "data")
+    words = ("check", folder / "sample_submission.csv", "--data", folder)
+    with open("/dev/full", "w") as full:
+        done = command(*words, stdout=full)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(b"error: ")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = command(*words, stdout=writer)
+    os.close(writer)
+    assert done.returncode == 141
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
