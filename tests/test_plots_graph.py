@@ -47,7 +47,7 @@ def test_carriers_are_coloured_by_their_widest_way(tmp_path):
     widths = {label: [bar.get_width() for bar in bars] for bars, label in _bars(axis)}
     assert widths["sets"] == pytest.approx([50])
     assert widths["shape"] == pytest.approx([25, 5])
-    assert widths["no signal: as all rows"] == pytest.approx([-10])
+    assert widths["hardly any signal: as all rows"] == pytest.approx([-10])
     assert fits(figure, tmp_path / "figure.png")
 
 

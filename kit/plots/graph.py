@@ -9,6 +9,7 @@ from .style import BLUE, COLOURS, ORANGE, legend_below, name_rows, new_figure, p
 
 HUBS, ROWS = 9, 7  # shown of the ways of a signal
 CARRIERS = 12  # training rows shown of those that carry a prediction
+FAINT = 0.002  # of the whole signal: a way that brings less explains nothing
 
 
 def routes(ways, carried):
@@ -75,7 +76,7 @@ def carriers(carried, signal):
     largest = carried.abs().sort_values(ascending=False, kind="stable").index[:CARRIERS]
     shown = carried[[name for name in carried.index if name in set(largest)]]
     main = signal.loc[shown.index].idxmax(axis=1)
-    none = signal.loc[shown.index].max(axis=1) <= 0
+    none = signal.loc[shown.index].max(axis=1) < FAINT
     types = list(dict.fromkeys(main[~none]))
     colour = dict(zip(types, COLOURS * (1 + len(types) // len(COLOURS)), strict=False))
     positive = carried.clip(lower=0)
@@ -90,7 +91,7 @@ def carriers(carried, signal):
         axis.barh(rows, 100 * shown.iloc[rows], color=colour[kind], label=_plain(kind))
     if none.any():
         rows = np.flatnonzero(none)
-        axis.barh(rows, 100 * shown.iloc[rows], color="0.6", label="no signal: as all rows")
+        axis.barh(rows, 100 * shown.iloc[rows], color="0.6", label="hardly any signal: as all rows")
     axis.axvline(0, color="black", linewidth=0.8)
     name_rows(axis, shown.index, size=9)
     axis.set(xlabel="share of what is said that its answer carries, % (below 0: speaks against)")
@@ -108,10 +109,10 @@ def gates(learned, start):
     ]
     moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     figure, axes = new_figure(
-        f"Widest open in the first round: {said[0]}, in the second: {said[1]};\n"
+        f"Widest open in the first round: {said[0]},\nin the second: {said[1]};\n"
         f"gates moved {percent(round(moved, 3))} of their share",
         columns=2,
-        height=2.1 + 0.24 * learned.shape[1],
+        height=2.3 + 0.24 * learned.shape[1],
     )
     for axis, (name, row) in zip(axes, learned.iterrows(), strict=True):
         axis.barh(range(len(row)), 100 * row.fillna(0), color=BLUE, label="learned")
