@@ -27,8 +27,9 @@ from .models.constant import OwnGene
 class Explanation:
     """What the prediction of one knockdown is made of.
 
-    known: lines on what is known of it. train: the rows that the fit saw. recipe: of the Blend.
-    effects: gene x (`predicted`, as submitted, `expected` by the belief, `mean` training effect), log2.
+    known: how many sets and interactions of each source, and which screens, hold it. train: the rows
+    that the fit saw. recipe: of the Blend. effects: gene x (`predicted`, as submitted, `expected` by the
+    belief, `mean` training effect), log2.
     chances: training knockdown x kind of evidence, sums to its chance where whole rows are scenarios.
     pulls: training knockdown x gene, log2, sums to expected - mean. odds: gene x (`usual`, kinds of
     evidence), natural log odds that the gene answers as strongly as the outermost fifth of its training
@@ -141,7 +142,7 @@ def _training(competition, perturbation):
 
 
 def _known(competition, likeness, perturbation):
-    """Lines on what is known of a perturbation; InputError where it is in nothing."""
+    """Sources that hold a perturbation, with counts, a list; InputError where it is in nothing."""
     lines = []
     if likeness.pathways is not None:
         counts = likeness.pathways.coverage([perturbation]).iloc[0].drop("known")

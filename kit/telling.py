@@ -13,7 +13,12 @@ REASON = 70  # letters of the pathways that two knockdowns share
 def as_text(explanation, ablation=None):
     """Lines for a terminal: who spoke, what made them alike, the genes that move most and why."""
     name, rows = explanation.perturbation, len(explanation.train.effects)
-    lines = [f"{name}: {', '.join(explanation.known) or 'nothing is known of it'}"]
+    known = (
+        f"known by {', '.join(explanation.known)}"
+        if explanation.known
+        else "nothing is known of it"
+    )
+    lines = [f"{name}: {known}"]
     share, points = explanation.recipe
     lines.append(
         f"the default blend on {rows} training knockdowns: whole rows {share * (1 - points):.2f}, genes "
@@ -37,7 +42,8 @@ def as_text(explanation, ablation=None):
     if ablation is not None:
         lines += ["", "refitted: how far what is expected moves, of its distance from the mean"]
         for label, (change, speaker) in ablation.iterrows():
-            lines.append(f"  {change:6.1%} {label}; then {speaker} speaks loudest")
+            then = "nothing is known" if speaker == "none" else f"{speaker} speaks loudest"
+            lines.append(f"  {change:6.1%} {label}; then {then}")
     return "\n".join(lines)
 
 
