@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from small_competition import write_small
 from small_planted import planted
 
 from kit import InputError, load_competition
+from kit.__main__ import main
 from kit.metric import score, wmae
 from kit.models import Neighbours
 from kit.proposals import NOISE, greedy, kernel, propose, read_words, remaining
@@ -103,3 +105,21 @@ def test_what_cannot_be_proposed_is_said(tmp_path, twin):
         read_words(tmp_path)
     (tmp_path / "words.txt").write_text("KRAS, TFAM\nKRAS\n")
     assert read_words(tmp_path / "words.txt") == ["KRAS", "TFAM"]
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_shell_gets_a_table_or_one_line(tmp_path, capsys):
+    folder = write_small(tmp_path / "small")
+    (folder / "sets.gmt").write_text("one\t\tSTAT1\tJAK2\tMT-ND1\ntwo\t\tLRPPRC\tTFAM\tSLIRP\n")
+    words = ["--data", str(folder), "--pathways", str(folder / "sets.gmt")]
+    assert main(["next", "1", *words]) == 0
+    assert (
+        "MT-ND1" in capsys.readouterr().out
+    )  # the only output that is neither measured nor target
+    (tmp_path / "among.txt").write_text("JAK2 SLIRP STAT1 KRAS")
+    assert main(["next", "2", *words, "--among", str(tmp_path / "among.txt")]) == 0
+    first, second = capsys.readouterr().out.splitlines()[-2:]
+    assert first.startswith("JAK2")  # of LRPPRC the training row TFAM has told already
+    assert second.startswith("SLIRP")
+    assert main(["next", "3", *words, "--among", str(tmp_path / "among.txt")]) == 1
+    assert "3 proposals of 2 candidates" in capsys.readouterr().err
