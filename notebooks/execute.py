@@ -25,6 +25,8 @@ def main(notebook_path, shown):
             NotebookClient(notebook, km=manager, timeout=None).execute(cwd=str(Path.cwd()))
         except CellExecutionError as error:
             fault = f"error: {notebook_path}: {error.ename}: {error.evalue} (all in {shown})"
+        except (KeyboardInterrupt, AssertionError):  # nbclient asserts that nobody interrupts it
+            return "interrupted"
         finally:
             if manager.has_kernel:
                 manager.shutdown_kernel(now=True)
