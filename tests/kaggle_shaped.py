@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 from conftest import ROOT
 
 from kit.competition import DATASET, SLUG
@@ -101,6 +102,13 @@ class Session:
         }
         command = [*ISOLATED, "sh", "-c", SHAPED, "sh", sys.executable, *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    @property
+    def printed(self):
+        """What the notebook's cells printed, all in one."""
+        cells = nbformat.read(self.shown, as_version=4).cells
+        outputs = [one for cell in cells for one in cell.get("outputs", ())]
+        return "".join(one.get("text", "") for one in outputs)
 
     @property
     def working(self):

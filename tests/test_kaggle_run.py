@@ -23,13 +23,15 @@ def kernels(twin, tmp_path_factory):
 @pytest.mark.parametrize("notebook", [path.stem for path in NOTEBOOKS])
 def test_a_notebook_runs_as_a_kernel(notebook, kernels, twin):
     session = kernels.session(notebook)
-    shown = session.shown.read_text()
-    assert str(ROOT / "kit") not in shown
+    assert str(ROOT / "kit") not in session.shown.read_text()
     report = assert_complete(session.working, twin)
     assert report["budget"] == "quick"
     assert report["data"]["simulated"]
     for name in kernels.sources(notebook):
-        assert name in shown or f"esg-{name.replace('_', '-')}" in shown
+        read = f"from {name}, seed", f"/esg-{name.replace('_', '-')}"  # members; paths
+        assert any(text in session.printed for text in read), name
+    if notebook == "08_ensemble":
+        assert "So cheap models are fitted here" not in session.printed
 
 
 def test_the_kit_is_imported_without_what_kaggle_lacks(tmp_path):
@@ -82,6 +84,14 @@ def test_without_the_competition_a_notebook_says_what_to_attach(layout, twin, tm
     assert "InputError: no competition data in /kaggle/input/competitions/" in done.stderr
     assert "attach the competition to the notebook (Add Input)" in done.stderr
     assert not (session.working / "report.json").exists()
+
+
+def test_without_the_module_a_notebook_says_what_to_attach(twin, tmp_path):
+    session = Session(tmp_path / "kaggle", "now")
+    session.attach("competition", twin)
+    done = session.run_notebook(ROOT / "notebooks" / "02_baseline.ipynb")
+    assert done.returncode == 1
+    assert "attach the dataset esg-kit (Add Input)" in done.stderr
 
 
 def test_without_screens_and_pathways_one_is_told_what_to_attach(twin, tmp_path):
