@@ -1,10 +1,11 @@
-"""Open HDF5 files that strangers wrote: nothing outside the file is read, and faults are one line.
+"""Open HDF5 files that strangers wrote, and make new ones: what goes wrong is told in one line.
 
 HDF5 itself runs no code that a file brings along. But a link, or a dataset, may name another file of the
-reader's machine, whose content would then be taken for the sender's.
+reader's machine, whose content would then be taken for the sender's: such a file is refused.
 """
 
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from .files import InputError, quote_some
@@ -60,3 +61,35 @@ def _outside(file):
     file.id.links.visit(look_at_link, info=True)
     file.visititems(look_at_values)
     return found
+
+
+@contextmanager
+def made(path):
+    """A new HDF5 file open for writing; a write that fails raises its OSError when the block ends."""
+    import h5py
+
+    with Sink(path, "w+b") as sink:
+        try:
+            with h5py.File(sink, "w") as file:
+                yield file
+        finally:
+            if sink.fault is not None:
+                raise sink.fault
+
+
+class Sink(FileIO):
+    """A file that keeps the error of a write that failed, and takes no more.
+
+    HDF5 crashes at the end of the process where it could not close a file, so it must not notice.
+    """
+
+    fault = None
+
+    def write(self, values):
+        rest = memoryview(values)
+        while len(rest) and self.fault is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.fault = error
+        return len(values)

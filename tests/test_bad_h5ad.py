@@ -91,9 +91,9 @@ def make_screen(folder, form=np.asarray):
 
 
 H5AD = {
-    "cells": (make_cells, values_of_cells, 3),
-    "responses": (make_responses, values_of_responses, 3),
-    "own": (make_own, values_of_own, 3),
+    "cells": (make_cells, values_of_cells, 2),
+    "responses": (make_responses, values_of_responses, 2),
+    "own": (make_own, values_of_own, 2),
     "dense screen": (make_screen, values_of_merge, 1),
     "CSR screen": (lambda folder: make_screen(folder, csr_matrix), values_of_merge, 1),
 }

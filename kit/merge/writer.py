@@ -5,13 +5,13 @@ with gzip, level 1 after shuffling: every reader of HDF5 understands it. Effects
 """
 
 from contextlib import contextmanager
-from io import FileIO
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from ..files import replacing
+from ..hdf5 import made
 
 CHUNK = 2**16  # values compressed together: about 30 cells of 2,000 genes
 COMPRESSED = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -23,37 +23,13 @@ NAMES_AT_ONCE = 2**16
 @contextmanager
 def new_h5ad(path, genes, uns=None):
     """An open HDF5 file that becomes the h5ad `path` when the block ends well; `genes`: its var names."""
-    import h5py
     from anndata.io import write_elem
 
-    with replacing(path) as place, Sink(place, "w+b") as sink:
-        try:
-            with h5py.File(sink, "w") as file:
-                _mark(file, "anndata", "0.1.0")
-                write_elem(file, "var", pd.DataFrame(index=pd.Index(genes, dtype=object)))
-                write_elem(file, "uns", {name: plain(value) for name, value in (uns or {}).items()})
-                yield file
-        finally:
-            if sink.fault is not None:
-                raise sink.fault
-
-
-class Sink(FileIO):
-    """A file that keeps the error of a write that failed, and takes no more.
-
-    HDF5 crashes at the end of the process where it could not close a file, so it must not notice.
-    """
-
-    fault = None
-
-    def write(self, values):
-        rest = memoryview(values)
-        while len(rest) and self.fault is None:
-            try:
-                rest = rest[super().write(rest) :]
-            except OSError as error:
-                self.fault = error
-        return len(values)
+    with replacing(path) as place, made(place) as file:
+        _mark(file, "anndata", "0.1.0")
+        write_elem(file, "var", pd.DataFrame(index=pd.Index(genes, dtype=object)))
+        write_elem(file, "uns", {name: plain(value) for name, value in (uns or {}).items()})
+        yield file
 
 
 def write_labels(file, columns, names, length):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
+from ..hdf5 import made
 from ..metric import wmae
 from .cells import draw_each
 
@@ -143,7 +144,11 @@ def _labelled(cells, world, names):
 
 
 def _write_h5ad(data, path):
-    data.write_h5ad(path, compression="gzip", compression_opts=1)
+    from anndata.io import write_elem
+
+    data.strings_to_categoricals()
+    with made(path) as file:
+        write_elem(file, "/", data, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
 
 
 def write_knowledge(place, world, size, rng, names):
