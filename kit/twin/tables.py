@@ -149,6 +149,7 @@ def _write_h5ad(data, path):
     data.strings_to_categoricals()
     with made(path) as file:
         write_elem(file, "/", data, dataset_kwargs={"compression": "gzip", "compression_opts": 1})
+        del file["raw"]  # empty, and then anndata looks into it when the file is read in part
 
 
 def write_knowledge(place, world, size, rng, names):
