@@ -146,6 +146,46 @@ def test_without_a_screen_the_remark_says_so(tmp_path):
     assert "no screen" in model.remarks_[0]
 
 
+def test_a_network_is_asked_as_one_that_has_learned_and_not_as_one_that_learns(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+
+    class Restless(Linear):
+        def forward(self, *args):
+            assert not self.training or torch.is_grad_enabled()
+            return super().forward(*args)
+
+    class Asked(Small):
+        def _network(self, genes):
+            return Restless(self.likeness_, [f"P{i}" for i in range(48)], genes)
+
+    options = {"policy": "screens", "tuning": QUICK, "pretraining": QUICK}
+    model = Asked(pathways, an_atlas(competition), **options).fit(competition)
+    assert not any(network.training for network in model.networks_)
+    pd.testing.assert_frame_equal(model.said(["P1", "P2"]), model.said(["P1", "P2"]))
+
+
+def test_what_is_said_of_all_rows_alike_is_not_said(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways).fit(competition)
+    model.trust_ = 1.0
+    said = model.said(competition.effects.index)
+    np.testing.assert_allclose(said.mean(), 0, atol=1e-5)
+
+
+def test_a_gain_that_rows_do_not_agree_in_is_not_believed(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=24)
+    losses = np.zeros((24, 5))
+    losses[:, 1:] = np.array([[-0.1, -0.2, -0.3, -0.4]])
+    losses[0, 1:] -= 100  # one row gains much, the others lose
+    losses[1:, 1:] += 1
+    for table, trust in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
+        rows = iter(table.tolist())
+        monkeypatch.setattr(
+            Small, "_losses", lambda *args, rows=rows: [next(rows) for _ in range(len(args[-1]))]
+        )
+        assert small(pathways).fit(competition).trust_ == trust
+
+
 def test_an_unknown_policy_is_refused(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
     with pytest.raises(InputError, match="policy is `both`, want one of screens"):

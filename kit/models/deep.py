@@ -40,6 +40,7 @@ PIECES = Pieces()
 PRETRAINING = Settings(steps=400)
 TUNING = Settings(steps=120, rate=1e-3, every=10)
 AT_ONCE = 32  # rows predicted or checked at once
+COMMON = 64  # rows of which it is asked what a network says of every knockdown
 
 
 class Once:
@@ -121,7 +122,7 @@ class Deep:
         tuned = self.policy != "screens"
         parts = max(1, min(self.members, len(self.rows_) // 2))
         held_out = folds(range(len(self.rows_)), parts, seed=self.seed) if parts > 1 else [[]]
-        self.networks_, losses = [], np.zeros(len(TRUST))
+        self.networks_, losses = [], []
         for member, part in enumerate(held_out):
             seen = self.rows_.subset(np.setdiff1d(np.arange(len(self.rows_)), part))
             left = self.rows_.subset(part).like(seen) if len(part) else None
@@ -134,9 +135,14 @@ class Deep:
                 histories.append(history.assign(stage="competition", member=member))
             self.networks_.append(network)
             if left is not None:
-                losses += [len(left) * self._check(network, seen, left, trust) for trust in TRUST]
-        self.trust_ = TRUST[int(np.argmin(losses))]
-        self.trust_curve_ = pd.Series(losses / len(self.rows_), TRUST)
+                losses += self._losses(network, seen, left)
+        losses = pd.DataFrame(losses, columns=TRUST)
+        self.trust_curve_ = losses.mean() if len(losses) else pd.Series(0.0, TRUST)
+        # Of a gain that few rows agree in, or none, a network is not believed to have learned it.
+        sure = (
+            self.trust_curve_ + losses.sem().fillna(0.0) if len(losses) > 1 else self.trust_curve_
+        )
+        self.trust_ = float(sure.idxmin())
         self.history_ = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
         return self
 
@@ -192,7 +198,7 @@ class Deep:
 
     def _new(self, seed):
         with seeded(seed, 0):
-            return self._network(self.rows_.genes).to(device())
+            return self._network(self.rows_.genes).to(device()).eval()  # `train` trains in turns
 
     def _pretrain(self):
         """State and history of a network that has learned from the atlas; None without screens."""
@@ -249,17 +255,46 @@ class Deep:
         pulls = rows.row_weights[batch]
         return loss(self.pieces, rows.columns(genes), *said, effects, weights, pulls)
 
-    def _check(self, network, seen, left, trust=1.0):
+    def _check(self, network, seen, left):
         """Loss of left-out rows in the terms of those seen."""
         place = next(network.parameters()).device
         seen, left = seen.to(place), left.to(place)
         with torch.no_grad():
-            shift, width = self._speak(network, left.perturbations, seen)
-            pieces = self.pieces, left, trust * shift, trust * width
-            return float(loss(*pieces, left.effects, left.weights, left.row_weights))
+            said = self._speak(network, left.perturbations, seen)
+            whole = left.effects, left.weights, left.row_weights
+            return float(loss(self.pieces, left, *said, *whole))
+
+    def _losses(self, network, seen, left):
+        """Loss of each left-out row at each trust: a list of lists."""
+        place = next(network.parameters()).device
+        seen, left = seen.to(place), left.to(place)
+        with torch.no_grad():
+            said = self._speak(network, left.perturbations, seen)
+        found = []
+        for row in range(len(left)):
+            one = slice(row, row + 1)
+            parts = left.effects[one], left.weights[one], left.row_weights[one]
+            told = [part[one] for part in said]
+            found.append(
+                [
+                    float(loss(self.pieces, left, *(trust * part for part in told), *parts))
+                    for trust in TRUST
+                ]
+            )
+        return found
 
     def _speak(self, network, names, seen):
-        """What a network says of any number of names: shift and width, (names, genes)."""
+        """What a network says of any number of names: shift and width, (names, genes).
+
+        Less what it says of the rows seen, on average: the genes' odds hold that. A tilt common to all
+        knockdowns would please the loss, whose weights lean to large effects, and spoil the decision.
+        """
+        some = [seen.perturbations[place] for place in seen.spread(COMMON)]
+        said, common = (self._say(network, one, seen) for one in (names, some))
+        return [part - other.mean(dim=0) for part, other in zip(said, common, strict=True)]
+
+    def _say(self, network, names, seen):
+        """The same as it is said."""
         genes = np.arange(len(seen.genes))
         parts = [
             network(names[first : first + AT_ONCE], seen, genes)

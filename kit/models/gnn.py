@@ -22,9 +22,8 @@ from .rows import LEVELS
 from .training import Settings
 from .typed import TypedGraph, Walk
 from .views import ALONE, LARGEST, OWN, Views
-from .ways import Ways, looked_at
+from .ways import LOOKED_AT, Ways
 
-COMMON = 32  # rows of whom it is asked what is said of every knockdown
 CHANNELS = 3  # numbers that stand for an effect: overall, far up, far down
 GAIN = 5.0  # of findings: their weights start at 0 and have few steps to grow
 CAUTION = 0.3  # of what the decoder says of single genes
@@ -84,12 +83,6 @@ class GNN(Ways, Deep):
         graph = self.once.get(key, lambda: TypedGraph(likeness.pathways, nodes))
         return Network(graph, views, train.control.reindex(genes).to_numpy(), self.shape)
 
-    def _speak(self, network, names, seen):
-        """What is said of names less what is said of rows seen, on average: the genes' odds hold that."""
-        some = [seen.perturbations[place] for place in looked_at(seen, COMMON)]
-        said, common = (super(GNN, self)._speak(network, one, seen) for one in (names, some))
-        return [part - other.mean(dim=0) for part, other in zip(said, common, strict=True)]
-
     def _key(self, *parts):
         return super()._key(self.shape, str(self.pathways), str(self.atlas), *parts)
 
@@ -129,7 +122,7 @@ class Network(torch.nn.Module):
     def forward(self, names, seen, genes, *, volume=None):
         """volume: (looked,), how loud each row's answer is, by default 1; to take a prediction apart."""
         known, looked = self.look(names, seen, genes)
-        places = looked_at(seen)
+        places = seen.spread(LOOKED_AT)
         genes = torch.as_tensor(genes, device=seen.effects.device)
         measured = (seen.weights[places][:, genes] > 0).float()  # (looked, genes)
         values = self._values(seen, places, genes, measured)  # (looked, genes, channels)
@@ -148,11 +141,12 @@ class Network(torch.nn.Module):
         # The decoder says how far each finding is right for a gene; of nothing found nothing follows.
         of_shift, of_width = self._decoder(seen, genes, features, row).unbind(2)
         said = (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
+        # What holds for every knockdown the genes' odds hold: `Deep` takes it off what is said.
         return tuple(part - part.mean(dim=0) for part in said) if self.training else said
 
     def look(self, names, seen, genes):
         """What is known of the names beside the rows that are looked at, and these rows' names."""
-        looked = [seen.perturbations[place] for place in looked_at(seen)]
+        looked = [seen.perturbations[place] for place in seen.spread(LOOKED_AT)]
         hide = torch.rand(len(names)) < self.shape.hidden if self.training else None
         view = self.views.view(seen.name, [*names, *looked])
         known = view.known(names, looked, genes, hide=hide, device=seen.effects.device)

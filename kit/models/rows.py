@@ -60,6 +60,11 @@ class Rows:
     def measured(self):
         return self.weights > 0
 
+    def spread(self, most):
+        """Places of at most so many rows, evenly spread: numpy, ascending."""
+        count = min(len(self), most)
+        return np.unique(np.linspace(0, max(len(self) - 1, 0), count).round().astype(int))
+
     def subset(self, places, *, marginals=False):
         """Only these rows; with `marginals` thresholds, odds and values stay those of all rows."""
         kept = {name: getattr(self, name)[places] for name in ("effects", "weights", "row_weights")}

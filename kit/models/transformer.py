@@ -76,7 +76,7 @@ class Transformer(Deep):
         with torch.no_grad():
             parts = [network.look(names, rows, [0])[1] for network in self.networks_]
         found = torch.stack([shares(part).mean(dim=1) for part in parts]).mean(dim=0)
-        looked = [self.rows_.perturbations[place] for place in _looked_at(rows)]
+        looked = [self.rows_.perturbations[place] for place in rows.spread(LOOKED_AT)]
         return pd.DataFrame(found.cpu().numpy(), pd.Index(names, name="perturbation"), looked)
 
     def mixtures(self):
@@ -113,14 +113,6 @@ class Transformer(Deep):
         views = self.once.get(key, lambda: Views(self.likeness_, genes))
         views.expect([*self.train_.effects.index, *self.train_.targets["perturbation"]])
         return Network(views, self.train_.control.reindex(genes).to_numpy(), self.shape)
-
-    def _speak(self, network, names, seen):
-        """What is said of names less what is said of the rows seen, on average."""
-        said, common = [
-            super(Transformer, self)._speak(network, one, seen)
-            for one in (names, seen.perturbations)
-        ]
-        return [part - other.mean(dim=0) for part, other in zip(said, common, strict=True)]
 
     def _key(self, *parts):
         responses = self.likeness_.responses_
@@ -160,7 +152,7 @@ class Network(torch.nn.Module):
     def forward(self, names, seen, genes):
         found, of_shift, of_width = self.findings(names, seen, genes)
         said = (of_shift * found).sum(dim=2), (of_width * found.abs()).sum(dim=2)
-        # What holds for every knockdown is in the gene's odds already: see `_speak` for predictions.
+        # What holds for every knockdown the genes' odds hold: `Deep` takes it off what is said.
         return tuple(part - part.mean(dim=0) for part in said) if self.training else said
 
     def findings(self, names, seen, genes):
@@ -188,7 +180,7 @@ class Network(torch.nn.Module):
     def look(self, names, seen, genes):
         """Who is looked at: Known, weights (names, heads, looked), solved weights, places of looked."""
         place = seen.effects.device
-        places = _looked_at(seen)
+        places = seen.spread(LOOKED_AT)
         looked = [seen.perturbations[one] for one in places]
         hide = torch.rand(len(names)) < self.shape.hidden if self.training else None
         view = self.views.view(seen.name, [*names, *looked])
@@ -225,12 +217,6 @@ class Network(torch.nn.Module):
         parts = [scaled, scaled.abs(), fixed.expand(*count, -1), row[:, None].expand(*count, -1)]
         parts += [known.knocked_down[..., None], known.related[..., None]]
         return F.gelu(self.enter(torch.cat(parts, dim=2)))
-
-
-def _looked_at(seen):
-    """Places of the rows that are attended to."""
-    count = min(len(seen), LOOKED_AT)
-    return np.unique(np.linspace(0, max(len(seen) - 1, 0), count).round().astype(int))
 
 
 def _zero(layer):

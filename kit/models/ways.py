@@ -24,7 +24,7 @@ class Ways:
         screens and from the decoder. Largest first; zeros where nothing is said.
         """
         rows = self.rows_.to(device())
-        genes, places = np.arange(len(rows.genes)), looked_at(rows)
+        genes, places = np.arange(len(rows.genes)), rows.spread(LOOKED_AT)
         volume = torch.ones(len(places), device=rows.effects.device, requires_grad=True)
         said = [net([perturbation], rows, genes, volume=volume)[0] for net in self.networks_]
         shift = torch.stack(said).mean(dim=0)
@@ -76,12 +76,6 @@ class Ways:
         start = Walk(self.networks_[0].graph, walks[0].types[len(types) :], self.shape.heads)
         with torch.no_grad():
             return [_opened(part, types) for part in (walks, [start])]
-
-
-def looked_at(seen, most=LOOKED_AT):
-    """Places of rows that are looked at, evenly spread."""
-    count = min(len(seen), most)
-    return np.unique(np.linspace(0, max(len(seen) - 1, 0), count).round().astype(int))
 
 
 def _opened(walks, types):
