@@ -136,6 +136,19 @@ def summary(runs, *, than=None, gate=GATE):
     return pd.Series(result)
 
 
+def versus(runs, one, other, *, gate=GATE):
+    """Say in a sentence how two models compare: the gain for 60 rows, paired, and what it shows.
+
+    runs: by model what `validation.compare` gives.
+    """
+    ours, theirs = ([run.score(gate) for run in _listed(runs[name])] for name in (one, other))
+    low, high = interval(ours, than=theirs)
+    told = "beats" if low > 0 else "loses to" if high < 0 else "is not told apart from"
+    gain = np.mean([score.score_per_60 for score in ours])
+    gain -= np.mean([score.score_per_60 for score in theirs])
+    return f"{one} {told} {other}: {gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
+
+
 def _listed(of):
     return list(of) if isinstance(of, (list, tuple)) else [of]
 

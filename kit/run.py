@@ -15,11 +15,12 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .competition import ROOT, on_kaggle
 from .files import InputError, content_hash, replacing
 from .predictions import STRONGEST, OutOfFold, summary
-from .submission import write_submission
+from .submission import score_submission, submission_table, write_submission
 
 GATES = (0.2, 0.3)  # the host's code and the host's page
 BUDGETS = ("quick", "full")
@@ -107,6 +108,20 @@ class Run:
         fold = None if out_of_fold.fold is None else out_of_fold.fold.astype(int).to_dict()
         self.predictions = {"files": files, "fold": fold}
         return write_submission(test, self.competition, self.folder / "submission.csv")
+
+    def released(self, submission):
+        """Lines: a submission's score beside the mean's at both gates; none without released truth."""
+        truth, targets = self.competition.solution, self.competition.targets["perturbation"]
+        if truth is None:
+            return []
+        mean = self.competition.effects.mean().to_numpy()
+        floor = np.broadcast_to(mean, (len(targets), len(mean)))
+        floor = pd.DataFrame(floor, targets, self.competition.genes)
+        floor, lines = submission_table(floor, self.competition), []
+        for gate in GATES:
+            lines.append(f"released truth: {score_submission(submission, truth, gate=gate)[0]}")
+            lines.append(f"  mean baseline: {score_submission(floor, truth, gate=gate)[0]}")
+        return lines
 
     def finish(self, submission=None, model=None):
         """Write `report.json`; `model` names the model that the submission was made with."""

@@ -8,6 +8,7 @@ import pytest
 from small_predictions import hand_made
 
 from kit import InputError, OutOfFold, interval, score
+from kit.predictions import versus
 
 
 def small_scores(rows=40, seed=0):
@@ -106,3 +107,15 @@ def test_the_interval_over_repeats_draws_the_same_perturbations_in_all():
 
 def replace_table(result, table):
     return replace(result, table=table)
+
+
+def test_two_models_are_compared_in_a_sentence_by_the_paired_interval():
+    ours = hand_made()
+    runs = {"ours": ours, "same": [ours], "right": replace(ours, prediction=ours.truth)}
+    low, high = interval(runs["right"].score(), than=ours.score())
+    gain = runs["right"].score().score_per_60 - ours.score().score_per_60
+    assert low > 0
+    told = f"{gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
+    assert versus(runs, "right", "ours") == f"right beats ours: {told}"
+    assert versus(runs, "ours", "right").startswith(f"ours loses to right: {-gain:+.2f}, ")
+    assert versus(runs, "ours", "same").startswith("ours is not told apart from same: +0.00, ")

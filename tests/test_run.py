@@ -1,6 +1,7 @@
 """A run's folder, budget and report, and the board made of reports."""
 
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from kit import InputError, Run, compare, folds, load_competition, out_of_fold, repeated_folds
 from kit.board import board, board_text
 from kit.models import Constant, Mean
+from kit.submission import score_submission
 from kit.validation import ceiling
 
 matplotlib.use("Agg")
@@ -151,6 +153,21 @@ def test_a_score_without_any_row_is_none_in_the_report(competition, outputs):
     assert numbers["without_3"] == 0.0
     text = (run.finish() and run.folder / "report.json").read_text()
     assert "NaN" not in text
+
+
+def test_released_truth_scores_a_submission_beside_the_mean(competition, outputs):
+    run = Run("02_baseline", competition, seed=0)
+    targets = list(competition.targets["perturbation"])
+    result = out_of_fold(Mean(), competition, folds(competition.effects.index, seed=0))
+    constant = Constant().fit(competition).predict(targets)
+    submission = run.save_predictions(result, constant)
+    lines = run.released(submission)
+    assert [line.partition(":")[0] for line in lines] == 2 * ["released truth", "  mean baseline"]
+    for place, gate in ((0, 0.2), (2, 0.3)):
+        ours = score_submission(submission, competition.solution, gate=gate)[0]
+        assert lines[place] == f"released truth: {ours}"
+        assert lines[place] != lines[place + 1]
+    assert Run("x", replace(competition, solution=None)).released(submission) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"models": {}}', "\x00\x01"])
