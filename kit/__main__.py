@@ -186,7 +186,7 @@ def parser():
 
     one = commands.add_parser("merge", help="merge screens into cells and responses")
     one.add_argument("files", metavar="FILE", nargs="*", help="h5ad files of screens")
-    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    _from(one)
     one.add_argument("--out", metavar="DIR", required=True)
     one.add_argument(
         "--layout",
@@ -209,17 +209,7 @@ def parser():
     one.set_defaults(run=merge)
 
     one = commands.add_parser("predict", help="train the best blend and write a submission")
-    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
-    one.add_argument(
-        "--pathways",
-        metavar="FILE",
-        nargs="+",
-        default=[],
-        help="GMT sets and edge lists (default: found as usual)",
-    )
-    one.add_argument(
-        "--atlas", metavar="FILE", help="responses.h5ad of other screens (default: found as usual)"
-    )
+    _from(one, "pathways", "atlas")
     one.add_argument(
         "--minutes",
         metavar="M",
@@ -243,17 +233,7 @@ def parser():
     one.add_argument(
         "--target", metavar="PERTURBATION", nargs="+", default=[], help="knockdowns that move GENE"
     )
-    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
-    one.add_argument(
-        "--pathways",
-        metavar="FILE",
-        nargs="+",
-        default=[],
-        help="GMT sets and edge lists (default: found as usual)",
-    )
-    one.add_argument(
-        "--atlas", metavar="FILE", help="responses.h5ad of other screens (default: found as usual)"
-    )
+    _from(one, "pathways", "atlas")
     one.add_argument(
         "--refit",
         action="store_true",
@@ -268,19 +248,12 @@ def parser():
     one.add_argument(
         "--among", metavar="FILE", help="candidates, a text of symbols (default: expressed genes)"
     )
-    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
-    one.add_argument(
-        "--pathways",
-        metavar="FILE",
-        nargs="+",
-        default=[],
-        help="GMT sets and edge lists (default: found as usual)",
-    )
+    _from(one, "pathways")
     one.set_defaults(run=propose)
 
     one = commands.add_parser("check", help="check a submission as the host does")
     one.add_argument("file", metavar="FILE")
-    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    _from(one)
     one.set_defaults(run=check)
 
     one = commands.add_parser("score", help="score a submission against a solution")
@@ -294,9 +267,26 @@ def parser():
 
     one = commands.add_parser("board", help="print the board of saved runs and write its page")
     one.add_argument("folder", metavar="DIR", nargs="?", default="outputs")
-    one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
+    _from(one)
     one.set_defaults(run=board)
     return main
+
+
+def _from(command, *knowledge):
+    """Add the arguments that say what a command reads: the competition's folder, and knowledge."""
+    told = {
+        "data": {"metavar": "DIR", "help": "competition folder"},
+        "pathways": {
+            "metavar": "FILE",
+            "nargs": "+",
+            "default": [],
+            "help": "GMT sets, edge lists",
+        },
+        "atlas": {"metavar": "FILE", "help": "responses.h5ad of other screens"},
+    }
+    for name in ("data", *knowledge):
+        told[name]["help"] += " (default: found as usual)"
+        command.add_argument(f"--{name}", **told[name])
 
 
 def _minutes(text):

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import warnings
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -236,3 +237,22 @@ def content_hash(paths):
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def keep_fetched(path, content, url, changed):
+    """Write what was fetched, and beside it, as JSON, its address, dates and SHA-256; returns the path.
+
+    content: bytes; changed: when the server last changed it, or None.
+    """
+    record = {
+        "url": url,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "last_modified": changed,
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    # The record first: a file that is there always has one.
+    with replacing(path.with_suffix(".json")) as place:
+        place.write_text(json.dumps(record, indent=1) + "\n")
+    with replacing(path) as place:
+        place.write_bytes(content)
+    return path

@@ -1,19 +1,16 @@
 """HGNC's table of gene names: find it, fetch it once, read it. What names mean is in `genes`."""
 
-import hashlib
 import io
-import json
 import os
 import re
 import urllib.request
 import warnings
 from collections import defaultdict
-from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 
 from .competition import KAGGLE_INPUT, ROOT, on_kaggle
-from .files import InputError, quote_some, replacing
+from .files import InputError, keep_fetched, quote_some
 
 TABLE = "hgnc_complete_set.txt"
 URL = f"https://storage.googleapis.com/public-download-files/hgnc/tsv/tsv/{TABLE}"
@@ -76,18 +73,7 @@ def fetch_table(path):
         content = answer.read()
         changed = answer.headers.get("Last-Modified")
     _read(io.BytesIO(content), URL)
-    record = {
-        "url": URL,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "last_modified": changed,
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    # The record first: a table that is there always has one.
-    with replacing(path.with_suffix(".json")) as place:
-        place.write_text(json.dumps(record, indent=1) + "\n")
-    with replacing(path) as place:
-        place.write_bytes(content)
-    return path
+    return keep_fetched(path, content, URL, changed)
 
 
 def read_table(path):

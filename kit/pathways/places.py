@@ -1,15 +1,13 @@
 """Where gene sets and interactions lie, and Reactome's download where they lie nowhere."""
 
-import hashlib
 import json
 import os
 import urllib.request
-from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 
 from ..competition import KAGGLE_INPUT, ROOT, on_kaggle
-from ..files import InputError, replacing
+from ..files import InputError, keep_fetched
 from ..genes import load_gene_names
 from ..hgnc import MOUNTS, TIMEOUT
 from .formats import parsed, unpacked
@@ -83,18 +81,7 @@ def fetch(url, path):
     if sets is None:
         raise InputError(f"{url} holds no sets")
     content = unpacked(packed)
-    record = {
-        "url": url,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "last_modified": changed,
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
-    # The record first: a file that is there always has one.
-    with replacing(path.with_suffix(".json")) as place:
-        place.write_text(json.dumps(record, indent=1) + "\n")
-    with replacing(path) as place:
-        place.write_bytes(content)
-    return path
+    return keep_fetched(path, content, url, changed)
 
 
 def record_of(path):
