@@ -28,7 +28,10 @@ def read_reports(folder):
 
 
 def board(folder):
-    """Frame of one row a model, best first; W is for 60 rows, so that score = W x max(0, Wcos)."""
+    """Frame of one row a model, best first; W is for 60 rows, so that score = W x max(0, Wcos).
+
+    A model that several notebooks scored alike, as the mean, has the row of the first of them.
+    """
     rows = []
     for report in read_reports(folder).values():
         for name, model in report["models"].items():
@@ -47,9 +50,9 @@ def board(folder):
                 }
             )
     columns = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
-    return pd.DataFrame(rows, columns=columns).sort_values(
-        "score/60", ascending=False, kind="stable", ignore_index=True
-    )
+    table = pd.DataFrame(rows, columns=columns)
+    again = table[["model", "score/60", "W/60", "Wcos", "rows"]].round(6).duplicated()
+    return table[~again].sort_values("score/60", ascending=False, kind="stable", ignore_index=True)
 
 
 def released(folder, competition):

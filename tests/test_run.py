@@ -124,6 +124,15 @@ def test_the_board_lists_models_best_first_with_floor_ceiling_and_submissions(co
     assert "Simulated data" in text
 
 
+def test_a_model_that_two_notebooks_score_alike_has_one_row(competition, outputs):
+    finished(competition)
+    alone = board(outputs)
+    finished(competition, "03_other")
+    together = board(outputs)
+    assert list(together["notebook"]) == ["02_baseline", "02_baseline"]
+    pd.testing.assert_frame_equal(together, alone)
+
+
 def test_repeats_are_recorded_by_their_mean(competition, outputs):
     run = Run("x", competition)
     splits = repeated_folds(competition.effects.index, 4, 2)
