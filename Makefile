@@ -1,8 +1,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
-export ESG_OUTPUTS := $(abspath $(or $(ESG_OUTPUTS),outputs))
+space := $() $()
+# `abspath` takes a path with spaces for several.
+absolute = $(subst |,$(space),$(abspath $(subst $(space),|,$1)))
+export ESG_OUTPUTS := $(call absolute,$(or $(ESG_OUTPUTS),outputs))
 ifdef ESG_DATA
-export ESG_DATA := $(abspath $(ESG_DATA))
+export ESG_DATA := $(call absolute,$(ESG_DATA))
 endif
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 
@@ -11,10 +14,11 @@ NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 env: .venv/installed
 
 .venv/installed: requirements.txt
-	$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f'Python {v[0]}.{v[1]} is too old, want 3.11 or newer: make PYTHON=python3.11')"
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	touch $@
+	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f'Python {v[0]}.{v[1]} is too old, want 3.11 or newer: make PYTHON=python3.11')"
+	@echo "installing requirements.txt into .venv: a minute or more"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
 
 # The twin stands in where there is no competition data; it is made once.
 demo: env
@@ -23,9 +27,9 @@ demo: env
 	@for notebook in $(NOTEBOOKS); do \
 		name=$$(basename $$notebook .ipynb); echo "$$notebook"; \
 		(cd notebooks && ../$(BIN)/python execute.py $$name.ipynb \
-			$(ESG_OUTPUTS)/$$name/$$name.html) || exit 1; \
+			"$(ESG_OUTPUTS)/$$name/$$name.html") || exit 1; \
 	done
-	@$(BIN)/python -m kit board $(ESG_OUTPUTS)
+	@$(BIN)/python -m kit board "$(ESG_OUTPUTS)"
 
 test: env
 	$(BIN)/python -m pytest
@@ -36,11 +40,13 @@ lint: env
 
 # To Kaggle (see README.md): make owner NAME=jane, make push [NOTEBOOK=03] [DRY=1], make submit FILE=...
 owner: env
+	@$(if $(NAME),,$(error say whose: make owner NAME=your-kaggle-name))
 	@$(BIN)/python -m kaggle_metadata owner $(NAME)
 
 push: env
 	@$(BIN)/python -m kaggle_metadata push $(NOTEBOOK) $(if $(DRY),--dry-run)
 
 submit: env
-	@$(BIN)/python -m kaggle_metadata submit $(FILE) $(if $(MESSAGE),--message "$(MESSAGE)") \
+	@$(if $(FILE),,$(error say what: make submit FILE=outputs/kaggle/08_ensemble/submission.csv))
+	@$(BIN)/python -m kaggle_metadata submit "$(FILE)" $(if $(MESSAGE),--message "$(MESSAGE)") \
 		$(if $(DRY),--dry-run)

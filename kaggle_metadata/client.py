@@ -15,6 +15,7 @@ from kit.files import InputError
 LEFT_OUT = re.compile(r"not valid (?!tags).*sources.*", re.IGNORECASE)
 BUSY = re.compile(r"maximum batch .*session count", re.IGNORECASE)
 LOGIN = re.compile(r"authentication required|unauthori[sz]ed|\b401\b", re.IGNORECASE)
+REFUSED = re.compile(r"\b403\b|forbidden", re.IGNORECASE)
 MISSING = re.compile(r"not found|\b40[34]\b|forbidden|permission .*denied", re.IGNORECASE)
 DONE, FAILED = {"COMPLETE"}, {"ERROR", "CANCEL_REQUESTED", "CANCEL_ACKNOWLEDGED"}
 SECONDS = 600  # that one call may take: an upload on a slow line
@@ -73,10 +74,14 @@ class Client:
         return self._call(["kernels", "output", kernel, *options], "downloaded to")
 
     def submit(self, competition, file, message):
-        options = ["-f", file, "-m", message]
-        return self._call(
-            ["competitions", "submit", competition, *options], "successfully submitted"
-        )
+        words = ["competitions", "submit", competition, "-f", file, "-m", message]
+        try:
+            return self._call(words, "successfully submitted")
+        except InputError as error:
+            if REFUSED.search(str(error)) is None:
+                raise
+            page = f"www.kaggle.com/competitions/{competition}/rules"
+            raise InputError(f"{error}; accept the rules at {page}, as the token's owner") from None
 
     def _call(self, words, success):
         command = [self.command, *map(str, words)]

@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .files import InputError, printable
+from .files import InputError, printable, quote_some
 
 
 def twin(args):
@@ -133,7 +133,7 @@ def score(args):
 
     result, left_out = score_submission(args.file, args.solution, gate=args.gate)
     if left_out:
-        print(f"left out, not in the solution: {', '.join(left_out)}", file=sys.stderr)
+        print(f"left out, not in the solution: {quote_some(left_out)}", file=sys.stderr)
     if args.json:
         keys = ("score", "w", "wcos", "rows", "score_per_60")
         print(json.dumps({key: getattr(result, key) for key in keys}))

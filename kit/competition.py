@@ -218,10 +218,9 @@ def find_folder(path=None):
                 fault = f"holds no {MEANS}" if folder.is_dir() else "is not a folder"
                 raise InputError(f"{folder} ({said}) {fault}; give the folder of the CSV files")
             return folder
-    places = [(KAGGLE_INPUT, pattern) for pattern in MOUNTS]
-    places.append((ROOT, f"data/{SLUG}"))
-    if not on_kaggle():
-        places.append((ROOT, "data/twin-quick"))
+    own, twin = f"data/{SLUG}", "data/twin-quick"
+    mounts = [(KAGGLE_INPUT, pattern) for pattern in MOUNTS]
+    places = [*mounts, (ROOT, own)] if on_kaggle() else [(ROOT, own), (ROOT, twin)]
     for base, pattern in places:
         for folder in sorted(base.glob(pattern)):
             if (folder / MEANS).is_file():
@@ -229,7 +228,10 @@ def find_folder(path=None):
     looked = ", ".join(str(base / pattern) for base, pattern in places)
     step = "attach the competition to the notebook (Add Input)"
     if not on_kaggle():
-        step = f"set ESG_DATA to the folder of {MEANS}, or run: python -m kit twin data/twin-quick"
+        step = (
+            "put its CSV files in the first, set ESG_DATA to their folder, or simulate some: "
+            f"python -m kit twin {ROOT / twin}"
+        )
     raise InputError(f"no competition data in {looked}; {step}")
 
 

@@ -36,7 +36,10 @@ def propose(competition, pathways, number=20, *, candidates=None):
     taken = {*rows, *targets}
     pool = list(dict.fromkeys(name for name in candidates if name not in taken))
     if not targets:
-        raise InputError("every target is measured; there is nothing left to learn about")
+        raise InputError(
+            f"every target is measured, some by solution*.csv in {competition.source.name}; there is "
+            "nothing left to learn about unless you take these files out"
+        )
     if not 0 < number <= len(pool):
         raise InputError(
             f"{number} proposals of {len(pool)} candidates; want 1 to their number, or name others that "

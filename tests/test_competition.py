@@ -342,18 +342,22 @@ def test_the_twin_is_never_used_on_kaggle(nowhere, monkeypatch):
     assert "twin-quick" not in str(caught.value)
 
 
-def test_when_nothing_is_found_every_place_and_the_step_are_named(nowhere):
+@pytest.mark.parametrize("kaggle", [False, True])
+def test_when_nothing_is_found_every_place_and_the_step_are_named(kaggle, nowhere, monkeypatch):
+    project = nowhere / "project" / "data"
+    parts = ["project/data/echoes-of-silenced-genes"]
+    if kaggle:
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Batch")
+        parts.append("kaggle/input/competitions/echoes-of-silenced-genes")
+        parts.append("kaggle/input/datasets/*/myllia-echoes-of-silenced-genes-competition-data")
+        parts.append("attach the competition")
+    else:
+        parts += ["set ESG_DATA", f"python -m kit twin {project / 'twin-quick'}"]
     with pytest.raises(InputError) as caught:
         load_competition()
-    for part in (
-        "kaggle/input/competitions/echoes-of-silenced-genes",
-        "kaggle/input/datasets/*/myllia-echoes-of-silenced-genes-competition-data",
-        "project/data/echoes-of-silenced-genes",
-        "project/data/twin-quick",
-        "set ESG_DATA",
-        "python -m kit twin data/twin-quick",
-    ):
+    for part in parts:
         assert part in str(caught.value)
+    assert ("kaggle/input" in str(caught.value)) == kaggle
     assert "\n" not in str(caught.value)
 
 
