@@ -211,7 +211,7 @@ def test_a_submission_is_checked_then_sent(checkout, kaggle, twin, tmp_path):
     assert len(kaggle.submissions) == 1
     kaggle.refuse["CreateSubmission"] = (403, "Forbidden")
     done = run(checkout, kaggle, "submit", good, *words)
-    assert_told(done, "403", "accept the rules at www.kaggle.com/")
+    assert_told(done, "Forbidden; accept the rules at www.kaggle.com/")
     kaggle.refuse["CreateSubmission"] = (400, "Submission limit of 1 a day reached")
     assert_told(run(checkout, kaggle, "submit", good, *words), "limit of 1 a day")
 
