@@ -12,6 +12,7 @@ from kit import InputError, out_of_fold
 from kit.atlas import Atlas
 from kit.models import Constant, deep
 from kit.models.deep import Deep
+from kit.models.losses import Pieces
 from kit.models.training import Settings, device
 
 QUICK = Settings(steps=60, rate=3e-2, every=10)
@@ -247,6 +248,34 @@ def test_the_belief_is_a_belief(tmp_path):
     belief = small(pathways).fit(competition).predict_distribution(["P1", "P2"])
     np.testing.assert_allclose(belief.chances().sum(axis=2), 1, rtol=1e-5)
     np.testing.assert_allclose(belief.masses().sum(axis=2).mean(axis=0), 1, rtol=1e-5)
+
+
+def test_effects_lie_in_the_bins_that_the_network_learned_them_in(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways).fit(competition)
+    model.trust_ = 0.0
+    belief, rows = model.predict_distribution(["P1"]), model.rows_
+    values = competition.effects[rows.genes].to_numpy(dtype=np.float32)
+    above = values[:, None] > rows.thresholds.numpy()  # (rows, levels, genes)
+    # Without trust a threshold is passed with the gene's own odds, by the rows above it.
+    order = competition.genes.get_indexer(rows.genes)
+    passed = np.einsum("ga,alg->lg", belief.chance[order, 0], above)
+    wanted = torch.sigmoid(rows.odds).numpy()
+    some = above.any(axis=0)
+    np.testing.assert_allclose(passed[some], wanted[some], atol=0.03)
+
+
+def test_trust_in_a_network_of_another_loss_is_counted_from_what_no_trust_loses(
+    tmp_path, monkeypatch
+):
+    competition, pathways = planted(tmp_path, rows=24)
+    rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(deep.TRUST))
+    monkeypatch.setattr(
+        Small, "_losses", lambda *args: [list(next(rows)) for _ in args[-1].effects]
+    )
+    model = small(pathways, pieces=Pieces(0, 1, 0.2)).fit(competition)
+    assert model.trust_ == 1.0  # every row gains alike, however far apart they lie
+    np.testing.assert_allclose(model.trust_curve_, -0.5 * np.array(deep.TRUST))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -136,13 +136,12 @@ class Deep:
             self.networks_.append(network)
             if left is not None:
                 losses += self._losses(network, seen, left)
-        losses = pd.DataFrame(losses, columns=TRUST)
-        self.trust_curve_ = losses.mean() if len(losses) else pd.Series(0.0, TRUST)
+        losses = pd.DataFrame(losses, columns=TRUST, dtype=float)
+        # Beside what the genes' own odds lose: 0 without trust, whatever the loss is made of.
+        gains = losses.sub(losses[0.0], axis=0)
+        self.trust_curve_ = gains.mean() if len(gains) else pd.Series(0.0, TRUST)
         # Of a gain that few rows agree in, or none, a network is not believed to have learned it.
-        sure = (
-            self.trust_curve_ + losses.sem().fillna(0.0) if len(losses) > 1 else self.trust_curve_
-        )
-        self.trust_ = float(sure.idxmin())
+        self.trust_ = float((self.trust_curve_ + gains.sem().fillna(0.0)).idxmin())
         self.history_ = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
         return self
 
@@ -162,16 +161,17 @@ class Deep:
         order = self.rows_.genes.get_indexer(train.genes)
         chances = np.mean([self._chances(network, names) for network in self.networks_], axis=0)
         chances = chances[:, order]  # (perturbations, genes, bins)
-        effects, weights = train.effects.to_numpy(), train.weights.to_numpy()
-        bins = (effects[None] > self.rows_.thresholds.numpy()[:, None, order]).sum(axis=0)
-        even = np.full((1, 1, len(effects)), 1 / len(effects), dtype=np.float32)
+        # In the rows' own precision: a threshold is the effect of a row, which must not exceed itself.
+        bins = self.rows_.beyond(self.rows_.effects).sum(dim=2).int().numpy()[:, order]
+        even = np.full((1, 1, len(bins)), 1 / len(bins), dtype=np.float32)
         chance = tilted(even, chances, bins)
+        weights = train.weights.to_numpy()
         mass = chance * np.maximum(weights, 1e-9).T[:, None, :].astype(np.float32)
         mass /= mass.sum(axis=2).mean(axis=0)[None, :, None]
         return Distribution(
             values=train.effects,
             weights=train.weights,
-            rows=pd.DataFrame(1 / len(effects), names, train.effects.index),
+            rows=pd.DataFrame(1 / len(bins), names, train.effects.index),
             error=wmae(train.effects, self.constant_.effect_, train.weights),
             baseline=train.effects.mean(),
             chance=chance,
