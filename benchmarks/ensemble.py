@@ -28,6 +28,8 @@ from kit.predictions import interval
 from kit.predictor import gather_knowledge
 from kit.submission import score_submission, submission_table
 
+BLEND = "08_ensemble"  # whose predictions are no member of a blend
+
 
 def fitted(competition, pathways, atlas, only=None, *, deep=False, seed=0):
     """Members and their OutOfFold by name, without released truth, and which rows the atlas holds."""
@@ -83,7 +85,8 @@ def one_folder(args):
     files = {"pathways": args.pathways or (), "atlas": args.atlas}
     known = gather_knowledge(competition, **files)[:2]
     if args.outputs:
-        members, _ = read_members(competition, find_outputs(args.outputs))
+        saved = [one for one in find_outputs(args.outputs) if one.name != BLEND]
+        members, _ = read_members(competition, saved)
         runs = out_of_fold_runs(competition, members)
         covered = Likeness(*known).covered([*runs["mean"].truth.index, *members["mean"].test.index])
     else:
@@ -102,8 +105,9 @@ def one_folder(args):
             scores = [held_back(prediction, competition, part) for part in parts]
             text += "  held back {:6.2f}, public {:6.2f}, private {:6.2f}".format(*scores)
         print(f"{text}  {run.seconds:.0f} s", flush=True)
-    apart = args.apart or (list(networks()) if args.networks else [])
-    if unknown := [name for name in apart if name not in runs]:
+    wanted = args.apart or (list(networks()) if args.networks else [])
+    apart = [name for name in runs if name.startswith(tuple(wanted))] if wanted else []
+    if unknown := [name for name in wanted if not any(one.startswith(name) for one in apart)]:
         raise SystemExit(f"no members {', '.join(unknown)}; there are: {', '.join(runs)}")
     if apart:
         others = {name: run for name, run in runs.items() if name not in apart}

@@ -21,6 +21,7 @@ STEPS = (0.5, 0.2, 0.1, 0.05)  # share that a move gives to one member
 LEAST = 0.04  # share below which a member is dropped
 SCALES = np.round(np.arange(0.7, 1.45, 0.05), 2)  # tried for all effects
 TAILS = np.round(np.arange(0.5, 1.8, 0.1), 2)  # tried for the part of an effect beyond the gate
+ENOUGH = 40  # rows, below which shares are not learned: all members but the mean count alike
 ROWS = 20  # in a group, below which it gets no shares of its own
 
 
@@ -81,7 +82,8 @@ def blend(runs, *, groups=None, gate=GATE):
 
     runs: OutOfFold by member, of the same rows in the same folds; groups: a series of two kinds by
     perturbation (such as: the atlas holds it, or not), each of which may get shares of its own where
-    that is clearly better; None: shares are common.
+    that is clearly better; None: shares are common. Of fewer than ENOUGH rows no share is learned for
+    `best`.
     """
     first = next(iter(runs.values()))
     for name, run in runs.items():
@@ -116,6 +118,9 @@ def blend(runs, *, groups=None, gate=GATE):
     common = sizes[top]
     learned = _Learned(common[None])
     nested["best"] = nested[f"{top} members"]
+    if few := len(index) < ENOUGH:
+        learned = _Learned(_even(names)[None])
+        nested["best"] = held_out(lambda part: learned)
     counts = pd.Series(dtype=int) if groups is None else groups.loc[index].value_counts()
     kinds = pd.Index(["all"])
     if len(counts) > 1 and counts.min() >= ROWS:
@@ -124,9 +129,10 @@ def blend(runs, *, groups=None, gate=GATE):
         apart = held_out(lambda part: _apart(part, _climb(part, top), top))
         if _better(apart, nested["best"], gate):
             learned, nested["best"] = _apart(rows, common, top), apart
-    finished = held_out(lambda part: _stretch(part, _again(part, learned, top)))
-    if _better(finished, nested["best"], gate):
-        learned, nested["best"] = _stretch(rows, learned), finished
+    if not few:
+        finished = held_out(lambda part: _stretch(part, _again(part, learned, top)))
+        if _better(finished, nested["best"], gate):
+            learned, nested["best"] = _stretch(rows, learned), finished
 
     def selection(one):
         frame = pd.DataFrame(one.shares, kinds if len(one.shares) > 1 else ["all"], names)
@@ -245,6 +251,13 @@ def _climb(rows, most, start=None):
                     blended, best, moved = tried, found, True
     kept = np.where(shares >= LEAST, shares, 0.0)
     return kept / kept.sum()
+
+
+def _even(names):
+    """The same share for each member but the mean, unless there is no other."""
+    counted = np.array([name != "mean" for name in names])
+    counted = counted if counted.any() else ~counted
+    return counted / counted.sum()
 
 
 def _apart(rows, common, most):

@@ -44,7 +44,7 @@ def test_two_members_of_equal_worth_share_and_junk_gets_nothing():
 
 
 def test_the_nested_score_is_that_of_rows_the_blend_has_not_seen():
-    runs = members(rows=20, genes=4, **{f"member {i}": 1.5 for i in range(12)})
+    runs = members(rows=40, genes=4, **{f"member {i}": 1.5 for i in range(12)})
     found = blend(runs)
     blended = found.best.predict({name: run.prediction for name, run in runs.items()})
     seen = replace(runs["mean"], prediction=blended).score().score_per_60
@@ -79,7 +79,7 @@ def test_the_best_has_the_size_with_the_best_nested_score():
     sizes = set()
     for seed in range(4):
         noises = {f"member {i}": 1.2 + 0.2 * i for i in range(6)}
-        found = blend(members(rows=20, genes=4, seed=seed, **noises))
+        found = blend(members(rows=40, genes=4, seed=seed, **noises))
         best = found.nested["best"].score().score_per_60
         assert best >= found.path["score"].max() - 1e-9
         assert len(found.best.members) <= found.path["score"].idxmax()
@@ -169,3 +169,16 @@ def test_the_expected_spread_covers_new_rows_as_often_as_it_says():
         low, high = draws.quantile([0.05, 0.95])
         covered += low <= everything.subset(new).score().score_per_60 <= high
     assert 48 <= covered <= 60
+
+
+def test_of_few_rows_no_share_is_learned():
+    runs = members(rows=39, one=0.3, other=0.3, junk=3.0)
+    found = blend(runs)
+    assert dict(found.best.shares.iloc[0]) == pytest.approx(
+        {"one": 1 / 3, "other": 1 / 3, "junk": 1 / 3, "mean": 0}
+    )
+    assert (found.best.scale, found.best.tail) == (1, 1)
+    even = sum(runs[name].prediction for name in ("one", "other", "junk")) / 3
+    np.testing.assert_allclose(found.nested["best"].prediction, even)
+    assert found.dropped == ["mean"]
+    assert blend({"mean": runs["mean"]}).best.members == ["mean"]
