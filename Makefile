@@ -41,7 +41,7 @@ lint: env
 # To Kaggle (see README.md): make owner NAME=jane, make push [NOTEBOOK=03] [DRY=1], make submit FILE=...
 owner: env
 	@$(if $(NAME),,$(error say whose: make owner NAME=your-kaggle-name))
-	@$(BIN)/python -m kaggle_metadata owner $(NAME)
+	@$(BIN)/python -m kaggle_metadata owner "$(NAME)"
 
 push: env
 	@$(BIN)/python -m kaggle_metadata push $(NOTEBOOK) $(if $(DRY),--dry-run)

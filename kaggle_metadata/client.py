@@ -107,8 +107,8 @@ def _telling(said):
     """The one line of what was printed that says most."""
     if LOGIN.search(said):
         return (
-            "the token was not accepted (401); make a new one on www.kaggle.com/settings, see "
-            "`kaggle auth login`"
+            "no token, or one that was not accepted (401); make one on www.kaggle.com/settings/api "
+            "and save it as ~/.kaggle/access_token"
         )
     lines = [line.strip() for line in said.splitlines() if line.strip() and "|" not in line]
     errors = [

@@ -305,6 +305,9 @@ def main(argv=None):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ImportError as error:
+        print(f"error: {error}; run `make env` and .venv/bin/python", file=sys.stderr)
+        return 1
     except MemoryError as error:
         print(f"error: not enough memory: {printable(error)}; is a file corrupt?", file=sys.stderr)
         return 1

@@ -129,7 +129,7 @@ def check_labels(path, obs, wanted, numbers=()):
     if lost := [name for name in (*wanted, *numbers) if name not in obs]:
         raise InputError(
             f"{path} has no obs column {quote_some(lost)}, it has {quote_some(obs.columns, 12)}; "
-            "merge it again"
+            "want what this writes: python -m kit merge FILE... --out DIR"
         )
     kinds = {name: getattr(obs[name].dtype, "kind", "O") for name in (*wanted, *numbers)}
     if strange := [name for name, kind in kinds.items() if kind == "V"]:

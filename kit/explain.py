@@ -82,7 +82,7 @@ class Explanation:
     def gene(self, gene):
         """Training knockdowns, the largest pull on one gene first: their effect on it and pull, log2."""
         if gene not in self.effects.index:
-            near = get_close_matches(gene, map(str, self.effects.index), 3)
+            near = _spelt_alike(gene, self.effects.index)
             raise InputError(
                 f"`{gene}` is not among the {len(self.effects)} genes that are predicted; "
                 + (f"is it {' or '.join(near)}?" if near else "give one of them")
@@ -127,6 +127,12 @@ def explain(competition, perturbation, *, pathways=None, atlas=None, seed=0):
     )
 
 
+def _spelt_alike(name, names):
+    """Up to three of `names` that are spelt like `name`, capitals aside."""
+    capitals = {str(one).upper(): str(one) for one in sorted({*map(str, names)})}
+    return [capitals[one] for one in get_close_matches(name.upper(), capitals, 3)]
+
+
 def without_row(competition, perturbation):
     """The competition without one training row, if it is one."""
     rows = competition.effects.index
@@ -155,7 +161,7 @@ def _known(competition, likeness, perturbation):
         lines.append(f"screens {quote_some(obs['dataset'][same].unique())}")
     named = [*competition.targets["perturbation"], *competition.effects.index, *competition.genes]
     if not lines and perturbation not in named:
-        near = get_close_matches(perturbation, sorted({*map(str, named)}), 3)
+        near = _spelt_alike(perturbation, named)
         raise InputError(
             f"`{perturbation}` is in no pathway, no screen and no table of {competition.source.name}; "
             + (f"is it {' or '.join(near)}?" if near else "give the symbol of a gene")

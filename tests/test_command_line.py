@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from kit import load_competition, write_submission
+from kit.__main__ import main
 from kit.models import Constant
 
 
@@ -85,3 +86,11 @@ def test_importing_the_kit_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_package_that_is_missing_is_told_with_the_step(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "kit.submission", None)  # as where it is not installed
+    assert main(["score", "some.csv", "--solution", "other.csv"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.endswith("run `make env` and .venv/bin/python\n")

@@ -156,6 +156,8 @@ def test_a_knockdown_of_which_nothing_is_known_gets_the_constant_and_that_is_sai
     assert list(without_knowledge.chances) == [ALIKE_TO_NONE]
     with pytest.raises(InputError, match=r"`P99` is in no pathway.*is it P9"):
         explain(competition, "P99", pathways=pathways)
+    with pytest.raises(InputError, match=r"is it P9"):
+        explain(competition, "p9", pathways=pathways)
     with pytest.raises(InputError, match="`G99` is not among the 10 genes"):
         found.gene("G99")
 

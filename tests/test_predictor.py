@@ -11,11 +11,11 @@ from conftest import ROOT
 from small_competition import write_small, write_solution
 from small_planted import planted
 
-from kit import load_competition
+from kit import InputError, load_competition
 from kit.affordable import networks
 from kit.models import Constant, Mean, OwnGene
 from kit.models.deep import Deep
-from kit.predictor import forecast, predict_targets
+from kit.predictor import forecast, gather_knowledge, predict_targets
 
 QUIET = "ignore:.*:UserWarning"
 
@@ -43,6 +43,14 @@ def test_knowledge_that_is_named_but_missing_is_one_line_and_nothing_is_written(
         assert "none" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_knowledge_that_a_variable_names_is_not_quietly_done_without(tmp_path, monkeypatch):
+    competition = load_competition(write_small(tmp_path / "small"))
+    monkeypatch.setenv("ESG_PATHWAYS", str(tmp_path / "none.gmt"))
+    with pytest.raises(InputError, match=r"none\.gmt does not exist"):
+        gather_knowledge(competition)
 
 
 @pytest.mark.filterwarnings(QUIET)
