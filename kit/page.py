@@ -30,6 +30,9 @@ figure { margin: 1rem 0 } figure img { max-width: 100%; height: auto; background
 figcaption, dd, main > p:not(.mark) { color: var(--soft) }
 dl { overflow-wrap: anywhere } dt { font-weight: bold }
 svg .line { stroke: var(--bar) } svg .dot { fill: var(--bar) }
+@media (max-width: 40rem) {
+  th, td { padding: .3rem } th[scope=row] { overflow-wrap: anywhere; max-width: 12rem }
+  svg { width: 8rem } }
 svg .floor { stroke: var(--floor) } svg .top { stroke: var(--soft) }
 """
 
@@ -86,7 +89,10 @@ def _board(folder, reports):
         ]
         rows.append(f"<tr>{''.join(cells)}</tr>")
     heads = ["model", "score", "", "90 % interval", "W", "Wcos", "notebook", "rows", "seconds"]
-    note = "Out-of-fold scores for 60 rows, gate 0.2. Floor (orange line): the mean training effect, 0."
+    note = (
+        "Out-of-fold scores for 60 rows, gate 0.2: W, the gains in weighted error over the mean, times "
+        "Wcos, the cosine of prediction and truth. Floor (orange line): the mean training effect, 0."
+    )
     if tops:
         note += f" Ceiling (grey line): half the cells against the other half, {ceiling:.2f}."
     return ["<h2>Models, best first</h2>", _table(heads, rows, note)]
@@ -94,7 +100,7 @@ def _board(folder, reports):
 
 def _released(released):
     rows = [
-        f'<tr><th scope="row">{escape(name)}</th>'
+        f'<tr><th scope="row">{escape(name).replace("/", "/<wbr>")}</th>'
         + "".join(f"<td>{'' if pd.isna(value) else f'{value:.2f}'}</td>" for value in row)
         + "</tr>"
         for name, row in zip(released.index, released.to_numpy(), strict=True)
@@ -177,7 +183,7 @@ def _interval(score, low, high, limits, ceiling):
     if ceiling is not None and start <= ceiling <= end:
         top = f'<line class="top" x1="{across(ceiling)}" x2="{across(ceiling)}" y1="0" y2="16"/>'
     return (
-        f'<svg width="{WIDTH}" height="16" role="img" '
+        f'<svg width="{WIDTH}" height="16" viewBox="0 0 {WIDTH} 16" role="img" '
         f'aria-label="{score:.2f}, interval {low:.2f} to {high:.2f}">'
         f'<line class="floor" x1="{across(0)}" x2="{across(0)}" y1="0" y2="16"/>{top}'
         f'<line class="line" stroke-width="2" x1="{across(low)}" x2="{across(high)}" y1="8" y2="8"/>'
