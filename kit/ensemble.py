@@ -58,7 +58,7 @@ class Selection:
     def __str__(self):
         parts = [f"{name} {self.shares[name].mean():.2f}" for name in self.members]
         stretch = f"; scale {self.scale:g}, tail {self.tail:g}"
-        return ", ".join(parts) + (stretch if (self.scale, self.tail) != (1, 1) else "")
+        return "; ".join(parts) + (stretch if (self.scale, self.tail) != (1, 1) else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,7 +292,7 @@ def _path(scores, names):
         low, high = interval(score)
         gap = interval(scores[best], than=score, level=0.6827)
         table[most] = {
-            "members": ", ".join(names[most]),
+            "members": "; ".join(names[most]),
             "score": score.score_per_60,
             "low": low,
             "high": high,

@@ -88,7 +88,7 @@ class Run:
         """Write a figure as PNG, marked where the data is simulated; `first`: the one for the board."""
         if self.competition.simulated:
             figure.text(
-                0.995, 0.005, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4"
+                0.995, -0.005, "simulated data", ha="right", va="top", fontsize=8, color="0.4"
             )
         with replacing(self.folder / f"{name}.png") as path:
             figure.savefig(path, dpi=120, bbox_inches="tight")
