@@ -5,13 +5,14 @@ NaN is not measured, 0 is no effect; nothing is imputed here.
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from .competition import CONTROL, KAGGLE_INPUT, on_kaggle
-from .files import InputError, quote_some, repeated
+from .files import InputError, frames_hash, quote_some, repeated
 from .hdf5 import opened
 from .stream.sums import MOST
 
@@ -39,6 +40,15 @@ class Atlas:
         rows, genes = self.effects.shape
         screens = quote_some(self.obs["dataset"].unique())
         return f"Atlas({rows} responses x {genes} genes of {screens}, from {self.source})"
+
+    def __deepcopy__(self, memo):
+        return self  # never changed; models that hold it are copied once a fold
+
+    @cached_property
+    def fingerprint(self):
+        """Hash of what it holds, wherever its file lies."""
+        frames = {"effects": self.effects, "obs": self.obs, "se": self.se}
+        return frames_hash({name: frame for name, frame in frames.items() if frame is not None})
 
 
 def find_responses(path=None):

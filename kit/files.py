@@ -239,6 +239,15 @@ def content_hash(paths):
     return digest.hexdigest()
 
 
+def frames_hash(frames):
+    """SHA-256 over the content and labels of frames by name, 16 letters: the same wherever they lie."""
+    digest = hashlib.sha256()
+    for name, frame in frames.items():
+        digest.update(repr([name, list(frame.columns)]).encode())
+        digest.update(pd.util.hash_pandas_object(frame).to_numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
 def keep_fetched(path, content, url, changed):
     """Write what was fetched, and beside it, as JSON, its address, dates and SHA-256; returns the path.
 

@@ -35,6 +35,12 @@ class Likeness:
         return self  # foreign knowledge only: the same for every fold
 
     @property
+    def fingerprint(self):
+        """Hashes of the pathways and of the atlas, None for what there is not."""
+        parts = self.pathways, self.atlas
+        return tuple(None if part is None else part.fingerprint for part in parts)
+
+    @property
     def known(self):
         return self.pathways is not None or self.responses_ is not None
 

@@ -1,9 +1,13 @@
 """A competition whose knockdowns share effects by pathway, beside the pathways that say so."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pytest
 
 from kit import Competition, out_of_fold
+from kit.atlas import Atlas
 from kit.genes import GeneNames
 from kit.metric import weights_from_t
 from kit.models import Constant
@@ -42,3 +46,36 @@ def gains(model, competition, held_out=10):
     names = list(competition.effects.index[-held_out:])
     runs = [out_of_fold(one, competition, [names]) for one in (model, Constant())]
     return [run.score().score_per_60 for run in runs]
+
+
+def an_atlas(competition, seed=0, lost=()):
+    """A screen with the same effects and other noise; genes that it has lost are NaN."""
+    noise = np.random.default_rng(seed).normal(0, 0.05, competition.effects.shape)
+    effects = competition.effects + noise
+    effects[list(lost)] = np.nan
+    labels = pd.Index([f"{name}|other" for name in effects.index])
+    obs = pd.DataFrame({"sgrna_symbol": effects.index, "dataset": "other"}, index=labels)
+    obs["n_cells"] = 100
+    return Atlas(effects.set_axis(labels), obs, None, competition.source / "responses.h5ad")
+
+
+def turned(competition):
+    """The competition with its genes in the opposite order."""
+    order = competition.effects.columns[::-1]
+    names = ("effects", "weights", "control")
+    return replace(competition, **{name: getattr(competition, name)[order] for name in names})
+
+
+def killed(monkeypatch, network, steps, fit):
+    """Interrupt a fit at a training step of a network's class, as Ctrl-C does."""
+    calls, forward = iter(range(steps)), network.forward
+
+    def interrupted(self, *args):
+        if self.training and next(calls, None) is None:
+            raise KeyboardInterrupt
+        return forward(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit()

@@ -1,19 +1,19 @@
 """What the networks share, by a small linear network on pathway likeness."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_planted import gains, planted
+from small_planted import an_atlas, gains, killed, planted, turned
 
 from kit import InputError, out_of_fold
-from kit.atlas import Atlas
 from kit.models import Constant, deep
 from kit.models.deep import Deep
+from kit.models.gnn import GNN
 from kit.models.losses import Pieces
 from kit.models.training import Settings, device
+from kit.models.transformer import Transformer
+from kit.models.vae import VAE
 
 QUICK = Settings(steps=60, rate=3e-2, every=10)
 
@@ -42,17 +42,6 @@ class Small(Deep):
 def small(pathways, atlas=None, **options):
     options = {"policy": "competition", "tuning": QUICK, "pretraining": QUICK} | options
     return Small(pathways, atlas, **options)
-
-
-def an_atlas(competition, seed=0, lost=()):
-    """A screen with the same effects and other noise; genes that it has lost are NaN."""
-    noise = np.random.default_rng(seed).normal(0, 0.05, competition.effects.shape)
-    effects = competition.effects + noise
-    effects[list(lost)] = np.nan
-    labels = pd.Index([f"{name}|other" for name in effects.index])
-    obs = pd.DataFrame({"sgrna_symbol": effects.index, "dataset": "other"}, index=labels)
-    obs["n_cells"] = 100
-    return Atlas(effects.set_axis(labels), obs, None, competition.source / "responses.h5ad")
 
 
 def test_a_network_beats_the_constant_where_pathways_share_effects(tmp_path):
@@ -88,15 +77,9 @@ def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
 
 def test_predictions_do_not_depend_on_the_order_of_genes(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    order = competition.effects.columns[::-1]
-    turned = replace(
-        competition,
-        effects=competition.effects[order],
-        weights=competition.weights[order],
-        control=competition.control[order],
-    )
-    one, other = (small(pathways).fit(data).predict(["P1"]) for data in (competition, turned))
-    assert list(other.columns) == list(order)
+    data = competition, turned(competition)
+    one, other = (small(pathways).fit(part).predict(["P1"]) for part in data)
+    assert list(other.columns) == list(competition.genes[::-1])
     pd.testing.assert_frame_equal(one, other[one.columns], check_exact=False, rtol=1e-5)
 
 
@@ -182,7 +165,7 @@ def test_a_gain_that_rows_do_not_agree_in_is_not_believed(tmp_path, monkeypatch)
     for table, trust in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
         rows = iter(table.tolist())
         monkeypatch.setattr(
-            Small, "_losses", lambda *args, rows=rows: [next(rows) for _ in range(len(args[-1]))]
+            deep, "row_losses", lambda *args, rows=rows: [next(rows) for _ in range(len(args[2]))]
         )
         assert small(pathways).fit(competition).trust_ == trust
 
@@ -196,21 +179,25 @@ def test_an_unknown_policy_is_refused(tmp_path):
 def test_a_killed_fit_goes_on_from_its_checkpoints_to_the_same_prediction(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     whole = small(pathways).fit(competition).said(["P1"])
-    calls = iter(range(25))
-    original = Linear.forward
-
-    def interrupted(self, *args):
-        if self.training and next(calls, None) is None:
-            raise KeyboardInterrupt
-        return original(self, *args)
-
-    monkeypatch.setattr(Linear, "forward", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        small(pathways, checkpoints=tmp_path / "kept").fit(competition)
-    monkeypatch.setattr(Linear, "forward", original)
+    fitted = small(pathways, checkpoints=tmp_path / "kept")
+    killed(monkeypatch, Linear, 25, lambda: fitted.fit(competition))
     assert len(list((tmp_path / "kept").glob("*.pt"))) == 1
     resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
+
+
+@pytest.mark.parametrize("kind", [Small, GNN, Transformer, VAE])
+def test_a_checkpoint_of_other_knowledge_is_not_taken_up(kind, tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    (tmp_path / "other").mkdir()
+    _, shuffled = planted(tmp_path / "other", rows=24, shuffle=True)  # of just as many genes
+    screen, other = an_atlas(competition), an_atlas(competition, seed=1)
+    settings, files = Settings(steps=2, every=1), []
+    for known in ((pathways, screen), (shuffled, screen), (pathways, other), (pathways, screen)):
+        options = {"tuning": settings, "pretraining": settings, "checkpoints": tmp_path / "kept"}
+        kind(*known, members=1, **options).fit(competition)
+        files.append(len(list((tmp_path / "kept").glob("*.pt"))))
+    assert files == [2, 4, 6, 6]  # each learns twice, on the screen and on the competition
 
 
 @pytest.mark.parametrize("mount", ["esg-05-vae", "notebooks/someone/esg-05-vae"])
@@ -271,7 +258,7 @@ def test_trust_in_a_network_of_another_loss_is_counted_from_what_no_trust_loses(
     competition, pathways = planted(tmp_path, rows=24)
     rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(deep.TRUST))
     monkeypatch.setattr(
-        Small, "_losses", lambda *args: [list(next(rows)) for _ in args[-1].effects]
+        deep, "row_losses", lambda *args: [list(next(rows)) for _ in range(len(args[2]))]
     )
     model = small(pathways, pieces=Pieces(0, 1, 0.2)).fit(competition)
     assert model.trust_ == 1.0  # every row gains alike, however far apart they lie

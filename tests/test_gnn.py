@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_planted import gains, planted
-from test_deep import an_atlas
+from small_planted import an_atlas, gains, killed, planted, turned
 
 from kit.atlas import Atlas
 from kit.models import Constant
@@ -55,15 +54,9 @@ def test_untrained_it_says_nothing(tmp_path):
 
 def test_predictions_do_not_depend_on_the_order_of_genes(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    order = competition.effects.columns[::-1]
-    turned = replace(
-        competition,
-        effects=competition.effects[order],
-        weights=competition.weights[order],
-        control=competition.control[order],
-    )
-    one, other = (small(pathways).fit(data).said(["P1"]) for data in (competition, turned))
-    assert list(other.columns) == list(order)
+    data = competition, turned(competition)
+    one, other = (small(pathways).fit(part).said(["P1"]) for part in data)
+    assert list(other.columns) == list(competition.genes[::-1])
     pd.testing.assert_frame_equal(one, other[one.columns], check_exact=False, rtol=1e-4, atol=1e-6)
 
 
@@ -99,17 +92,8 @@ def test_the_same_seed_gives_the_same_prediction_in_float32(tmp_path):
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     whole = small(pathways).fit(competition).said(["P1"])
-    calls, original = iter(range(25)), Network.forward
-
-    def interrupted(self, *args):
-        if self.training and next(calls, None) is None:
-            raise KeyboardInterrupt
-        return original(self, *args)
-
-    monkeypatch.setattr(Network, "forward", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        small(pathways, checkpoints=tmp_path / "kept").fit(competition)
-    monkeypatch.setattr(Network, "forward", original)
+    fitted = small(pathways, checkpoints=tmp_path / "kept")
+    killed(monkeypatch, Network, 25, lambda: fitted.fit(competition))
     resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 

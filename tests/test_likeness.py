@@ -277,5 +277,17 @@ def test_order_of_perturbations_and_genes_means_nothing(pathways, atlas):
 
 def test_foreign_knowledge_is_shared_by_copies(pathways, atlas):
     likeness = Likeness(pathways, atlas)
-    assert copy.deepcopy(likeness) is likeness
+    for known in (likeness, pathways, atlas):
+        assert copy.deepcopy(known) is known
     assert likeness.kernels(ALL) is likeness.kernels(list(ALL))
+
+
+def test_knowledge_is_told_apart_by_content_and_not_by_place(pathways, atlas):
+    told = Likeness(pathways, atlas).fingerprint
+    again = replace(atlas, effects=atlas.effects.copy(), source=Path("elsewhere.h5ad"))
+    assert Likeness(replace(pathways), again).fingerprint == told
+    other = replace(atlas, effects=atlas.effects.fillna(0.0) + 1)
+    renamed = replace(pathways, sets=pathways.sets.assign(gene=pathways.sets["gene"][::-1].values))
+    for known in ((pathways, other), (renamed, atlas), (pathways, None), (None, atlas)):
+        assert Likeness(*known).fingerprint != told
+    assert Likeness().fingerprint == (None, None)

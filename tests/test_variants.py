@@ -1,7 +1,8 @@
 """The variants of a network that notebooks compare."""
 
 import numpy as np
-from test_deep import an_atlas, planted, small
+from small_planted import an_atlas, planted
+from test_deep import small
 
 from kit.models.losses import Pieces
 from kit.models.variants import variants

@@ -101,36 +101,8 @@ def first_mix(kernels, shape):
     return first
 
 
-def shares(weights):
-    """Weights of rows as shares: (names, heads, looked)."""
-    return weights / (weights.sum(dim=2, keepdim=True) + 1e-9)
-
-
-def averaged(weights, values, measured):
-    """Mean of rows' values where measured, by head: (names, genes, heads, channels)."""
-    total = torch.einsum("qhs,sgc->qghc", weights, values)
-    mass = torch.einsum("qhs,sg->qgh", weights, measured)
-    return total / (mass + 1e-6)[..., None]
-
-
 def cross(known, values):
     """Weights by whose effect here is like, or opposed to, the response elsewhere: (names, 2, looked)."""
     alike = F.normalize(known.response, dim=1) @ F.normalize(values, dim=1).T
     weights = torch.stack([alike.clamp(min=0), (-alike).clamp(min=0)], dim=1) ** 2
     return (weights + 0.01) * known.other[:, None]
-
-
-def regressed(known, values, measured):
-    """Values by each gene's own slope on responses elsewhere, shrunk to all genes': as heads' shape."""
-    mean = known.responses.sum(dim=0) / max(len(values), 1)
-    centred = (known.responses - mean) * measured
-    square = (centred**2).sum(dim=0)
-    prior = 10 * square.mean() / max(len(values), 1) + 1e-6  # ten rows' worth
-    product = torch.einsum("sg,sgc->gc", centred, values)
-    common = product.sum(dim=0) / (square.sum() + 1e-6)
-    slope = (product + prior * common) / (square + prior)[:, None]
-    return (known.response - mean)[..., None] * slope
-
-
-def root(values):
-    return values.sign() * values.abs().sqrt()

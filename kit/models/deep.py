@@ -1,10 +1,10 @@
-"""What the three networks have in common: how they learn, from what, and how far they are believed.
+"""What the three networks have in common: from what they learn, and how far they are believed.
 
 A network hears names of knockdowns and the rows already seen, and says a shift and a width of each gene's
 odds (`losses`). It may learn on other screens, on the competition, or on both in turn. Several members
 each leave out one part of the training rows: on it the member is stopped early, and over all parts the
-network's `trust_` is set, 0 if it does worse than the best constant. What a network is: `gnn`,
-`transformer`, `vae`.
+network's `trust_` is set, 0 if it does worse than the best constant. How one is taught and asked:
+`episodes`; what a network is: `gnn`, `transformer`, `vae`.
 """
 
 import hashlib
@@ -25,22 +25,18 @@ from ..members import MOUNTS
 from ..metric import wmae
 from ..splits import folds
 from .constant import Constant
-from .losses import Pieces, bin_chances, loss
+from .episodes import check_loss, row_losses, speak, step_loss
+from .losses import Pieces, bin_chances
 from .ordinal import tilted
 from .rows import atlas_rows, competition_rows
 from .training import Settings, device, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
 TRUST = (0.0, 0.25, 0.5, 0.75, 1.0)
-SUPPORT = (
-    80  # rows that a network may look at beside those asked for: as many as the competition has
-)
-LEFT_OUT = 0.15  # of a screen's rows, on which pretraining is stopped
+LEFT_OUT, MOST = 0.15, 64  # share of a screen's rows, and rows, on which pretraining is stopped
 PIECES = Pieces()
 PRETRAINING = Settings(steps=400)
 TUNING = Settings(steps=120, rate=1e-3, every=10)
-AT_ONCE = 32  # rows predicted or checked at once
-COMMON = 64  # rows of which it is asked what a network says of every knockdown
 
 
 class Once:
@@ -64,9 +60,10 @@ class Deep:
     pathways, atlas: what is known from elsewhere, or None. policy: `screens` (learn from the atlas only;
     the competition's rows set each gene's odds and the trust), `competition` (from its rows only) or
     `pretrain` (first one, then the other). pieces: of the loss. draws: samples of resampled cells that
-    tuning sees instead of the rows themselves, 0 for none. members: parts and networks. batch: rows a
-    step. genes: at most so many, drawn anew, a step. pretraining, tuning: Settings. checkpoints: folder
-    to resume from after a kill, or None. once: shared by models that pretrain alike.
+    tuning sees instead of the rows themselves, 0 for none. members: parts and networks; of one alone
+    nothing is left out, and it is not believed. batch: rows a step. genes: at most so many, drawn anew, a
+    step. pretraining, tuning: Settings. checkpoints: folder to resume from after a kill, or None. once:
+    shared by models that pretrain alike.
 
     Learns `trust_`, `history_` (stage, member, step, rate, loss, check), `remarks_`, and `unknown_` at
     each prediction: names of which nothing is known, which get the constant's prediction.
@@ -114,31 +111,26 @@ class Deep:
         self.rows_ = competition_rows(train, self._resampled(train))
         start = None
         if self.policy != "competition":
-            start = self.once.get(self._key("screens", self.rows_.genes), self._pretrain)
+            start = self.once.get(self._key("screens"), self._pretrain)
             if start is None:
                 self.remarks_.append("no screen to learn from: the network starts untrained")
             else:
                 histories.append(start[1].assign(stage="screens", member=0))
-        tuned = self.policy != "screens"
-        parts = max(1, min(self.members, len(self.rows_) // 2))
-        held_out = folds(range(len(self.rows_)), parts, seed=self.seed) if parts > 1 else [[]]
         self.networks_, losses = [], []
-        for member, part in enumerate(held_out):
-            seen = self.rows_.subset(np.setdiff1d(np.arange(len(self.rows_)), part))
-            left = self.rows_.subset(part).like(seen) if len(part) else None
+        for member, (seen, left) in enumerate(self._parts()):
             network = self._new(self.seed + member)
             if start is not None:
                 network.load_state_dict(start[0])
-            if tuned:
+            if self.policy != "screens":
                 settings = replace(self.tuning, seed=self.tuning.seed + self.seed + member)
-                history = self._learn(network, [(seen, left)], settings, f"member {member + 1}")
+                history = self._learn(network, [(seen, left)], settings, "competition")
                 histories.append(history.assign(stage="competition", member=member))
             self.networks_.append(network)
             if left is not None:
-                losses += self._losses(network, seen, left)
-        losses = pd.DataFrame(losses, columns=TRUST, dtype=float)
+                losses += row_losses(network, seen, left, self.pieces, TRUST)
         # Beside what the genes' own odds lose: 0 without trust, whatever the loss is made of.
-        gains = losses.sub(losses[0.0], axis=0)
+        gains = pd.DataFrame(losses, columns=TRUST, dtype=float)
+        gains = gains.sub(gains[0.0], axis=0)
         self.trust_curve_ = gains.mean() if len(gains) else pd.Series(0.0, TRUST)
         # Of a gain that few rows agree in, or none, a network is not believed to have learned it.
         self.trust_ = float((self.trust_curve_ + gains.sem().fillna(0.0)).idxmin())
@@ -181,9 +173,9 @@ class Deep:
 
     def said(self, perturbations):
         """Shift of the log odds that an effect lies higher, mean over members: perturbation x gene."""
-        names = list(perturbations)
+        names, rows = list(perturbations), self.rows_.to(device())
         with torch.no_grad():
-            parts = [self._speak(one, names, self.rows_.to(device()))[0] for one in self.networks_]
+            parts = [speak(network, names, rows)[0] for network in self.networks_]
         shift = self.trust_ * torch.stack(parts).mean(dim=0).cpu().numpy()
         frame = pd.DataFrame(shift, pd.Index(names, name="perturbation"), self.rows_.genes)
         return frame[self.train_.genes]
@@ -200,113 +192,63 @@ class Deep:
         with seeded(seed, 0):
             return self._network(self.rows_.genes).to(device()).eval()  # `train` trains in turns
 
+    def _parts(self):
+        """Rows seen and left out by each member: pairs of Rows, (all, None) where none is left out."""
+        places = np.arange(len(self.rows_))
+        count = max(1, min(self.members, len(places) // 2))
+        for part in folds(places, count, seed=self.seed) if count > 1 else [[]]:
+            seen = self.rows_.subset(np.setdiff1d(places, part))
+            yield seen, self.rows_.subset(part).like(seen) if len(part) else None
+
     def _pretrain(self):
         """State and history of a network that has learned from the atlas; None without screens."""
-        names = None if self.pathways is None else self.pathways.names
-        screens = (
-            [] if self.atlas is None else atlas_rows(self.atlas, self.rows_.genes, names=names)
-        )
-        if not screens:
+        if self.atlas is None:
             return None
+        names = None if self.pathways is None else self.pathways.names
         random, pairs = np.random.default_rng(self.seed), []
-        for rows in screens:
+        for rows in atlas_rows(self.atlas, self.rows_.genes, names=names):
             order = random.permutation(len(rows))
-            left = order[: min(2 * AT_ONCE, int(LEFT_OUT * len(rows)))]
+            left = order[: min(MOST, int(LEFT_OUT * len(rows)))]
             seen = rows.subset(np.setdiff1d(order, left))
             pairs.append((seen, rows.subset(left).like(seen)))
+        if not pairs:
+            return None
         network = self._new(self.seed)
         settings = replace(self.pretraining, seed=self.pretraining.seed + self.seed)
         history = self._learn(network, pairs, settings, "screens")
         return {name: value.cpu() for name, value in network.state_dict().items()}, history
 
-    def _learn(self, network, pairs, settings, label):
+    def _learn(self, network, pairs, settings, stage):
         """Train on the first Rows of each pair, stop on the second (None: do not); the history."""
+        checkpoint = self._checkpoint(settings, pairs, stage)
         place = next(network.parameters()).device
         pairs = [(seen.to(place), left and left.to(place)) for seen, left in pairs]
         sizes = np.array([len(seen) for seen, _ in pairs])
 
-        def step_loss(step, random):
+        def drawn(step, random):
             seen = pairs[random.choice(len(pairs), p=sizes / sizes.sum())][0]
-            return self._step(network, seen, random) + self._extra(network, seen, random)
+            return self._step(network, seen, random)
 
         def check():
-            parts = [self._check(network, seen, left) * len(left) for seen, left in pairs]
+            parts = [
+                float(check_loss(network, *pair, self.pieces)) * len(pair[1]) for pair in pairs
+            ]
             return sum(parts) / sum(len(left) for _, left in pairs)
 
         stopped = all(left is not None for _, left in pairs)
-        return train(
-            network,
-            step_loss,
-            settings,
-            check=check if stopped else None,
-            checkpoint=self._checkpoint(settings, pairs),
-            label=f"{type(self).__name__}, {label}",
-        )
+        options = {"check": check if stopped else None, "checkpoint": checkpoint}
+        return train(network, drawn, settings, label=f"{type(self).__name__}, {stage}", **options)
 
-    def _step(self, network, rows, random):
-        """Loss of one batch of rows, seen beside others of the same screen."""
-        order = random.permutation(len(rows))
-        count = max(1, min(self.batch, len(rows) // 2))
-        batch, support = order[:count], order[count : count + SUPPORT]
-        genes = np.sort(random.permutation(len(rows.genes))[: self.genes])
-        effects, weights = rows.drawn(batch, random)[:, genes], rows.weights[batch][:, genes]
-        names = [rows.perturbations[one] for one in batch]
-        said = network(names, rows.subset(support, marginals=True), genes)
-        pulls = rows.row_weights[batch]
-        return loss(self.pieces, rows.columns(genes), *said, effects, weights, pulls)
-
-    def _check(self, network, seen, left):
-        """Loss of left-out rows in the terms of those seen."""
-        place = next(network.parameters()).device
-        seen, left = seen.to(place), left.to(place)
-        with torch.no_grad():
-            said = self._speak(network, left.perturbations, seen)
-            whole = left.effects, left.weights, left.row_weights
-            return float(loss(self.pieces, left, *said, *whole))
-
-    def _losses(self, network, seen, left):
-        """Loss of each left-out row at each trust: a list of lists."""
-        place = next(network.parameters()).device
-        seen, left = seen.to(place), left.to(place)
-        with torch.no_grad():
-            said = self._speak(network, left.perturbations, seen)
-        found = []
-        for row in range(len(left)):
-            one = slice(row, row + 1)
-            parts = left.effects[one], left.weights[one], left.row_weights[one]
-            told = [part[one] for part in said]
-            found.append(
-                [
-                    float(loss(self.pieces, left, *(trust * part for part in told), *parts))
-                    for trust in TRUST
-                ]
-            )
-        return found
-
-    def _speak(self, network, names, seen):
-        """What a network says of any number of names: shift and width, (names, genes).
-
-        Less what it says of the rows seen, on average: the genes' odds hold that. A tilt common to all
-        knockdowns would please the loss, whose weights lean to large effects, and spoil the decision.
-        """
-        some = [seen.perturbations[place] for place in seen.spread(COMMON)]
-        said, common = (self._say(network, one, seen) for one in (names, some))
-        return [part - other.mean(dim=0) for part, other in zip(said, common, strict=True)]
-
-    def _say(self, network, names, seen):
-        """The same as it is said."""
-        genes = np.arange(len(seen.genes))
-        parts = [
-            network(names[first : first + AT_ONCE], seen, genes)
-            for first in range(0, len(names), AT_ONCE)
-        ]
-        return [torch.cat(part) for part in zip(*parts, strict=True)]
+    def _step(self, network, seen, random):
+        """Loss of one step on rows of one screen."""
+        options = {"pieces": self.pieces, "batch": self.batch, "genes": self.genes}
+        return step_loss(network, seen, random, **options) + self._extra(network, seen, random)
 
     def _chances(self, network, names):
         """Chance of each bin: (perturbations, genes, bins), by the odds of all training rows."""
         rows = self.rows_.to(device())
         with torch.no_grad():
-            shift, width = self._speak(network, list(names), rows)
+            shift, width = speak(network, list(names), rows)
             return bin_chances(rows, self.trust_ * shift, self.trust_ * width).cpu().numpy()
 
     def _resampled(self, train):
@@ -317,28 +259,23 @@ class Deep:
             return None
         return bootstrap_effects(train, self.draws, seed=self.seed)
 
-    def _key(self, *parts):
-        """A name for what was made from these parts by a model of this kind and seed."""
-        told = [
-            type(self).__name__,
-            self.seed,
-            self.pretraining,
-            self.pieces,
-            self.genes,
-            self.batch,
-        ]
-        told += [list(part) if isinstance(part, pd.Index) else part for part in parts]
-        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+    def _key(self, stage, *parts):
+        """A name for what a model of this kind, seed and knowledge makes in a stage from these parts."""
+        targets = sorted(self.train_.targets["perturbation"])
+        told = [type(self).__name__, self.seed, self.likeness_.fingerprint, targets]
+        told += [list(self.rows_.genes), self.pretraining, self.pieces, self.genes, self.batch]
+        return hashlib.sha256(repr([*told, stage, *parts]).encode()).hexdigest()[:16]
 
-    def _checkpoint(self, settings, pairs):
+    def _checkpoint(self, settings, pairs, stage):
         """File of a training run, named by all that it depends on."""
         if self.checkpoints is None:
             return None
         folder = Path(self.checkpoints)
         folder.mkdir(parents=True, exist_ok=True)
-        content = [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
+        content = [hashlib.sha256(seen.effects.numpy()).hexdigest() for seen, _ in pairs]
         names = [seen.perturbations for seen, _ in pairs]
-        key = self._key(settings, self.policy, self.draws, content, names)
+        start = () if stage == "screens" else (self.policy, self.draws)
+        key = self._key(stage, settings, content, names, *start)
         place = folder / f"{type(self).__name__.lower()}-{key}.pt"
         # On Kaggle a session begins with an empty folder; what an earlier one left may be attached.
         attached = [one for mount in MOUNTS for one in KAGGLE_INPUT.glob(f"{mount}/*/{place.name}")]

@@ -16,15 +16,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .attention import regressed, root, shares
 from .deep import Deep
-from .rows import LEVELS
+from .looked import (
+    CHANNELS,
+    answers,
+    averaged,
+    look,
+    of_knockdowns,
+    ramps,
+    regressed,
+    root,
+    spread_of_genes,
+    standardised,
+)
 from .training import Settings
 from .typed import TypedGraph, Walk
-from .views import ALONE, LARGEST, OWN, Views
-from .ways import LOOKED_AT, Ways
+from .views import ALONE, LARGEST, OWN, views_of
+from .ways import Ways
 
-CHANNELS = 3  # numbers that stand for an effect: overall, far up, far down
 GAIN = 5.0  # of findings: their weights start at 0 and have few steps to grow
 CAUTION = 0.3  # of what the decoder says of single genes
 SHRINKAGE = 0.05  # signal at which the responses that nodes pass on count half
@@ -46,8 +55,11 @@ class Shape:
 
 
 SHAPE = Shape()
-PRETRAINING = Settings(steps=400, rate=3e-3)
-TUNING = Settings(steps=120, rate=3e-3, every=10)
+OPTIONS = {
+    "batch": 12,
+    "pretraining": Settings(steps=400, rate=3e-3),
+    "tuning": Settings(steps=120, rate=3e-3, every=10),
+}
 
 
 class GNN(Ways, Deep):
@@ -56,35 +68,21 @@ class GNN(Ways, Deep):
     What carries a prediction can be read off it when it is fitted, see `Ways`.
     """
 
-    def __init__(
-        self,
-        pathways=None,
-        atlas=None,
-        *,
-        shape=SHAPE,
-        batch=12,
-        tuning=TUNING,
-        pretraining=PRETRAINING,
-        **options,
-    ):
-        options |= {"batch": batch, "tuning": tuning, "pretraining": pretraining}
-        super().__init__(pathways, atlas, **options)
+    def __init__(self, pathways=None, atlas=None, *, shape=SHAPE, **options):
+        super().__init__(pathways, atlas, **OPTIONS | options)
         self.shape = shape
 
     def _network(self, genes):
         likeness, train = self.likeness_, self.train_
-        known = id(likeness.pathways), id(likeness.atlas)
-        asked = [*train.effects.index, *train.targets["perturbation"]]
-        views = self.once.get(("views", *known, tuple(genes)), lambda: Views(likeness, genes))
-        views.expect(asked)
         screens = [] if likeness.responses_ is None else list(likeness.responses_.index)
         nodes = sorted({*genes, *train.targets["perturbation"], *screens})
-        key = ("graph", *known, tuple(nodes))
+        key = ("graph", likeness.fingerprint, tuple(nodes))
         graph = self.once.get(key, lambda: TypedGraph(likeness.pathways, nodes))
-        return Network(graph, views, train.control.reindex(genes).to_numpy(), self.shape)
+        control = train.control.reindex(genes).to_numpy()
+        return Network(graph, views_of(self, genes), control, self.shape)
 
-    def _key(self, *parts):
-        return super()._key(self.shape, str(self.pathways), str(self.atlas), *parts)
+    def _key(self, stage, *parts):
+        return super()._key(stage, self.shape, *parts)
 
 
 class Network(torch.nn.Module):
@@ -98,16 +96,12 @@ class Network(torch.nn.Module):
         super().__init__()
         self.graph, self.views, self.shape = graph, views, shape
         self._elsewhere = {}  # nodes with a response outside a screen, and it, by screen
-        control = np.nan_to_num((control - np.nanmean(control)) / (np.nanstd(control) + 1e-9))
-        control = torch.as_tensor(control, dtype=torch.float32)
+        control = torch.as_tensor(standardised(control), dtype=torch.float32)
         self.register_buffer("control", control, persistent=False)
         screens = [name for name in views.kernels if name in OWN + ALONE and " and " not in name]
         self.straight = [views.kernels.index(name) for name in screens]
         self.walk = Walk(graph, screens, shape.heads)
-        levels = torch.as_tensor(LEVELS, dtype=torch.float32)
-        ramps = [torch.ones_like(levels), (levels > 0.75).float(), (levels < 0.25).float()]
-        ramps = torch.stack(ramps, dim=1)
-        self.register_buffer("channels", 2 * ramps / ramps.sum(dim=0), persistent=False)
+        self.register_buffer("channels", ramps(), persistent=False)
         # How much a direction of the answers counts: a sigmoid of the logarithm of its size.
         self.kept = torch.nn.Parameter(torch.tensor([2.0, 0.5]))
         features = (shape.heads + 1) * CHANNELS + 7
@@ -122,22 +116,20 @@ class Network(torch.nn.Module):
     def forward(self, names, seen, genes, *, volume=None):
         """volume: (looked,), how loud each row's answer is, by default 1; to take a prediction apart."""
         known, looked = self.look(names, seen, genes)
-        places = seen.spread(LOOKED_AT)
         genes = torch.as_tensor(genes, device=seen.effects.device)
-        measured = (seen.weights[places][:, genes] > 0).float()  # (looked, genes)
-        values = self._values(seen, places, genes, measured)  # (looked, genes, channels)
+        values, measured = answers(seen, genes, self.channels)
         if volume is not None:
             values = values * volume[:, None, None]
         arrived = self.walk(self.graph, known, names, looked)
         weights = arrived.weights
-        found = averaged(weights @ self._strongest(values), values, weights, measured)
+        found = averaged(weights @ self._strongest(values), values, measured, weights)
         features = [found.flatten(2), regressed(known, values, measured)]
         passed = self._passed(arrived.flow, seen.name, looked, genes)
         response = known.response
         single = [response, root(response), known.near, passed, torch.tanh(2 * passed)]
         single += [known.knocked_down, known.related]
         features = torch.cat([*features, torch.stack(single, dim=2)], dim=2)
-        row = self._row(known, weights, values[..., 0], measured)
+        row = of_knockdowns(known, weights, values, measured)
         # The decoder says how far each finding is right for a gene; of nothing found nothing follows.
         of_shift, of_width = self._decoder(seen, genes, features, row).unbind(2)
         said = (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
@@ -146,19 +138,8 @@ class Network(torch.nn.Module):
 
     def look(self, names, seen, genes):
         """What is known of the names beside the rows that are looked at, and these rows' names."""
-        looked = [seen.perturbations[place] for place in seen.spread(LOOKED_AT)]
-        hide = torch.rand(len(names)) < self.shape.hidden if self.training else None
-        view = self.views.view(seen.name, [*names, *looked])
-        known = view.known(names, looked, genes, hide=hide, device=seen.effects.device)
+        known, looked = look(self, names, seen, genes)
         return replace(known, kernels=known.kernels[:, :, self.straight]), looked
-
-    def _values(self, seen, places, genes, measured):
-        """Effects in each gene's own terms less their mean over rows: (looked, genes, channels)."""
-        effects, thresholds = seen.effects[places][:, genes], seen.thresholds[:, genes]
-        values = (effects[:, :, None] > thresholds.T[None]).float() @ self.channels
-        measured = measured[..., None]
-        mean = (values * measured).sum(dim=0) / (measured.sum(dim=0) + 1e-6)
-        return (values - mean) * measured
 
     def _strongest(self, values):
         """Projection on the answers' strongest directions, the weaker the less: (looked, looked)."""
@@ -186,29 +167,11 @@ class Network(torch.nn.Module):
         nodes = torch.from_numpy(self.graph.places(found.index))
         return nodes, torch.as_tensor(found.to_numpy(), dtype=torch.float32)
 
-    def _row(self, known, weights, values, measured):
-        """What holds for all genes of a knockdown: (names, numbers)."""
-        strength = (values**2).sum(dim=1) / (measured.sum(dim=1) + 1e-6)
-        mean = strength.sum() / max(len(strength), 1)
-        share = shares(weights)
-        rows = -torch.log((share**2).sum(dim=2) + 1e-9)  # log of how many rows count
-        size = known.response.abs().mean(dim=1, keepdim=True)
-        hidden = known.hidden[:, None]
-        found = [hidden, size, size * hidden, share @ (strength / (mean + 1e-6) - 1), rows]
-        return torch.cat(found, dim=1)
-
     def _decoder(self, seen, genes, features, row):
         """How far each finding counts for a gene's shift and width: (names, genes, 2, features)."""
-        spread = torch.log(seen.thresholds[-2, genes] - seen.thresholds[1, genes] + 1e-3)
-        spread = (spread - spread.mean()) / (spread.std(correction=0) + 1e-3)
+        spread = spread_of_genes(seen, genes)
         count, scaled = features.shape[:2], self.scaled(features)
         fixed = torch.stack([self.control[genes], spread], dim=1).expand(*count, -1)
         parts = [scaled, scaled.abs(), fixed, row[:, None].expand(*count, -1)]
         out = self.leave(F.gelu(self.enter(torch.cat(parts, dim=2))))
         return GAIN * (self.common + CAUTION * out.unflatten(2, (2, -1)))
-
-
-def averaged(weights, values, mass, measured):
-    """Sum of rows' values over the mass of those measured: (names, genes, heads, channels)."""
-    total = torch.einsum("qhs,sgc->qghc", weights, values)
-    return total / (torch.einsum("qhs,sg->qgh", mass, measured) + 1e-6)[..., None]

@@ -17,15 +17,26 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from .attention import Block, Heads, averaged, cross, first_mix, regressed, root, shares
+from .attention import Block, Heads, cross, first_mix
 from .deep import Deep
-from .rows import LEVELS
+from .looked import (
+    CHANNELS,
+    LOOKED_AT,
+    answers,
+    averaged,
+    look,
+    of_knockdowns,
+    ramps,
+    regressed,
+    root,
+    shares,
+    spread_of_genes,
+    standardised,
+)
 from .training import Settings, device
-from .views import Views
+from .views import views_of
 
-LOOKED_AT = 256  # rows of a screen, evenly spread, that a prediction attends to at most
 IDENTITY = 8  # numbers by which a gene is told from others
-CHANNELS = 3  # numbers that stand for an effect: overall, far up, far down
 CROSS = 2  # heads by likeness of rows' effects to the response elsewhere, alike and opposed
 
 
@@ -48,26 +59,18 @@ class Shape:
 
 
 SHAPE = Shape()
-PRETRAINING = Settings(steps=400, rate=2e-3)
-TUNING = Settings(steps=120, rate=1e-3, every=10)
+OPTIONS = {
+    "batch": 8,
+    "pretraining": Settings(steps=400, rate=2e-3),
+    "tuning": Settings(steps=120, rate=1e-3, every=10),
+}
 
 
 class Transformer(Deep):
     """The transformer behind the models' door; shape: its size, the rest as in `Deep`."""
 
-    def __init__(
-        self,
-        pathways=None,
-        atlas=None,
-        *,
-        shape=SHAPE,
-        batch=8,
-        tuning=TUNING,
-        pretraining=PRETRAINING,
-        **options,
-    ):
-        options |= {"batch": batch, "tuning": tuning, "pretraining": pretraining}
-        super().__init__(pathways, atlas, **options)
+    def __init__(self, pathways=None, atlas=None, *, shape=SHAPE, **options):
+        super().__init__(pathways, atlas, **OPTIONS | options)
         self.shape = shape
 
     def attention(self, perturbations):
@@ -108,16 +111,11 @@ class Transformer(Deep):
         return [*names, "response elsewhere", "own slope"]
 
     def _network(self, genes):
-        known = self.likeness_.pathways, self.likeness_.atlas
-        key = ("views", *map(id, known), tuple(genes))
-        views = self.once.get(key, lambda: Views(self.likeness_, genes))
-        views.expect([*self.train_.effects.index, *self.train_.targets["perturbation"]])
-        return Network(views, self.train_.control.reindex(genes).to_numpy(), self.shape)
+        control = self.train_.control.reindex(genes).to_numpy()
+        return Network(views_of(self, genes), control, self.shape)
 
-    def _key(self, *parts):
-        responses = self.likeness_.responses_
-        told = None if responses is None else (responses.shape, float(responses.sum().sum()))
-        return super()._key(self.shape, str(self.likeness_.pathways), told, *parts)
+    def _key(self, stage, *parts):
+        return super()._key(stage, self.shape, *parts)
 
 
 class Network(torch.nn.Module):
@@ -129,13 +127,9 @@ class Network(torch.nn.Module):
     def __init__(self, views, control, shape):
         super().__init__()
         self.views, self.shape = views, shape
-        control = np.nan_to_num((control - np.nanmean(control)) / (np.nanstd(control) + 1e-9))
-        fixed = np.column_stack([control, _identity(views.genes)]).astype(np.float32)
-        self.register_buffer("genes", torch.from_numpy(fixed), persistent=False)
-        levels = torch.as_tensor(LEVELS, dtype=torch.float32)
-        ramps = [torch.ones_like(levels), (levels > 0.75).float(), (levels < 0.25).float()]
-        ramps = torch.stack(ramps, dim=1)
-        self.channels = torch.nn.Parameter(2 * ramps / ramps.sum(dim=0))  # (levels, channels)
+        fixed = np.column_stack([standardised(control), _identity(views.genes)])
+        self.register_buffer("genes", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
+        self.channels = torch.nn.Parameter(ramps())
         self.heads = Heads(views.kernels, shape)
         soft = shape.heads + CROSS
         features = (soft + shape.solved) * CHANNELS + 3 + CHANNELS
@@ -157,10 +151,9 @@ class Network(torch.nn.Module):
 
     def findings(self, names, seen, genes):
         """What is found and how far each gene's token believes it: three of (names, genes, features)."""
-        known, weights, solved, places = self.look(names, seen, genes)
+        known, weights, solved = self.look(names, seen, genes)
         genes = torch.as_tensor(genes, device=seen.effects.device)
-        measured = (seen.weights[places][:, genes] > 0).float()  # (looked, genes)
-        values = self._values(seen, places, genes, measured)  # (looked, genes, channels)
+        values, measured = answers(seen, genes, self.channels)
         weights = torch.cat([weights, cross(known, values[..., 0])], dim=1)
         found = [averaged(weights, values, measured)]
         found.append(torch.einsum("qhs,sgc->qghc", solved, values))
@@ -169,7 +162,7 @@ class Network(torch.nn.Module):
         features.append(torch.stack([response, root(response), known.near], dim=2))
         features.append(regressed(known, values, measured))
         features = torch.cat(features, dim=2)
-        row = self._row(known, weights, solved, values[..., 0], measured)
+        row = of_knockdowns(known, weights, values, measured, solved)
         tokens = self._tokens(known, seen, genes, features, row)
         for block in self.blocks:
             tokens = block(tokens)
@@ -178,40 +171,13 @@ class Network(torch.nn.Module):
         return features, *(self.common + out.unflatten(2, (2, -1))).unbind(2)
 
     def look(self, names, seen, genes):
-        """Who is looked at: Known, weights (names, heads, looked), solved weights, places of looked."""
-        place = seen.effects.device
-        places = seen.spread(LOOKED_AT)
-        looked = [seen.perturbations[one] for one in places]
-        hide = torch.rand(len(names)) < self.shape.hidden if self.training else None
-        view = self.views.view(seen.name, [*names, *looked])
-        known = view.known(names, looked, genes, hide=hide, device=place)
-        return known, *self.heads(known), torch.as_tensor(places, device=place)
-
-    def _values(self, seen, places, genes, measured):
-        """Effects in each gene's own terms less their mean over rows: (looked, genes, channels)."""
-        effects, thresholds = seen.effects[places][:, genes], seen.thresholds[:, genes]
-        values = (effects[:, :, None] > thresholds.T[None]).float() @ self.channels
-        measured = measured[..., None]
-        mean = (values * measured).sum(dim=0) / (measured.sum(dim=0) + 1e-6)
-        return (values - mean) * measured
-
-    def _row(self, known, weights, solved, values, measured):
-        """What holds for all genes of a knockdown: (names, numbers)."""
-        strength = (values**2).sum(dim=1) / (measured.sum(dim=1) + 1e-6)
-        mean = strength.sum() / max(len(strength), 1)
-        strength = strength / (mean + 1e-6) - 1  # of looked rows, against their mean
-        share = shares(weights)
-        rows = -torch.log((share**2).sum(dim=2) + 1e-9)  # log of how many rows count
-        size = known.response.abs().mean(dim=1, keepdim=True)
-        hidden = known.hidden[:, None]
-        found = [hidden, size, size * hidden, share @ strength, solved @ strength, rows]
-        return torch.cat(found, dim=1)
+        """Who is looked at: Known, weights (names, heads, looked), solved weights of the same shape."""
+        known, _ = look(self, names, seen, genes)
+        return known, *self.heads(known)
 
     def _tokens(self, known, seen, genes, features, row):
         """One token a gene: (names, genes, width)."""
-        spread = torch.log(seen.thresholds[-2, genes] - seen.thresholds[1, genes] + 1e-3)
-        spread = (spread - spread.mean()) / (spread.std(correction=0) + 1e-3)
-        fixed = torch.cat([self.genes[genes], spread[:, None]], dim=1)
+        fixed = torch.cat([self.genes[genes], spread_of_genes(seen, genes)[:, None]], dim=1)
         count = features.shape[:2]
         scaled = self.scaled(features)
         parts = [scaled, scaled.abs(), fixed.expand(*count, -1), row[:, None].expand(*count, -1)]

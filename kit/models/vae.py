@@ -15,7 +15,6 @@ Not here: which cells (`cells`), by what a knockdown is known (`features`), whic
 (`deep`).
 """
 
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -27,8 +26,10 @@ from .deep import Deep
 from .features import Features
 from .training import Settings
 
-PRETRAINING = Settings(steps=400, rate=5e-3)
-TUNING = Settings(steps=240, rate=3e-3)
+OPTIONS = {
+    "pretraining": Settings(steps=400, rate=5e-3),
+    "tuning": Settings(steps=240, rate=3e-3),
+}
 ANCHORS = 512  # knockdowns whose likeness makes the features
 FOREIGN = ("wide", "narrow")  # kernels that hold no response of another screen
 KERNELS = (*FOREIGN, "same", "shape", "smooth")
@@ -175,17 +176,8 @@ class VAE(Deep):
     `cells.h5ad` beside the atlas. A screen without them shows its rows as if each were a cell.
     """
 
-    def __init__(
-        self,
-        pathways=None,
-        atlas=None,
-        *,
-        size=Size(),
-        pretraining=PRETRAINING,
-        tuning=TUNING,
-        **options,
-    ):
-        super().__init__(pathways, atlas, pretraining=pretraining, tuning=tuning, **options)
+    def __init__(self, pathways=None, atlas=None, *, size=Size(), **options):
+        super().__init__(pathways, atlas, **OPTIONS | options)
         self.size = size
 
     def fit(self, train):
@@ -216,7 +208,8 @@ class VAE(Deep):
         # A screen's own responses must not tell what is to be learned from them.
         kernels = FOREIGN if self._foreign else KERNELS
         parts = anchors, kernels, self.size.features
-        return self.once.get(repr(parts), lambda: Features(self.likeness_, *parts))
+        key = ("features", self.likeness_.fingerprint, repr(parts))
+        return self.once.get(key, lambda: Features(self.likeness_, *parts))
 
     def _held(self):
         """Symbols of the knockdowns learned from first: the same in all folds if these are screens'."""
@@ -244,8 +237,8 @@ class VAE(Deep):
         evidence = network.evidence(values * measured, measured.float(), names)
         return open_gates - self.size.evidence * evidence
 
-    def _key(self, *parts):
-        """What was learned by other features or other cells has another name."""
-        features = self._features()
-        known = hashlib.sha256(features(features.anchors).tobytes()).hexdigest()
-        return super()._key(self.size, self._foreign, sorted(self.cells_), known, *parts)
+    def _key(self, stage, *parts):
+        cells = set(self.cells_)
+        if stage == "screens":  # to which the competition's cells teach nothing
+            cells -= {"competition"}
+        return super()._key(stage, self.size, self._foreign, sorted(cells), *parts)

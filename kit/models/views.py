@@ -101,6 +101,15 @@ class Views:
         )
 
 
+def views_of(model, genes):
+    """Views of all that a `Deep` in its fit knows, made once, that expect its rows and targets."""
+    likeness, train = model.likeness_, model.train_
+    key = ("views", likeness.fingerprint, tuple(genes))
+    views = model.once.get(key, lambda: Views(likeness, genes))
+    views.expect([*train.effects.index, *train.targets["perturbation"]])
+    return views
+
+
 class View:
     """What is known of `names` by one Likeness, as tensors on the CPU. `known` takes parts of it."""
 

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .episodes import speak
+from .looked import LOOKED_AT
 from .training import device
 from .typed import Walk
-
-LOOKED_AT = 256  # rows of a screen, evenly spread, whose answers a signal may find
 
 
 class Ways:
@@ -29,7 +29,7 @@ class Ways:
         said = [net([perturbation], rows, genes, volume=volume)[0] for net in self.networks_]
         shift = torch.stack(said).mean(dim=0)
         with torch.no_grad():
-            parts = [self._speak(network, [perturbation], rows)[0] for network in self.networks_]
+            parts = [speak(network, [perturbation], rows)[0] for network in self.networks_]
             along = torch.stack(parts).mean(dim=0)  # less what is said of all alike
         (found,) = torch.autograd.grad((along * shift).sum(), volume)
         found = (found / ((along**2).sum() or 1.0)).cpu().numpy()

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..files import InputError, quote_some
+from ..files import InputError, frames_hash, quote_some
 from ..genes import GeneNames
 from .knowledge import checked
 from .parts import (
@@ -46,6 +46,11 @@ class Pathways:
 
     def __deepcopy__(self, memo):
         return self  # never changed; models that hold it are copied once a fold
+
+    @cached_property
+    def fingerprint(self):
+        """Hash of what it holds, wherever its files lie."""
+        return frames_hash({"sets": self.sets, "edges": self.edges, **self.tables})
 
     def with_knowledge(self, table, name):
         """These pathways and one more table: gene x column numbers, as `load_knowledge` gives them."""
