@@ -4,7 +4,6 @@ A member is used only if its files are those that its report tells of, if it was
 hand, and if it left out the same rows together as the others: else scores beside each other would lie.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from .competition import KAGGLE_INPUT
 from .files import InputError, content_hash, label_fault, quote_some, read_table
 from .metric import wmae
 from .predictions import OutOfFold
+from .reports import read_report
 
 OUT_OF_FOLD, TEST, REPORT = "oof.csv", "test.csv", "report.json"
 MOUNTS = ("*", "notebooks/*/*")  # where Kaggle puts the outputs of attached kernels
@@ -123,31 +123,25 @@ def _baseline(competition, fold):
 
 def _read(folder, competition):
     """The Member of a folder, None where its report has no submission."""
-    try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        made, data = report["submission"]["model"], report["data"]["hash"]
-        kept = report["predictions"] if made else None
-        fold, hashes = (kept["fold"], kept["files"]) if kept else ({}, {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = f"{type(error).__name__} {error}"
-        raise InputError(
-            f"{folder / REPORT} is not a report of a run ({reason}); run its notebook again"
-        ) from None
+    report = read_report(folder / REPORT)
+    made, data = report["submission"]["model"], report["data"]["hash"]
     if not made:
         return None
     if made == "mean":
         raise InputError(f"{folder} found nothing better than the mean, which is a member anyway")
     if data != competition.data_hash:
         raise InputError(
-            f"{folder} was made from other data (hash {str(data)[:12]}, want "
+            f"{folder} was made from other data (hash {data[:12]}, want "
             f"{competition.data_hash[:12]}); run its notebook on this data"
         )
+    if not (kept := report.get("predictions")):
+        raise InputError(f"{folder / REPORT} tells of no predictions; run its notebook again")
     tables = {}
     for name in (OUT_OF_FOLD, TEST):
         path = folder / name
         if not path.is_file():
             raise InputError(f"{path} is missing; run its notebook again")
-        if content_hash([path]) != hashes.get(name):
+        if content_hash([path]) != kept["files"].get(name):
             raise InputError(f"{path} is not the file its report tells of; run its notebook again")
         tables[name] = read_table(path, "perturbation")
     wanted = {OUT_OF_FOLD: competition.effects.index, TEST: competition.targets["perturbation"]}
@@ -157,13 +151,13 @@ def _read(folder, competition):
         fault = f"no row of {quote_some(lost)}" if len(lost) else fault and f"genes: {fault}"
         if fault or not np.isfinite(table.to_numpy()).all():
             raise InputError(f"{folder / name}: {fault or 'values are not finite'}; run it again")
-    fold = pd.Series(fold).reindex(competition.effects.index)
+    fold = pd.Series(kept["fold"] or {}).reindex(competition.effects.index)
     if fold.isna().any():
         raise InputError(
             f"{folder / REPORT} tells no fold of {quote_some(fold.index[fold.isna()])}"
         )
     genes = competition.genes
     rows = pd.Index(competition.targets["perturbation"])
-    seconds = float(report.get("models", {}).get(made, {}).get("seconds", np.nan))
+    seconds = report["models"][made]["seconds"] if made in report["models"] else np.nan
     unseen, test = tables[OUT_OF_FOLD][genes], tables[TEST].loc[rows, genes]
     return Member(made, unseen, test, fold, seconds, report)

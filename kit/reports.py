@@ -6,7 +6,7 @@ Names of files must lie in the report's own folder, or a page would show what li
 import json
 from pathlib import PurePath, PureWindowsPath
 
-from .files import InputError
+from .files import InputError, read_json
 
 
 def _text(value):
@@ -31,7 +31,7 @@ def _own_file(value):
     return bare and PurePath(value).name == PureWindowsPath(value).name == value
 
 
-MAY_LACK = ("ceiling", "figures")
+MAY_LACK = ("ceiling", "figures", "predictions")
 # A tuple: or null. A list of one: any number of them. `*`: under any name.
 SCORE = {"score_per_60": _number, "w": _number, "wcos": _number, "interval_per_60": [_number] * 2}
 MODEL = {"rows": _count, "seconds": _number, "gates": {"0.2": SCORE}}
@@ -47,17 +47,20 @@ WANTED = {
     "models": {"*": MODEL},
     "ceiling": ({"0.2": {"score_per_60": _number}},),
     "figures": [{"file": _own_file, "title": _text}],
+    "predictions": ({"files": {"*": _text}, "fold": ({"*": _number},)},),
     "submission": {"file": (_own_file,), "model": (_text,)},
 }
 
 
-def check_report(report, path):
-    """Raise InputError, naming the first place, where a report is not what a run writes."""
+def read_report(path):
+    """A run's report; InputError, naming the first place, where it is not what a run writes."""
+    report = read_json(path)
     if (fault := _fault(report, WANTED, "")) is not None:
         place, value = fault[0].lstrip(".") or "all of it", json.dumps(fault[1])[:40]
         raise InputError(
             f"{path} is not a report of a run: `{place}` is {value}; run its notebook again"
         )
+    return report
 
 
 def _fault(value, want, place):

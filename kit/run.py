@@ -185,12 +185,10 @@ def _default_budget(competition):
 
 def _has_gpu():
     try:
-        import torch
-
-        torch.zeros(1, device="cuda")  # a GPU that torch was not built for passes is_available()
-    except Exception:  # whatever the driver raises: there is none that works
+        from .models.training import device
+    except ImportError:  # no torch
         return False
-    return True
+    return device().type == "cuda"
 
 
 def _peak_memory_mb():

@@ -80,6 +80,9 @@ def spoil(outputs, how):
     elif how == "old report":
         del report["predictions"]
         (folder / "report.json").write_text(json.dumps(report))
+    elif how == "odd report":
+        report["predictions"]["fold"] = {"KRAS": "first"}
+        (folder / "report.json").write_text(json.dumps(report))
     elif how == "other data":
         report["data"]["hash"] = "0" * 64
         (folder / "report.json").write_text(json.dumps(report))
@@ -90,8 +93,9 @@ def spoil(outputs, how):
     [
         ("edited", "oof.csv is not the file its report tells of"),
         ("lost", "test.csv is missing"),
-        ("no report", "report.json is not a report of a run"),
-        ("old report", "report.json is not a report of a run"),
+        ("no report", "report.json cannot be read as JSON"),
+        ("old report", "report.json tells of no predictions"),
+        ("odd report", "report.json is not a report of a run: `predictions.fold.KRAS` is"),
         ("other data", "was made from other data (hash 000000000000, want"),
     ],
 )
@@ -102,7 +106,7 @@ def test_a_spoilt_member_is_refused_with_its_reason(competition, outputs, how, r
     (text,) = refused.values()
     assert reason in text
     assert "03_other" in text
-    assert "run " in text
+    assert "run " in text or how == "no report"
 
 
 def test_a_member_of_other_folds_is_refused(competition, outputs, monkeypatch):
