@@ -98,12 +98,10 @@ def explain(competition, perturbation, *, pathways=None, atlas=None, seed=0):
     for a name that is in no table, pathway or screen.
     """
     known = _known(competition, Likeness(pathways, atlas), perturbation)
-    train, truth = _training(competition, perturbation)
+    train, truth, beside = _as_forecast(competition, perturbation)
     model = OwnGene(Blend(pathways, atlas, parts=0, seed=seed)).fit(train)
     blend = model.base
-    # `decide` weighs all targets at once: the value submitted is that beside the others.
-    targets = [name for name in competition.targets["perturbation"] if name != perturbation]
-    predicted = model.predict([perturbation, *targets]).loc[perturbation]
+    predicted = model.predict([perturbation, *beside]).loc[perturbation]
     constant = perturbation in blend.unknown_
     belief = blend.predict_distribution([perturbation])
     expected = belief.mean().loc[perturbation]
@@ -139,12 +137,22 @@ def without_row(competition, perturbation):
     return competition.subset(rows[rows != perturbation])
 
 
-def _training(competition, perturbation):
-    """The competition that may predict a perturbation, and its measured effects or None."""
-    known = competition if competition.solution is None else competition.known()
-    if perturbation not in known.effects.index:
-        return known, None
-    return without_row(competition, perturbation), known.effects.loc[perturbation]
+def _as_forecast(competition, perturbation):
+    """Rows that a perturbation is predicted from, its measured effects or None, and targets beside it.
+
+    `decide` weighs all targets of a fit at once: the value submitted is that beside these.
+    """
+    targets, released = competition.targets["perturbation"], []
+    if competition.solution is not None:
+        released = list(targets.loc[competition.solution.index])
+    known = competition.known() if released else competition
+    measured = perturbation in known.effects.index
+    truth = known.effects.loc[perturbation] if measured else None
+    alike = [name for name in targets if (name in released) == (perturbation in released)]
+    beside = [name for name in alike if name != perturbation]
+    # Of released truth nothing is seen by what predicts a released target.
+    train = competition if perturbation in released else without_row(known, perturbation)
+    return train, truth, beside
 
 
 def _known(competition, likeness, perturbation):

@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+from small_competition import write_small, write_solution
 from small_planted import planted
 from test_neighbours import noisy
 from threadpoolctl import threadpool_limits
 
-from kit import InputError
+from kit import InputError, load_competition
 from kit.ablation import without
 from kit.decision import Distribution
 from kit.evidence import ALIKE_TO_NONE, KINDS, NEAR, SCREENS, STRONG, _terms, pulls, shares
@@ -23,6 +24,7 @@ from kit.genes import GeneNames
 from kit.models import Blend, Neighbours
 from kit.models.pairs import LEVELS
 from kit.pathways import load_pathways
+from kit.predictor import forecast
 from kit.telling import as_record, as_text, gene_as_text
 
 
@@ -142,6 +144,22 @@ def test_the_effects_of_the_knockdown_itself_change_nothing(tmp_path):
     pd.testing.assert_frame_equal(one.pulls, two.pulls)
     assert "P5" not in one.pulls.index
     assert (two.truth == 3).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+@pytest.mark.parametrize("target", ["STAT1", "LRPPRC"])  # released, and not
+def test_what_is_explained_is_the_row_that_is_submitted(tmp_path, target):
+    folder = write_small(tmp_path / "small")
+    sets = "one\t\tSTAT1\tC4orf36.1\tLRPPRC\tKRAS\nother\t\tTFAM\tAARS1\tMED12\tLRPPRC\n"
+    (folder / "sets.gmt").write_text(sets)
+    table = write_solution(folder)
+    table[[name for name in table if f"w_{name}" in table]] *= 40  # what sees it says so
+    table.to_csv(folder / "solution_val.csv")
+    competition, pathways = load_competition(folder), load_pathways(folder / "sets.gmt")
+    found = explain(competition, target, pathways=pathways)
+    submitted = forecast(competition, pathways=pathways).prediction.loc[target]
+    np.testing.assert_allclose(found.effects["predicted"], submitted, atol=1e-6)
+    assert (found.truth is not None) == (target == "STAT1")
 
 
 def test_a_knockdown_of_which_nothing_is_known_gets_the_constant_and_that_is_said(tmp_path):
