@@ -87,8 +87,9 @@ class Run:
     def save_figure(self, figure, name, *, first=False):
         """Write a figure as PNG, marked where the data is simulated; `first`: the one for the board."""
         if self.competition.simulated:
+            # Above all else: below, it would meet legends, which move down with what is saved.
             figure.text(
-                0.995, -0.005, "simulated data", ha="right", va="top", fontsize=8, color="0.4"
+                0.995, 1, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4"
             )
         with replacing(self.folder / f"{name}.png") as path:
             figure.savefig(path, dpi=120, bbox_inches="tight")
