@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from small_planted import planted
 
 from kit.genes import GeneNames
 from kit.models.typed import NONE, TypedGraph
@@ -70,6 +69,10 @@ def test_without_pathways_the_graph_is_silent():
 
 
 def test_old_names_meet_new_ones(tmp_path):
-    _, pathways = planted(tmp_path, rows=12)
-    graph = TypedGraph(pathways, ["P1", "P1"])
-    assert len(graph.symbols) == 1
+    (tmp_path / "sets.gmt").write_text("one\t\tAARS1\tKARS1\tB\nother\t\tX\tY\tZ\n")
+    names = GeneNames(symbols={"AARS1", "KARS1"}, previous={"AARS": {"AARS1"}})
+    graph = TypedGraph(load_pathways(tmp_path / "sets.gmt", names=names), ["AARS", "AARS1", "B"])
+    assert list(graph.symbols) == ["AARS1", "B"]
+    assert graph.places(["AARS"])[0] == 0
+    assert passed(graph, "sets", "AARS", ["KARS1"])[0] > 0
+    np.testing.assert_array_equal(graph.deaf(["AARS"]).numpy(), [[0], [1]])

@@ -126,7 +126,7 @@ def competition_rows(train, draws=None):
     )
 
 
-def atlas_rows(atlas, genes, *, names=None, augment=True, at_least=20):
+def atlas_rows(atlas, genes, *, names=None, at_least=20):
     """Rows of each dataset of an Atlas, a list of Rows; none of the competition's own cells.
 
     genes: the competition's. names: a GeneNames for the perturbations. Weights are made from t as in
@@ -161,7 +161,7 @@ def atlas_rows(atlas, genes, *, names=None, augment=True, at_least=20):
                 effects=_tensor(effects.where(measured, 0.0)),
                 weights=_tensor(weights),
                 row_weights=_tensor(row_weights / row_weights.mean()),
-                error=_tensor(se.fillna(0.0)) if se is not None and augment else None,
+                error=_tensor(se.fillna(0.0)) if se is not None else None,
             )
         )
     return found
