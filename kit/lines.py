@@ -99,12 +99,13 @@ def t_statistics(effects, se, lfc=LFC):
 
     That spread is 1.4826 x the median |effect - median| over knockdowns, which equals the standard
     deviation for a normal distribution, and at least a tenth of the root mean square of all effects:
-    most genes of a sparse table have a median distance of 0.
+    most genes of a sparse table have a median distance of 0. What was not measured (NaN) has no part.
     """
     beyond = np.sign(effects) * np.maximum(effects.abs() - lfc, 0.0)
     if se is None or se.isna().all(axis=None):
         spread = 1.4826 * (effects - effects.median()).abs().median()
-        overall = np.sqrt((effects.to_numpy() ** 2).mean())
+        measured = max(int(effects.notna().to_numpy().sum()), 1)
+        overall = np.sqrt(np.nansum(effects.to_numpy() ** 2) / measured)
         return beyond / np.maximum(spread, max(0.1 * overall, 1e-12))
     return (beyond / se.where(se > 0)).fillna(0.0)
 

@@ -85,6 +85,16 @@ def test_the_competitions_own_cells_and_small_screens_do_not_teach():
     assert len(atlas_rows(an_atlas(table(19)), ["A"], at_least=19)) == 1
 
 
+@pytest.mark.parametrize("errors", [False, True])
+def test_a_gene_that_was_not_measured_takes_no_weight_from_others(errors):
+    effects = table(rows=25, genes=("A", "B", "C", "D"))
+    se = effects * 0 + 0.3 if errors else None
+    (whole,) = atlas_rows(an_atlas(effects[["A", "B", "C"]], se), ["A", "B", "C"])
+    (rows,) = atlas_rows(an_atlas(effects.assign(D=np.nan), se), ["A", "B", "C", "D"])
+    np.testing.assert_allclose(rows.weights[:, :3], whole.weights, rtol=1e-5)
+    assert whole.weights.std() > 0.5
+
+
 def test_the_control_is_no_knockdown():
     names = ["non-targeting", *[f"P{i}" for i in range(29)]]
     (rows,) = atlas_rows(an_atlas(table(30), names=names), ["A"])
