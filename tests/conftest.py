@@ -1,11 +1,13 @@
 """What tests share: the quick twin, made once, and the folder of real data, where there is one."""
 
+import os
 import warnings
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on CPU the same seed gives the same result everywhere
 
 
 @pytest.fixture(scope="session")
