@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on CPU the same seed gives the same result everywhere
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of small products threads wait for one another
 
 
 @pytest.fixture(scope="session")
