@@ -20,12 +20,11 @@ from itertools import product
 from pathlib import Path
 
 import kit
-from kit.atlas import read_responses
-from kit.likeness import Likeness
-from kit.models import Constant, OwnGene
-from kit.pathways import load_pathways
-from kit.predictions import interval
-from kit.validation import compare
+from kit.evaluation.comparison import compare
+from kit.evaluation.predictions import interval
+from kit.knowledge import Knowledge, load_pathways
+from kit.models import Constant, OnTargetGene
+from kit.screens.atlas import read_responses
 
 NAMES = ("vae", "transformer", "gnn")
 T4_FLOPS, T4_BYTES, LAUNCH = 8.1e12 / 5, 300e9 / 2, 10e-6  # a second, a second, seconds a kernel
@@ -34,9 +33,9 @@ STEPS = 4  # timed; the first one is left out
 
 def network(name):
     """The model class of a name."""
-    from kit.models.gnn import GNN
-    from kit.models.transformer import Transformer
-    from kit.models.vae import VAE
+    from kit.networks.gnn import GNN
+    from kit.networks.transformer import Transformer
+    from kit.networks.vae import VAE
 
     return {"vae": VAE, "transformer": Transformer, "gnn": GNN}[name]
 
@@ -50,14 +49,14 @@ def knowledge(args, competition):
 
 def ablation(args, competition, pathways, atlas):
     """Print the score of every combination, out of fold."""
-    from kit.models.losses import Pieces
+    from kit.networks.losses import LossWeights
 
     pieces = {
-        "chance": Pieces(),
-        "wmae + cosine": Pieces(0, 1, 0.2),
-        "all": Pieces(1, 1, 0.2),
+        "chance": LossWeights(),
+        "wmae + cosine": LossWeights(0, 1, 0.2),
+        "all": LossWeights(1, 1, 0.2),
     }
-    likeness = Likeness(pathways, atlas)
+    knowledge = Knowledge(pathways, atlas)
     parts = kit.folds(competition.effects.index, 5, seed=[0, 0])
     policies = ("competition",) if atlas is None else ("screens", "competition", "pretrain")
     draws = (0,) if competition.cells is None else (0, 8)
@@ -67,13 +66,13 @@ def ablation(args, competition, pathways, atlas):
             if policy == "screens" and drawn:
                 continue  # nothing is tuned on the competition's cells
             options = {"policy": policy, "draws": drawn, "pieces": pieces[loss]}
-            model = network(name)(pathways, atlas, likeness=likeness, **options)
+            model = network(name)(knowledge, **options)
             if not args.full:
                 model.pretraining = replace(
                     model.pretraining, steps=min(150, model.pretraining.steps)
                 )
                 model.tuning = replace(model.tuning, steps=min(60, model.tuning.steps))
-            models = {"constant": OwnGene(Constant()), name: OwnGene(model)}
+            models = {"constant": OnTargetGene(Constant()), name: OnTargetGene(model)}
             table, runs = compare(models, competition, parts)
             row, (low, high) = table.loc[name], interval(runs[name][0].score())
             text = f"{name:12}{policy:12}{'resampled' if drawn else '':10}{loss:14}"
@@ -89,7 +88,7 @@ def cost(name, args, lines):
     from torch.utils._pytree import tree_leaves
     from torch.utils.flop_counter import FlopCounterMode
 
-    from kit.models.training import Settings
+    from kit.networks.training import Settings
 
     class Moved(TorchDispatchMode):
         """Bytes read and written by all operations, and their number."""

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import kit
 import kit.twin
-from kit.affordable import affordable, cheap_models, networks
-from kit.ensemble import blend, expected_spread
-from kit.likeness import Likeness
-from kit.members import find_outputs, out_of_fold_runs, read_members, with_mean
-from kit.predictions import interval
-from kit.predictor import gather_knowledge
+from kit.evaluation.blending import blend, expected_spread
+from kit.evaluation.predictions import interval
+from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_members, with_mean
+from kit.forecast.predict import gather_knowledge
+from kit.forecast.time_budget import affordable, cheap_models, networks
+from kit.knowledge import Knowledge
 from kit.submission import score_submission, submission_table
 
 BLEND = "08_ensemble"  # whose predictions are no member of a blend
@@ -34,16 +34,16 @@ BLEND = "08_ensemble"  # whose predictions are no member of a blend
 def fitted(competition, pathways, atlas, only=None, *, deep=False, seed=0):
     """Members and their OutOfFold by name, without released truth, and which rows the atlas holds."""
     blind = replace(competition, solution=None)
-    likeness = Likeness(pathways, atlas)
-    models = cheap_models(pathways, atlas, likeness=likeness, seed=seed)
+    knowledge = Knowledge(pathways, atlas)
+    models = cheap_models(knowledge, seed=seed)
     if deep:
-        models |= networks(pathways, atlas, likeness=likeness, seed=seed)
+        models |= networks(knowledge, seed=seed)
     chosen = {name: model for name, model in models.items() if not only or name in only}
     held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
     members = affordable(chosen, blind, held_out).members
     members = with_mean(blind, members)
     names = [*blind.effects.index, *blind.targets["perturbation"]]
-    return members, out_of_fold_runs(blind, members), likeness.covered(names)
+    return members, out_of_fold_runs(blind, members), knowledge.has_response(names)
 
 
 def held_back(prediction, competition, split=None):
@@ -88,7 +88,9 @@ def one_folder(args):
         saved = [one for one in find_outputs(args.outputs) if one.name != BLEND]
         members, _ = read_members(competition, saved)
         runs = out_of_fold_runs(competition, members)
-        covered = Likeness(*known).covered([*runs["mean"].truth.index, *members["mean"].test.index])
+        covered = Knowledge(*known).covered(
+            [*runs["mean"].truth.index, *members["mean"].test.index]
+        )
     else:
         members, runs, covered = fitted(competition, *known, args.only, deep=args.networks)
     found = blend(runs, groups=covered)

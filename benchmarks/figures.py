@@ -11,13 +11,27 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from kit import Run, compare, folds, load_competition, plots, repeated_folds
+from kit import (
+    Run,
+    compare,
+    folds,
+    load_competition,
+    plots,
+    repeated_folds,
+)
 from kit.decision import decide
-from kit.likeness import Likeness
-from kit.lines import with_competition
-from kit.models import Constant, Mean, Neighbours, OwnGene, Pairs, Transfer
-from kit.predictor import gather_knowledge
-from kit.similarity import between_screens
+from kit.evaluation.cell_lines import with_competition
+from kit.expression.similarity import between_screens
+from kit.forecast.predict import gather_knowledge
+from kit.knowledge import Knowledge
+from kit.models import (
+    Constant,
+    Mean,
+    Neighbours,
+    OnTargetGene,
+    PairwiseRegression,
+    Transfer,
+)
 from kit.twin import simulate
 
 GAPS = (0.9, 0.95, 0.99)  # quantiles of the gap between decided value and mean: the pairs drawn
@@ -34,11 +48,11 @@ def screens(competition, atlas):
     return plots.agreement(*between_screens(tables))
 
 
-def belief(competition, likeness, seed=0):
+def belief(competition, knowledge, seed=0):
     """Beliefs about held-out pairs for which the decided value lies far from the mean."""
     held_out = folds(competition.effects.index, seed=seed)[0]
     seen = competition.subset(competition.effects.index.difference(held_out, sort=False))
-    found = Neighbours(likeness=likeness).fit(seen).predict_distribution(held_out)
+    found = Neighbours(knowledge).fit(seen).predict_distribution(held_out)
     values = {"mean": found.mean(), "median": found.quantile(0.5), "decided": decide(found)}
     gap = (values["decided"] - values["mean"]).abs().stack().sort_values(kind="stable")
     chosen = {}
@@ -47,19 +61,19 @@ def belief(competition, likeness, seed=0):
             if name not in chosen:
                 chosen[name] = (name, gene)
                 break
-    return plots.beliefs(found, values, list(chosen.values()), competition.effects)
+    return plots.distributions(found, values, list(chosen.values()), competition.effects)
 
 
-def models(competition, pathways, atlas, likeness, seed=0):
+def models(competition, pathways, atlas, knowledge, seed=0):
     """Models out of fold, three times five folds, paired against the constant."""
-    alone = Likeness(pathways)
+    alone = Knowledge(pathways)
     compared = {
         "mean": Mean(),
-        "constant": OwnGene(Constant()),
-        "neighbours": OwnGene(Neighbours(likeness=alone)),
-        "pairs": OwnGene(Pairs(likeness=alone, seed=seed)),
-        "neighbours, atlas": OwnGene(Neighbours(likeness=likeness)),
-        "transfer": OwnGene(Transfer(atlas, pathways, likeness=likeness, seed=seed)),
+        "constant": OnTargetGene(Constant()),
+        "neighbours": OnTargetGene(Neighbours(alone)),
+        "pairs": OnTargetGene(PairwiseRegression(alone, seed=seed)),
+        "neighbours, atlas": OnTargetGene(Neighbours(knowledge)),
+        "transfer": OnTargetGene(Transfer(knowledge, seed=seed)),
     }
     held_out = repeated_folds(competition.effects.index, 5, 3, seed=seed)
     table, _ = compare(compared, competition, held_out)
@@ -77,13 +91,13 @@ def main():
         pathways, atlas, _ = gather_knowledge(competition, merged=Path(scratch) / "atlas")
         if pathways is None or atlas is None:
             parser.error(f"{folder} brings no pathways or no screens; give one that does")
-        likeness = Likeness(pathways, atlas)
+        knowledge = Knowledge(pathways, atlas)
         run = Run("figures", competition)
         run.folder = args.out
         args.out.mkdir(exist_ok=True)
         run.save_figure(screens(competition, atlas), "screens")
-        run.save_figure(belief(competition, likeness), "belief")
-        run.save_figure(models(competition, pathways, atlas, likeness), "models")
+        run.save_figure(belief(competition, knowledge), "belief")
+        run.save_figure(models(competition, pathways, atlas, knowledge), "models")
     for kept in run.figures:
         path = args.out / kept["file"]
         print(f"{path}, {path.stat().st_size / 1000:.0f} kB: {' '.join(kept['title'].split())}")

@@ -13,7 +13,7 @@ from pathlib import Path
 import kit
 from benchmarks.deep import knowledge
 from benchmarks.splits import models
-from kit.lines import COMPETITION
+from kit.evaluation.cell_lines import COMPETITION
 
 
 def growth(name, args):

@@ -87,8 +87,9 @@ def read(path, stop=None):
 
 
 def sums(path, cells=None):
-    """Mean and variance, group x gene, by kit.stream."""
-    from kit.stream import Matrix, group_sums
+    """Mean and variance, group x gene, by kit.screens.streaming."""
+    from kit.io.matrix import Matrix
+    from kit.screens.streaming import group_sums
 
     matrix = Matrix(path)
     group, columns = layout(matrix.shape[0])

@@ -23,8 +23,8 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kit.competition import CONTROL, Competition
-from kit.merge.writer import Counts, new_h5ad, write_labels
-from kit.merged import MergedCells
+from kit.screens.cells import MergedCells
+from kit.screens.writer import Counts, new_h5ad, write_labels
 
 BATCH = 256
 PERTURBATIONS = 80

@@ -18,9 +18,15 @@ import numpy as np
 import pandas as pd
 
 import kit
+from kit.knowledge import Knowledge, load_pathways
 from kit.metric import weights_from_t
-from kit.models import ComponentTrees, Constant, GeneTrees, PooledTrees, Ridge
-from kit.pathways import load_pathways
+from kit.models import (
+    ComponentTrees,
+    Constant,
+    GeneTrees,
+    PooledTrees,
+    Ridge,
+)
 
 ROWS, GENES = 80, 5127
 
@@ -29,15 +35,15 @@ def models(pathways):
     """The models to compare, by name."""
     return {
         "constant": Constant(),
-        "ridge": Ridge(pathways),
-        "ridge, rarity 0.5": Ridge(pathways, rarity=0.5),
-        "ridge, rank 10": Ridge(pathways, rank=10),
-        "ridge of effects": Ridge(pathways, response="effects"),
-        "ridge of effects, rank 10": Ridge(pathways, response="effects", rank=10),
-        "gene trees": GeneTrees(pathways),
-        "gene trees, squared": GeneTrees(pathways, objective="regression"),
-        "component trees": ComponentTrees(pathways),
-        "pooled trees": PooledTrees(pathways),
+        "ridge": Ridge(Knowledge(pathways)),
+        "ridge, rarity 0.5": Ridge(Knowledge(pathways), rarity=0.5),
+        "ridge, rank 10": Ridge(Knowledge(pathways), rank=10),
+        "ridge of effects": Ridge(Knowledge(pathways), response="effects"),
+        "ridge of effects, rank 10": Ridge(Knowledge(pathways), response="effects", rank=10),
+        "gene trees": GeneTrees(Knowledge(pathways)),
+        "gene trees, squared": GeneTrees(Knowledge(pathways), objective="regression"),
+        "component trees": ComponentTrees(Knowledge(pathways)),
+        "pooled trees": PooledTrees(Knowledge(pathways)),
     }
 
 
@@ -93,7 +99,7 @@ def main():
             )
         return
     competition = kit.load_competition(args.folder)
-    known = competition if competition.solution is None else competition.known()
+    known = competition if competition.solution is None else competition.with_released()
     splits = held_out_rows(known, args.folder, args.splits, args.first)
     print(f"{args.folder.name}: {len(known.effects)} known rows, {len(splits)} splits")
     for name, model in chosen.items():

@@ -17,16 +17,15 @@ import numpy as np
 import pandas as pd
 
 import kit
-from kit.likeness import Likeness
+from kit.forecast.next_perturbations import propose
+from kit.knowledge import Knowledge, load_pathways
 from kit.metric import score, wmae
 from kit.models import Neighbours
-from kit.pathways import load_pathways
-from kit.proposals import propose
 
 DRAWS = 5
 
 
-def rehearse(competition, likeness, start, added, seed):
+def rehearse(competition, knowledge, start, added, seed):
     """Scores for 60 rows by what was added: none, random, proposed, all; a series."""
     names = np.random.default_rng(seed).permutation(competition.effects.index)
     targets, rest = list(names[: len(names) // 3]), names[len(names) // 3 :]
@@ -35,13 +34,13 @@ def rehearse(competition, likeness, start, added, seed):
     baseline = wmae(truth.effects, competition.effects.loc[measured].mean(), truth.weights)
 
     def gain(more):
-        model = Neighbours(likeness=likeness).fit(competition.subset([*measured, *more]))
+        model = Neighbours(knowledge).fit(competition.subset([*measured, *more]))
         prediction = model.predict(targets)
         return score(truth.effects, prediction, truth.weights, baseline).score_per_60
 
     ids = pd.DataFrame({"perturbation": targets}, [f"pert_{i}" for i in range(len(targets))])
     asked = replace(competition.subset(measured), targets=ids)
-    proposed = list(propose(asked, likeness.pathways, added, candidates=pool).index)
+    proposed = list(propose(asked, knowledge.pathways, added, candidates=pool).index)
     draws = [np.random.default_rng([seed, draw]) for draw in range(DRAWS)]
     random = [gain(list(draw.choice(pool, added, replace=False))) for draw in draws]
     found = {"none": gain([]), "random": np.mean(random), "proposed": gain(proposed)}
@@ -56,11 +55,11 @@ def main():
     parser.add_argument("--added", metavar="N", type=int, default=20)
     parser.add_argument("--splits", metavar="N", type=int, default=10)
     args = parser.parse_args()
-    likeness = Likeness(load_pathways(*args.pathways))
+    knowledge = Knowledge(load_pathways(*args.pathways))
     for folder in args.folders:
         competition = kit.load_competition(folder)
-        known = competition if competition.solution is None else competition.known()
-        options = (known, likeness, args.start, args.added)
+        known = competition if competition.solution is None else competition.with_released()
+        options = (known, knowledge, args.start, args.added)
         table = pd.DataFrame([rehearse(*options, seed) for seed in range(args.splits)])
         gain = (table["proposed"] - table["random"]).to_numpy()
         drawn = np.random.default_rng(0).choice(gain, (2000, len(gain))).mean(axis=1)

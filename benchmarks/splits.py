@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 import kit
-from kit.atlas import read_responses
-from kit.likeness import Likeness
+from kit.evaluation.predictions import summary
+from kit.knowledge import Knowledge, load_pathways
 from kit.models import (
     Blend,
     ComponentTrees,
@@ -27,15 +27,14 @@ from kit.models import (
     GeneTrees,
     Mean,
     Neighbours,
-    OwnGene,
-    Pairs,
+    OnTargetGene,
+    PairwiseRegression,
     PooledTrees,
     Ridge,
     Transfer,
     Zero,
 )
-from kit.pathways import load_pathways
-from kit.predictions import summary
+from kit.screens.atlas import read_responses
 
 GATES = (0.2, 0.3)
 
@@ -46,22 +45,22 @@ def models(pathways, atlas):
         "zero": Zero(),
         "mean": Mean(),
         "constant": Constant(),
-        "constant + own gene": OwnGene(Constant()),
+        "constant + own gene": OnTargetGene(Constant()),
     }
     if pathways is not None:
-        likeness = Likeness(pathways)
+        knowledge = Knowledge(pathways)
         found |= {
-            "ridge": Ridge(pathways),
-            "ridge, rank 10": Ridge(pathways, rank=10),
-            "trees by gene": GeneTrees(pathways),
-            "trees by component": ComponentTrees(pathways),
-            "pooled trees": PooledTrees(pathways),
-            "neighbours": Neighbours(likeness=likeness),
-            "pairs": Pairs(likeness=likeness),
+            "ridge": Ridge(Knowledge(pathways)),
+            "ridge, rank 10": Ridge(Knowledge(pathways), rank=10),
+            "trees by gene": GeneTrees(Knowledge(pathways)),
+            "trees by component": ComponentTrees(Knowledge(pathways)),
+            "pooled trees": PooledTrees(Knowledge(pathways)),
+            "neighbours": Neighbours(knowledge),
+            "pairs": PairwiseRegression(knowledge),
         }
     if atlas is not None:
-        found["transfer"] = Transfer(atlas, pathways)
-    return found | {"predict": OwnGene(Blend(pathways, atlas))}
+        found["transfer"] = Transfer(Knowledge(pathways, atlas))
+    return found | {"predict": OnTargetGene(Blend(Knowledge(pathways, atlas)))}
 
 
 def without_half(atlas, held_out, seed):
@@ -86,7 +85,7 @@ def main():
     for folder in args.folders:
         competition = kit.load_competition(folder)
         atlas = read_responses(args.atlas, competition) if args.atlas else None
-        known = competition if competition.solution is None else competition.known()
+        known = competition if competition.solution is None else competition.with_released()
         released = known.effects.index.difference(competition.effects.index, sort=False)
         size = competition.effects.shape[0]
         print(f"{folder.name}: {size} training, {len(released)} released rows", flush=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks import deep, merge
 from benchmarks import metric as metrics
 from benchmarks.growth import growth
-from kit.files import InputError
+from kit.io.files import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 MODELS = (
@@ -166,7 +166,7 @@ def _screens(folder):
 def _merge(folder, count, out):
     """Seconds, cells, and megabytes of what is written; parts are not kept from one to the next."""
     import kit
-    from kit.merge import merge as merge_screens
+    from kit.screens import merge as merge_screens
 
     competition = kit.load_competition(folder)
     start = time.perf_counter()
@@ -208,7 +208,7 @@ def _network(name, args):
 
 def demo(place, args):
     """`make demo` on the quick twin, the twin made before, and each of its notebooks."""
-    from kit.board import read_reports
+    from kit.report.board import read_reports
     from kit.twin import simulate
 
     outputs = place / "outputs"

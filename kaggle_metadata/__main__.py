@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from kit.competition import SLUG
-from kit.files import InputError, quote_some
+from kit.io.files import InputError, quote_some
 
 from . import metadata
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kit.files import InputError
+from kit.io.files import InputError
 
 LEFT_OUT = re.compile(r"not valid (?!tags).*sources.*", re.IGNORECASE)
 BUSY = re.compile(r"maximum batch .*session count", re.IGNORECASE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from kit.files import InputError, quote_some, replacing
+from kit.io.files import InputError, quote_some, replacing
 
 FOLDER = Path(__file__).resolve().parent
 DATASET = "esg-kit"

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from kit.competition import ROOT
-from kit.files import InputError
+from kit.io.files import InputError
 
 from .client import DONE, FAILED, Busy
 from .metadata import DATASET, FOLDER

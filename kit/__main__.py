@@ -10,7 +10,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from .files import InputError, printable, quote_some
+from .io.files import InputError, printable, quote_some
 
 
 def twin(args):
@@ -25,7 +25,7 @@ def merge(args):
     from multiprocessing import get_context
 
     from .competition import load_competition
-    from .merge import merge
+    from .screens import merge
 
     layouts = {}
     for text in args.layout:
@@ -54,61 +54,58 @@ def merge(args):
 
 def predict(args):
     from .competition import load_competition
-    from .predictor import forecast, gather_knowledge
+    from .forecast.intervals import target_intervals, write_intervals
+    from .forecast.predict import forecast
+    from .knowledge import gather
     from .submission import write_submission
-    from .uncertainty import target_intervals, write_intervals
 
     if Path(args.out).is_dir():
         raise InputError(f"{args.out} is a folder; give the path of a file to write")
     competition = load_competition(args.data)
-    pathways, atlas, remarks = gather_knowledge(
-        competition, pathways=args.pathways, atlas=args.atlas
-    )
+    knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
     written = []
     if args.uncertainty:
-        knowledge = {"pathways": pathways, "atlas": atlas, "seed": args.seed}
-        ends, remark = target_intervals(competition, args.level, **knowledge)
-    options = {"seed": args.seed, "minutes": args.minutes}
-    found = forecast(competition, pathways=pathways, atlas=atlas, **options)
+        ends, remark = target_intervals(competition, knowledge, args.level, seed=args.seed)
+    found = forecast(competition, knowledge, seed=args.seed, minutes=args.minutes)
     if args.uncertainty:
         where = write_intervals(ends, found.prediction, competition, args.uncertainty)
         written = [remark, where]
     path = write_submission(found.prediction, competition, args.out)
-    print(*remarks, *found.remarks, *written, path, sep="\n")
+    print(*knowledge.remarks, *found.remarks, *written, path, sep="\n")
 
 
 def explain(args):
-    from .ablation import without
     from .competition import load_competition
-    from .explain import explain
-    from .predictor import gather_knowledge
-    from .telling import as_record, as_text, gene_as_text
+    from .forecast.ablation import without
+    from .forecast.explanation import explain
+    from .forecast.explanation_text import as_record, as_text, gene_as_text
+    from .knowledge import gather
 
     competition = load_competition(args.data)
-    pathways, atlas, remarks = gather_knowledge(
-        competition, pathways=args.pathways, atlas=args.atlas
-    )
-    knowledge = {"pathways": pathways, "atlas": atlas, "seed": args.seed}
+    knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
     names, gene = (args.target, args.gene) if args.target else ([args.gene], None)
-    found = {name: explain(competition, name, **knowledge) for name in names}
+    found = {name: explain(competition, name, knowledge, seed=args.seed) for name in names}
     refit = args.refit and gene is None
-    left = {name: without(one, **knowledge) if refit else None for name, one in found.items()}
+    left = {
+        name: without(one, knowledge, seed=args.seed) if refit else None
+        for name, one in found.items()
+    }
     if args.json:
         genes = [gene] if gene else ()
         print(json.dumps([as_record(one, left[name], genes) for name, one in found.items()]))
         return
-    print(*remarks, sep="\n")
+    print(*knowledge.remarks, sep="\n")
     for name, one in found.items():
         print("", gene_as_text(one, gene) if gene else as_text(one, left[name]), sep="\n")
 
 
 def propose(args):
     from .competition import load_competition
-    from .predictor import gather_knowledge
-    from .proposals import propose, read_words
+    from .forecast.next_perturbations import propose, read_words
+    from .knowledge import gather
 
     competition = load_competition(args.data)
-    pathways, _, _ = gather_knowledge(competition, pathways=args.pathways)
+    pathways = gather(competition, pathways=args.pathways).pathways
     if pathways is None:
         raise InputError("proposals rest on pathways; give --pathways FILE...")
     among = None if args.among is None else read_words(args.among)
@@ -142,9 +139,9 @@ def score(args):
 
 
 def board(args):
-    from .board import board_text, released
     from .competition import load_competition
-    from .page import write_page
+    from .report.board import board_text, released
+    from .report.page import write_page
 
     print(board_text(args.folder))
     truth = None

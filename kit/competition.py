@@ -16,7 +16,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .files import InputError, content_hash, label_fault, quote_some, read_table, repeated
+from .io.files import (
+    InputError,
+    content_hash,
+    label_fault,
+    quote_some,
+    read_table,
+    repeated,
+)
 from .metric import wmae
 
 SLUG = "echoes-of-silenced-genes"
@@ -106,7 +113,7 @@ class Competition:
             solution=None,
         )
 
-    def known(self):
+    def with_released(self):
         """The competition with the released rows of `solution` among its training rows."""
         if self.solution is None:
             raise InputError(f"{self.source} has no released truth; put its solution*.csv there")
@@ -129,7 +136,7 @@ class Competition:
             raise InputError("cells need the package anndata; run: pip install anndata") from None
         from scipy.sparse import issparse
 
-        from .stream.matrix import Matrix
+        from .io.matrix import Matrix
 
         _ = Matrix(self.cells).header  # or faults of the matrix would show only where it is used
         try:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from .files import InputError, quote_some
+from .io.files import InputError, quote_some
 from .metric import GATE
 
-NOTHING = "no effect"  # label of the scenario that a knockdown does nothing
 CANDIDATES = 33  # values tried for a gene: half at quantiles, half along its range, and 0
 FLOOR = 0.5  # x the median error of the constant: no scenario is believed to be hit more exactly
 EXCHANGE = tuple(np.geomspace(6, 0.15, 13))  # rates at which W is given for Wcos, tried in turn
@@ -128,40 +127,15 @@ def join(beliefs):
     )
 
 
-def or_nothing(belief, chance):
-    """The belief, or with the given chance (a series by perturbation) no effect at all on any gene."""
-    perturbations = belief.perturbations
-    nothing = chance.reindex(perturbations).fillna(0.0).to_numpy(dtype=np.float32)
-    if not nothing.any():
-        return belief
-
-    def joined(parts, last):
-        last = np.broadcast_to(last, parts.shape[:2])[:, :, None]
-        return np.concatenate([parts * (1 - nothing)[:, None], last.astype(np.float32)], axis=2)
-
-    rows = belief.rows.mul(1 - nothing, axis=0)
-    rows[NOTHING] = nothing
-    zero = pd.DataFrame(0.0, [NOTHING], belief.genes)
-    return replace(
-        belief,
-        values=pd.concat([belief.values, zero]),
-        weights=pd.concat([belief.weights, zero + 1.0]),
-        rows=rows,
-        error=pd.concat([belief.error, pd.Series(belief.error.median(), [NOTHING])]),
-        chance=joined(belief.chances(), nothing),
-        mass=joined(belief.masses(), nothing),
-    )
-
-
 def decide(belief, *, gate=GATE):
     """Choose effects for a high expected W x Wcos: perturbation x gene frame, log2.
 
     Between W and Wcos there is a rate of exchange: at a given rate the best value of each gene is
     found alone, among candidates of its range; rates are tried in turn, and that with the largest
     product of expected W and Wcos is taken: near the best for hundreds of genes, of which each moves the
-    sums little, not for two or three. The own gene counts as any other: see `OwnGene`.
+    sums little, not for two or three. The own gene counts as any other: see `OnTargetGene`.
     """
-    outlook = Outlook(belief, gate)
+    outlook = ExpectedScore(belief, gate)
     best = max(outlook.path(), key=lambda step: step[2].product)[1]
     effects = outlook.value(best).astype(float)
     return pd.DataFrame(effects, belief.perturbations, belief.genes)
@@ -186,7 +160,7 @@ class Expected:
         return self.w * self.wcos if self.dot > 0 else -np.inf
 
 
-class Outlook:
+class ExpectedScore:
     """Expected errors and gated products of every candidate, (genes, perturbations, candidates)."""
 
     def __init__(self, belief, gate):

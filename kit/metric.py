@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .files import InputError, label_fault
+from .io.files import InputError, label_fault
 
 GATE = 0.2
 EPS = 1e-12

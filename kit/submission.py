@@ -11,7 +11,14 @@ import numpy as np
 import pandas as pd
 
 from .competition import read_solution, split_solution
-from .files import InputError, label_fault, quote_some, read_table, repeated, replacing
+from .io.files import (
+    InputError,
+    label_fault,
+    quote_some,
+    read_table,
+    repeated,
+    replacing,
+)
 from .metric import GATE, score
 
 FAR = 1.5  # times the most extreme training effect of any gene: beyond that a prediction is remarked on

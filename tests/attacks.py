@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 import numpy as np
 
 from kit.__main__ import main
-from kit.files import InputError
+from kit.io.files import InputError
 
 SECONDS = 20  # that one attack may take
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from kit import Competition, out_of_fold
-from kit.atlas import Atlas
-from kit.genes import GeneNames
+from kit.knowledge import load_pathways
 from kit.metric import weights_from_t
 from kit.models import Constant
-from kit.pathways import load_pathways
+from kit.screens.atlas import Atlas
+from kit.screens.gene_names import GeneNames
 
 
 def planted(folder, rows=48, genes=60, modules=6, noise=0.05, seed=0, shuffle=False):

@@ -11,8 +11,9 @@ from small_competition import write_small
 from small_planted import planted
 
 from kit import folds, load_competition, out_of_fold
-from kit.affordable import affordable, cheap_models
-from kit.members import out_of_fold_runs
+from kit.evaluation.saved_runs import out_of_fold_runs
+from kit.forecast.time_budget import affordable, cheap_models
+from kit.knowledge import Knowledge
 from kit.models import Constant
 
 
@@ -104,7 +105,7 @@ def test_a_fault_in_a_model_is_no_lack_of_time(competition):
 def test_the_cheap_models_need_no_more_knowledge_than_there_is(tmp_path):
     _, pathways = planted(tmp_path, rows=12, genes=8)
     assert list(cheap_models()) == ["constant"]
-    assert list(cheap_models(pathways)) == ["constant", "ridge", "neighbours", "pairs"]
+    assert list(cheap_models(Knowledge(pathways))) == ["constant", "ridge", "neighbours", "pairs"]
     small = load_competition(write_small(tmp_path / "small"))
     found = affordable(cheap_models(), small, parts(small, 2), 60)
     assert np.isfinite(found.members["constant"].test.to_numpy()).all()

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from small_merged import small_competition, write_responses
 
-from kit import InputError, atlas, load_competition
-from kit.atlas import find_responses, read_responses
-from kit.merged import MergedCells
+from kit import InputError, load_competition
+from kit.screens import atlas
+from kit.screens.atlas import find_responses, read_responses
+from kit.screens.cells import MergedCells
 
 EFFECTS = pd.DataFrame(
     [[0.5, np.nan, -1], [0, 0.25, 2], [1, 1, 1]],

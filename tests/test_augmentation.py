@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from kit import InputError
-from kit.augmentation import bootstrap_effects
 from kit.competition import Competition
-from kit.pseudobulk import log_normalise
+from kit.expression.bootstrap import bootstrap_effects
+from kit.expression.pseudobulk import log_normalise
 
 GENES = ["A", "B", "C"]
 NAMES = ["P0", "P1"]

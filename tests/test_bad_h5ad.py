@@ -16,9 +16,10 @@ from small_competition import GENES, write_small
 from small_merged import random_cells, write_cells, write_responses
 from small_screen import draw_counts, labels, write_screen
 
-from kit import load_competition, pseudobulk
-from kit.atlas import read_responses
-from kit.merged import MergedCells
+from kit import load_competition
+from kit.expression import pseudobulk
+from kit.screens.atlas import read_responses
+from kit.screens.cells import MergedCells
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.filterwarnings("ignore")]
 

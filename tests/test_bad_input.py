@@ -19,7 +19,7 @@ from bad_files import BYTES, PLACES, TEXT
 from small_competition import write_small, write_solution
 from test_page import report
 
-from kit.files import read_table
+from kit.io.files import read_table
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.filterwarnings("ignore")]
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")

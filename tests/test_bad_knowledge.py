@@ -11,10 +11,10 @@ import pytest
 from attacks import anew, attack, judge, seeded
 from bad_files import BYTES, PLACES, TEXT
 
-from kit.files import InputError
-from kit.genes import GeneNames, load_gene_names
-from kit.pathways import formats, load_knowledge, load_pathways
-from kit.screens import load_layout
+from kit.io.files import InputError
+from kit.knowledge import formats, load_knowledge, load_pathways
+from kit.screens.gene_names import GeneNames, load_gene_names
+from kit.screens.layouts import load_layout
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.filterwarnings("ignore")]
 SYMBOLS = [f"G{i}" for i in range(30)]

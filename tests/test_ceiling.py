@@ -8,12 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import CONTROL, Competition, InputError, folds, load_competition, out_of_fold, pseudobulk
-from kit.ceiling import _halves, ceiling
+from kit import (
+    CONTROL,
+    Competition,
+    InputError,
+    folds,
+    load_competition,
+    out_of_fold,
+)
+from kit.evaluation.noise_ceiling import _halves, ceiling
+from kit.evaluation.noise_ceiling import ceiling as named_in_validation
+from kit.evaluation.predictions import summary
+from kit.expression import pseudobulk
 from kit.metric import weights_from_t
 from kit.models import Constant
-from kit.validation import ceiling as named_in_validation
-from kit.validation import summary
 
 GENES = [f"G{i}" for i in range(40)]
 

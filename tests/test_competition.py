@@ -397,7 +397,7 @@ def test_a_subset_of_unknown_or_repeated_rows_is_refused(folder):
 def test_known_adds_the_released_rows_by_symbol(folder):
     table = write_solution(folder, usage="Usage")
     competition = load_competition(folder)
-    known = competition.known()
+    known = competition.with_released()
     assert list(known.effects.index) == [*TRAINING, "STAT1", "C4orf36.1"]
     assert known.effects.at["STAT1", "KRAS"] == pytest.approx(table.at["pert_1", "KRAS"])
     assert known.weights.at["STAT1", "KRAS"] == pytest.approx(table.at["pert_1", "w_KRAS"])
@@ -408,7 +408,7 @@ def test_known_adds_the_released_rows_by_symbol(folder):
 
 def test_known_needs_released_truth(folder):
     with pytest.raises(InputError, match="has no released truth"):
-        load_competition(folder).known()
+        load_competition(folder).with_released()
 
 
 def test_a_released_row_that_is_already_shipped_is_not_taken_twice(folder):
@@ -417,7 +417,7 @@ def test_a_released_row_that_is_already_shipped_is_not_taken_twice(folder):
     cell(1, 0, "KRAS")(folder / VAL_IDS)
     with pytest.warns(UserWarning, match="own genes"):
         competition = load_competition(folder)
-    known = competition.known()
+    known = competition.with_released()
     assert list(known.effects.index) == [*TRAINING, "C4orf36.1"]
     assert known.effects.loc["KRAS"].equals(competition.effects.loc["KRAS"])
 
@@ -530,7 +530,7 @@ def test_real_folders_load_without_a_warning(shared, name, training, targets, ge
     assert competition.effects.shape == (training, genes)
     assert len(competition.targets) == len(competition.submission_ids) == targets
     assert competition.solution.shape == (released, 2 * genes + 1)
-    assert len(competition.known().effects) == training + released
+    assert len(competition.with_released().effects) == training + released
     assert not competition.simulated
 
 

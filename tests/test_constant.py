@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from kit import load_competition, score, wmae
-from kit.models import Constant, Mean, OwnGene, Zero
-from kit.models.constant import weighted_median
+from kit.models import Constant, Mean, OnTargetGene, Zero
+from kit.models.baselines import weighted_median
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +90,14 @@ def test_the_own_gene_finds_planted_escapers_and_thinning(competition):
     control = pd.Series(random.uniform(0.2, 6, 40), names)
     drop = (1 - 0.2) * (np.log2(1 + 0.15 * (2**control - 1)) - control)
     effects = pd.DataFrame(np.diag(drop), names, names)
-    model = OwnGene(Zero()).fit(planted(competition, effects.iloc[:30], control))
+    model = OnTargetGene(Zero()).fit(planted(competition, effects.iloc[:30], control))
     assert model.escaped_ == pytest.approx(0.2, abs=0.011)
     assert model.kept_ == pytest.approx(0.15, abs=0.011)
     prediction = model.predict(names[30:])
     own = pd.Series({name: prediction.at[name, name] for name in names[30:]})
     np.testing.assert_allclose(own, drop[30:], atol=0.05)
     assert (prediction.to_numpy() != 0).sum() == 10  # nothing but the own genes is touched
-    fraction = OwnGene(Zero(), shape="fraction").fit(
+    fraction = OnTargetGene(Zero(), shape="fraction").fit(
         planted(competition, effects.iloc[:30], control)
     )
 
@@ -108,7 +108,7 @@ def test_the_own_gene_finds_planted_escapers_and_thinning(competition):
 
 
 def test_the_own_gene_never_falls_below_what_is_there(competition):
-    model = OwnGene(Mean()).fit(competition)
+    model = OnTargetGene(Mean()).fit(competition)
     names = list(competition.targets["perturbation"])
     prediction = model.predict(names)
     own = [name for name in names if name in prediction.columns]
@@ -123,7 +123,7 @@ def test_a_gene_that_is_not_expressed_neither_teaches_nor_changes(competition):
     names = ["x", "y", "d"]
     control = pd.Series({"x": 4.0, "y": 0.0, "d": 0.0})
     effects = pd.DataFrame(np.diag([-4.0, 3.0, 3.0]), names, names)
-    model = OwnGene(Mean()).fit(planted(competition, effects, control))
+    model = OnTargetGene(Mean()).fit(planted(competition, effects, control))
     assert (model.escaped_, model.kept_) == (0.0, 0.0)  # learned from x alone, whose cells lose all
     np.testing.assert_array_equal(model.predict(["d"]).loc["d"], effects.mean())
 
@@ -131,7 +131,7 @@ def test_a_gene_that_is_not_expressed_neither_teaches_nor_changes(competition):
 def test_without_any_own_gene_to_learn_from_the_base_prediction_stays(competition):
     names, genes = list("abc"), ["x", "y", "d"]
     effects = pd.DataFrame(np.arange(9.0).reshape(3, 3), names, genes)
-    model = OwnGene(Mean()).fit(planted(competition, effects, pd.Series(1.0, genes)))
+    model = OnTargetGene(Mean()).fit(planted(competition, effects, pd.Series(1.0, genes)))
     np.testing.assert_array_equal(model.predict(["d"]).loc["d"], effects.mean())
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import CONTROL, Competition, InputError, controls, load_competition, pseudobulk
+from kit import CONTROL, Competition, InputError, load_competition
+from kit.expression import controls, pseudobulk
 
 
 def competition_of(folder, counts, symbols, outputs, genes):

@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 
 from kit import InputError
-from kit.decision import CANDIDATES, FLOOR, Distribution, decide, join, mix, or_nothing
+from kit.decision import (
+    CANDIDATES,
+    FLOOR,
+    Distribution,
+    decide,
+    join,
+    mix,
+    or_nothing,
+)
 
 
 def belief_of(values, rows=None, weights=None, names=None, **options):

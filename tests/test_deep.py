@@ -1,4 +1,4 @@
-"""What the networks share, by a small linear network on pathway likeness."""
+"""What the networks share, by a small linear network on pathway knowledge."""
 
 import numpy as np
 import pandas as pd
@@ -7,41 +7,44 @@ import torch
 from small_planted import an_atlas, gains, killed, planted, turned
 
 from kit import InputError, out_of_fold
-from kit.models import Constant, deep
-from kit.models.deep import Deep
-from kit.models.gnn import GNN
-from kit.models.losses import Pieces
-from kit.models.training import Settings, device
-from kit.models.transformer import Transformer
-from kit.models.vae import VAE
+from kit.io.device import device
+from kit.knowledge import Knowledge
+from kit.models import Constant
+from kit.networks import trained as deep
+from kit.networks.gnn import GNN
+from kit.networks.losses import LossWeights
+from kit.networks.trained import Trained
+from kit.networks.training import Settings
+from kit.networks.transformer import Transformer
+from kit.networks.vae import VAE
 
 QUICK = Settings(steps=60, rate=3e-2, every=10)
 
 
 class Linear(torch.nn.Module):
-    def __init__(self, likeness, anchors, genes):
+    def __init__(self, knowledge, anchors, genes):
         super().__init__()
-        self.likeness, self.anchors = likeness, anchors
+        self.knowledge, self.anchors = knowledge, anchors
         self.shift = torch.nn.Linear(len(anchors), len(genes), bias=False)
         self.width = torch.nn.Linear(len(anchors), len(genes), bias=False)
         torch.nn.init.zeros_(self.shift.weight)
         torch.nn.init.zeros_(self.width.weight)
 
     def forward(self, names, seen, genes):
-        kernel = self.likeness.pathways.kernel(names, self.anchors)
+        kernel = self.knowledge.pathways.kernel(names, self.anchors)
         values = torch.tensor(kernel.to_numpy(), device=seen.effects.device)
         return self.shift(values)[:, genes], self.width(values)[:, genes]
 
 
-class Small(Deep):
+class Small(Trained):
     def _network(self, genes):
         anchors = [f"P{i}" for i in range(48)]
-        return Linear(self.likeness_, anchors, genes)
+        return Linear(self.knowledge, anchors, genes)
 
 
 def small(pathways, atlas=None, **options):
     options = {"policy": "competition", "tuning": QUICK, "pretraining": QUICK} | options
-    return Small(pathways, atlas, **options)
+    return Small(Knowledge(pathways, atlas), **options)
 
 
 def test_a_network_beats_the_constant_where_pathways_share_effects(tmp_path):
@@ -53,14 +56,14 @@ def test_a_network_beats_the_constant_where_pathways_share_effects(tmp_path):
 def test_a_network_that_finds_nothing_is_not_believed(tmp_path):
     competition, pathways = planted(tmp_path, shuffle=True, seed=3)
     model = small(pathways).fit(competition)
-    assert model.trust_ <= 0.25
-    assert model.trust_curve_[0.0] == pytest.approx(0, abs=1e-6)
+    assert model.shrinkage_ <= 0.25
+    assert model.shrinkage_curve_[0.0] == pytest.approx(0, abs=1e-6)
 
 
 def test_without_trust_the_prediction_is_the_constants(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
-    model.trust_ = 0.0
+    model.shrinkage_ = 0.0
     found, constant = model.predict(["P1"]), Constant().fit(competition).effect_
     np.testing.assert_array_equal(found.loc["P1"], constant)
 
@@ -69,7 +72,6 @@ def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
     competition, pathways = planted(tmp_path)
     model = small(pathways).fit(competition)
     found = model.predict(["P1", "NOBODY"])
-    assert model.unknown_ == ["NOBODY"]
     constant = Constant().fit(competition).effect_
     np.testing.assert_array_equal(found.loc["NOBODY"], constant)
     assert not np.allclose(found.loc["P1"], constant)
@@ -86,7 +88,7 @@ def test_predictions_do_not_depend_on_the_order_of_genes(tmp_path):
 def test_the_same_seed_gives_the_same_prediction(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     one, again, other = (
-        small(pathways, seed=seed).fit(competition).said(["P1"]) for seed in (0, 0, 1)
+        small(pathways, seed=seed).fit(competition).logit_shift(["P1"]) for seed in (0, 0, 1)
     )
     pd.testing.assert_frame_equal(one, again)
     assert not one.equals(other)
@@ -98,7 +100,7 @@ def test_a_screen_teaches_what_few_rows_do_not(tmp_path):
     held_out = competition.effects.index[-16:]
     truth, scores = competition.effects.loc[held_out].stack(), {}
     for policy in ("competition", "screens", "pretrain"):
-        said = small(pathways, atlas, policy=policy).fit(few).said(held_out).stack()
+        said = small(pathways, atlas, policy=policy).fit(few).logit_shift(held_out).stack()
         scores[policy] = said.corr(truth, method="spearman") if said.std() else 0.0
     assert scores["screens"] > scores["competition"] + 0.1
     assert scores["pretrain"] > scores["competition"] + 0.1
@@ -140,19 +142,19 @@ def test_a_network_is_asked_as_one_that_has_learned_and_not_as_one_that_learns(t
 
     class Asked(Small):
         def _network(self, genes):
-            return Restless(self.likeness_, [f"P{i}" for i in range(48)], genes)
+            return Restless(self.knowledge, [f"P{i}" for i in range(48)], genes)
 
     options = {"policy": "screens", "tuning": QUICK, "pretraining": QUICK}
     model = Asked(pathways, an_atlas(competition), **options).fit(competition)
     assert not any(network.training for network in model.networks_)
-    pd.testing.assert_frame_equal(model.said(["P1", "P2"]), model.said(["P1", "P2"]))
+    pd.testing.assert_frame_equal(model.logit_shift(["P1", "P2"]), model.logit_shift(["P1", "P2"]))
 
 
 def test_what_is_said_of_all_rows_alike_is_not_said(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
-    model.trust_ = 1.0
-    said = model.said(competition.effects.index)
+    model.shrinkage_ = 1.0
+    said = model.logit_shift(competition.effects.index)
     np.testing.assert_allclose(said.mean(), 0, atol=1e-5)
 
 
@@ -167,7 +169,7 @@ def test_a_gain_that_rows_do_not_agree_in_is_not_believed(tmp_path, monkeypatch)
         monkeypatch.setattr(
             deep, "row_losses", lambda *args, rows=rows: [next(rows) for _ in range(len(args[2]))]
         )
-        assert small(pathways).fit(competition).trust_ == trust
+        assert small(pathways).fit(competition).shrinkage_ == trust
 
 
 def test_an_unknown_policy_is_refused(tmp_path):
@@ -178,11 +180,11 @@ def test_an_unknown_policy_is_refused(tmp_path):
 
 def test_a_killed_fit_goes_on_from_its_checkpoints_to_the_same_prediction(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
-    whole = small(pathways).fit(competition).said(["P1"])
+    whole = small(pathways).fit(competition).logit_shift(["P1"])
     fitted = small(pathways, checkpoints=tmp_path / "kept")
     killed(monkeypatch, Linear, 25, lambda: fitted.fit(competition))
     assert len(list((tmp_path / "kept").glob("*.pt"))) == 1
-    resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+    resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).logit_shift(["P1"])
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
 
@@ -204,7 +206,7 @@ def test_a_checkpoint_of_other_knowledge_is_not_taken_up(kind, tmp_path):
 def test_a_fit_goes_on_from_the_attached_output_of_an_earlier_run(mount, tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     earlier = tmp_path / "input" / mount / "checkpoints"
-    whole = small(pathways, checkpoints=earlier).fit(competition).said(["P1"])
+    whole = small(pathways, checkpoints=earlier).fit(competition).logit_shift(["P1"])
     monkeypatch.setattr(deep, "KAGGLE_INPUT", tmp_path / "input")
     steps = []
     original = Linear.forward
@@ -214,7 +216,7 @@ def test_a_fit_goes_on_from_the_attached_output_of_an_earlier_run(mount, tmp_pat
         return original(self, *args)
 
     monkeypatch.setattr(Linear, "forward", counted)
-    resumed = small(pathways, checkpoints=tmp_path / "working").fit(competition).said(["P1"])
+    resumed = small(pathways, checkpoints=tmp_path / "working").fit(competition).logit_shift(["P1"])
     assert not any(steps)  # nothing was trained again
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
@@ -224,7 +226,9 @@ def test_resampled_cells_have_checkpoints_of_their_own(tmp_path, monkeypatch):
     drawn = np.random.default_rng(0).normal(size=(2, *competition.effects.shape))
     monkeypatch.setattr(Small, "_resampled", lambda self, train: drawn if self.draws else None)
     said = [
-        small(pathways, draws=draws, checkpoints=tmp_path / "kept").fit(competition).said(["P1"])
+        small(pathways, draws=draws, checkpoints=tmp_path / "kept")
+        .fit(competition)
+        .logit_shift(["P1"])
         for draws in (0, 2)
     ]
     assert not np.allclose(*said)
@@ -240,7 +244,7 @@ def test_the_belief_is_a_belief(tmp_path):
 def test_effects_lie_in_the_bins_that_the_network_learned_them_in(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
-    model.trust_ = 0.0
+    model.shrinkage_ = 0.0
     belief, rows = model.predict_distribution(["P1"]), model.rows_
     values = competition.effects[rows.genes].to_numpy(dtype=np.float32)
     above = values[:, None] > rows.thresholds.numpy()  # (rows, levels, genes)
@@ -256,13 +260,13 @@ def test_trust_in_a_network_of_another_loss_is_counted_from_what_no_trust_loses(
     tmp_path, monkeypatch
 ):
     competition, pathways = planted(tmp_path, rows=24)
-    rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(deep.TRUST))
+    rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(deep.SHRINKAGES))
     monkeypatch.setattr(
         deep, "row_losses", lambda *args: [list(next(rows)) for _ in range(len(args[2]))]
     )
-    model = small(pathways, pieces=Pieces(0, 1, 0.2)).fit(competition)
-    assert model.trust_ == 1.0  # every row gains alike, however far apart they lie
-    np.testing.assert_allclose(model.trust_curve_, -0.5 * np.array(deep.TRUST))
+    model = small(pathways, pieces=LossWeights(0, 1, 0.2)).fit(competition)
+    assert model.shrinkage_ == 1.0  # every row gains alike, however far apart they lie
+    np.testing.assert_allclose(model.shrinkage_curve_, -0.5 * np.array(deep.SHRINKAGES))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from kit import InputError, OutOfFold, wmae
-from kit.ensemble import Selection, blend, expected_spread, stretched
+from kit.evaluation.blending import Selection, blend, expected_spread, stretched
 from kit.metric import weights_from_t
 
 GATE = 0.2

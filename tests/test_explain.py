@@ -16,16 +16,25 @@ from test_neighbours import noisy
 from threadpoolctl import threadpool_limits
 
 from kit import InputError, load_competition
-from kit.ablation import without
 from kit.decision import Distribution
-from kit.evidence import ALIKE_TO_NONE, KINDS, NEAR, SCREENS, STRONG, _terms, pulls, shares
-from kit.explain import explain
-from kit.genes import GeneNames
+from kit.forecast.ablation import without
+from kit.forecast.attribution import (
+    ALIKE_TO_NONE,
+    KINDS,
+    NEAR,
+    SCREENS,
+    STRONG,
+    _terms,
+    pulls,
+    shares,
+)
+from kit.forecast.explanation import explain
+from kit.forecast.explanation_text import as_record, as_text, gene_as_text
+from kit.forecast.predict import forecast
+from kit.knowledge import Knowledge, load_pathways
 from kit.models import Blend, Neighbours
-from kit.models.pairs import LEVELS
-from kit.pathways import load_pathways
-from kit.predictor import forecast
-from kit.telling import as_record, as_text, gene_as_text
+from kit.models.pairwise_regression import LEVELS
+from kit.screens.gene_names import GeneNames
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +63,7 @@ def members(competition, name, modules=6):
 
 def test_the_knockdowns_and_the_pathway_that_were_planted_are_named(tmp_path):
     competition, pathways = two_sources(tmp_path)
-    found = explain(competition, "P44", pathways=pathways)
+    found = explain(competition, "P44", Knowledge(pathways))
     friends = members(competition, "P44")
     speakers = found.speakers()
     assert set(speakers.index[: len(friends)]) == friends
@@ -77,13 +86,13 @@ def test_the_knockdowns_and_the_pathway_that_were_planted_are_named(tmp_path):
 def test_parts_sum_to_chances_to_expected_effects_and_to_log_odds(tmp_path, screens):
     competition, pathways = two_sources(tmp_path, rows=30, genes=20)
     atlas = noisy(competition.effects, 0.3) if screens else None
-    found = explain(competition, "P7", pathways=pathways, atlas=atlas)
-    blend = Blend(pathways, atlas, parts=0).fit(found.train)
+    found = explain(competition, "P7", Knowledge(pathways, atlas))
+    blend = Blend(Knowledge(pathways, atlas), parts=0).fit(found.train)
     belief = blend.predict_distribution(["P7"])
     np.testing.assert_allclose(found.effects["expected"], belief.mean().loc["P7"])
     summed = found.effects["mean"] + found.pulls.sum()
     np.testing.assert_allclose(summed, found.effects["expected"], atol=1e-5)
-    expert = blend.members_.transfer.expert(screens)
+    expert = blend.base_models_.transfer.expert(screens)
     chance = expert.neighbours_.rows(["P7"]).loc["P7"]
     np.testing.assert_allclose(found.chances.sum(axis=1), chance, rtol=1e-5)
     features, model = expert.evidence(["P7"])[0], expert.models_[0]
@@ -99,9 +108,11 @@ def test_terms_add_up_to_every_kernel(tmp_path):
     competition, pathways = two_sources(tmp_path, rows=18, genes=10)
     rows = competition.effects.index
     for alone in (False, True):
-        model = Neighbours(pathways, noisy(competition.effects, 0.3), alone=alone)
+        model = Neighbours(
+            Knowledge(pathways, noisy(competition.effects, 0.3)), exclude_own_response=alone
+        )
         model.fit(competition.subset(rows[:-1]))
-        kernels = model.likeness_.kernels(list(rows), alone=alone)
+        kernels = model.knowledge.kernels(list(rows), exclude_own_response=alone)
         terms = _terms(model, rows[-1])
         assert set(terms) == set(kernels)
         for name, kernel in kernels.items():
@@ -114,7 +125,7 @@ def test_terms_add_up_to_every_kernel(tmp_path):
 
 def test_a_screen_speaks_where_pathways_know_nothing_right(tmp_path):
     competition, wrong = planted(tmp_path, shuffle=True)
-    found = explain(competition, "P44", pathways=wrong, atlas=noisy(competition.effects, 0.05))
+    found = explain(competition, "P44", Knowledge(wrong, noisy(competition.effects, 0.05)))
     heard = found.chances.drop(columns=ALIKE_TO_NONE).loc[sorted(members(competition, "P44"))]
     assert heard.sum().idxmax() == SCREENS
     strong = found.genes().head(10)
@@ -137,7 +148,7 @@ def test_the_effects_of_the_knockdown_itself_change_nothing(tmp_path):
     other = competition.effects.copy()
     other.loc["P5"] = 3.0
     one, two = (
-        explain(replace(competition, effects=effects), "P5", pathways=pathways)
+        explain(replace(competition, effects=effects), "P5", Knowledge(pathways))
         for effects in (competition.effects, other)
     )
     pd.testing.assert_frame_equal(one.effects, two.effects)
@@ -156,15 +167,15 @@ def test_what_is_explained_is_the_row_that_is_submitted(tmp_path, target):
     table[[name for name in table if f"w_{name}" in table]] *= 40  # what sees it says so
     table.to_csv(folder / "solution_val.csv")
     competition, pathways = load_competition(folder), load_pathways(folder / "sets.gmt")
-    found = explain(competition, target, pathways=pathways)
-    submitted = forecast(competition, pathways=pathways).prediction.loc[target]
+    found = explain(competition, target, Knowledge(pathways))
+    submitted = forecast(competition, Knowledge(pathways)).prediction.loc[target]
     np.testing.assert_allclose(found.effects["predicted"], submitted, atol=1e-6)
     assert (found.truth is not None) == (target == "STAT1")
 
 
 def test_a_knockdown_of_which_nothing_is_known_gets_the_constant_and_that_is_said(tmp_path):
     competition, pathways = two_sources(tmp_path, rows=18, genes=10)
-    found = explain(competition, "G3", pathways=pathways)  # a gene of the table, in no pathway
+    found = explain(competition, "G3", Knowledge(pathways))  # a gene of the table, in no pathway
     assert found.constant
     assert "the prediction is the constant" in as_text(found)
     np.testing.assert_allclose(found.chances.sum(axis=1), 1 / 18)
@@ -173,18 +184,18 @@ def test_a_knockdown_of_which_nothing_is_known_gets_the_constant_and_that_is_sai
     assert without_knowledge.constant
     assert list(without_knowledge.chances) == [ALIKE_TO_NONE]
     with pytest.raises(InputError, match=r"`P99` is in no pathway.*is it P9"):
-        explain(competition, "P99", pathways=pathways)
+        explain(competition, "P99", Knowledge(pathways))
     with pytest.raises(InputError, match=r"is it P9"):
-        explain(competition, "p9", pathways=pathways)
+        explain(competition, "p9", Knowledge(pathways))
     with pytest.raises(InputError, match="`G99` is not among the 10 genes"):
         found.gene("G99")
 
 
 def test_without_its_source_or_its_friends_a_prediction_moves_and_without_noise_hardly(tmp_path):
     competition, pathways = two_sources(tmp_path, modules=16)  # three members each: two friends
-    found = explain(competition, "P40", pathways=pathways)
+    found = explain(competition, "P40", Knowledge(pathways))
     friends = members(competition, "P40", modules=16)
-    table = without(found, pathways=pathways, rows=3)
+    table = without(found, Knowledge(pathways), rows=3)
     assert set(found.speakers().index[:2]) == friends
     change = table["change"]
     assert change["without planted"] > 0.8
@@ -197,7 +208,7 @@ def test_without_its_source_or_its_friends_a_prediction_moves_and_without_noise_
     assert table.at[f"without knockdown {first}", "speaker"] == second
     screens = noisy(competition.effects, 0.1)
     both = without(
-        explain(competition, "P40", pathways=pathways, atlas=screens),
+        explain(competition, "P40", Knowledge(pathways, screens)),
         pathways=pathways,
         atlas=screens,
         rows=0,
@@ -207,7 +218,7 @@ def test_without_its_source_or_its_friends_a_prediction_moves_and_without_noise_
 
 def test_the_text_on_one_gene_adds_up(tmp_path):
     competition, pathways = two_sources(tmp_path, rows=30, genes=20)
-    found = explain(competition, "P7", pathways=pathways)
+    found = explain(competition, "P7", Knowledge(pathways))
     gene = found.genes().index[0]
     lines = gene_as_text(found, gene).splitlines()
     pulled = sum(float(line.split()[2 if "others" in line else 1]) for line in lines[1:-1])

@@ -1,20 +1,20 @@
-"""Coordinates of knockdowns: their products are their likeness."""
+"""Coordinates of knockdowns: their products are their knowledge."""
 
 import numpy as np
 from small_planted import planted
 
-from kit.likeness import Likeness
-from kit.models import features as module
-from kit.models.features import Features
+from kit.knowledge import Knowledge
+from kit.networks import features as module
+from kit.networks.features import Features
 
 KERNELS = ("wide", "narrow")
 
 
 def test_products_of_coordinates_are_the_mean_kernel(tmp_path):
     _, pathways = planted(tmp_path, rows=12, modules=3)
-    likeness, names = Likeness(pathways), [f"P{i}" for i in range(12)]
-    values = Features(likeness, names, KERNELS, 16)(names)
-    kernels = likeness.kernels(names)
+    knowledge, names = Knowledge(pathways), [f"P{i}" for i in range(12)]
+    values = Features(knowledge, names, KERNELS, 16)(names)
+    kernels = knowledge.kernels(names)
     mean = (kernels["wide"] + kernels["narrow"]) / 2
     np.testing.assert_allclose(values @ values.T, mean, atol=1e-5)
     assert values.dtype == np.float32
@@ -22,7 +22,7 @@ def test_products_of_coordinates_are_the_mean_kernel(tmp_path):
 
 def test_a_knockdown_that_is_no_anchor_lies_where_its_pathway_lies(tmp_path):
     _, pathways = planted(tmp_path, rows=12, modules=3)
-    values = Features(Likeness(pathways), [f"P{i}" for i in range(6)], KERNELS, 8)(
+    values = Features(Knowledge(pathways), [f"P{i}" for i in range(6)], KERNELS, 8)(
         ["P0", "P9", "P10"]
     )
     np.testing.assert_allclose(values[1], values[0], atol=1e-5)  # 9 and 0 are of one module
@@ -31,16 +31,16 @@ def test_a_knockdown_that_is_no_anchor_lies_where_its_pathway_lies(tmp_path):
 
 def test_what_nothing_is_known_of_lies_at_zero(tmp_path):
     _, pathways = planted(tmp_path, rows=12)
-    features = Features(Likeness(pathways), ["P0", "P1"], KERNELS, 4)
+    features = Features(Knowledge(pathways), ["P0", "P1"], KERNELS, 4)
     assert not features(["NOBODY"]).any()
     assert features([]).shape == (0, 4)
-    assert not Features(Likeness(), ["P0", "P1"], KERNELS, 4)(["P0"]).any()
+    assert not Features(Knowledge(), ["P0", "P1"], KERNELS, 4)(["P0"]).any()
 
 
 def test_asking_by_blocks_changes_nothing(tmp_path, monkeypatch):
     _, pathways = planted(tmp_path, rows=12)
     names = [f"P{i}" for i in range(12)]
-    whole = Features(Likeness(pathways), names[:5], KERNELS, 8)(names)
+    whole = Features(Knowledge(pathways), names[:5], KERNELS, 8)(names)
     monkeypatch.setattr(module, "BLOCK", 5)
-    parts = Features(Likeness(pathways), names[:5], KERNELS, 8)(names)
+    parts = Features(Knowledge(pathways), names[:5], KERNELS, 8)(names)
     np.testing.assert_allclose(parts, whole, atol=1e-6)

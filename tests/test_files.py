@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit import files
-from kit.files import InputError, content_hash, label_fault, quote_some, read_table, replacing
+from kit.io import files
+from kit.io.files import (
+    InputError,
+    content_hash,
+    label_fault,
+    quote_some,
+    read_table,
+    replacing,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -140,7 +147,7 @@ def test_a_killed_process_leaves_the_old_file_whole(tmp_path):
     path.write_text("old")
     code = (
         "import sys, time\n"
-        "from kit.files import replacing\n"
+        "from kit.io.files import replacing\n"
         "with replacing(sys.argv[1]) as temporary, open(temporary, 'w') as file:\n"
         "    file.write('half'); file.flush()\n"
         "    print('writing', flush=True)\n"

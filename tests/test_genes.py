@@ -8,9 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import hgnc
-from kit.files import InputError
-from kit.genes import GeneNames, coverage, load_gene_names, remarks, repeats
+from kit.io.files import InputError
+from kit.screens import hgnc
+from kit.screens.gene_names import (
+    GeneNames,
+    coverage,
+    load_gene_names,
+    remarks,
+    repeats,
+)
 
 # As HGNC has them, but for the invented SHARED and TWICE.
 ROWS = """\

@@ -7,10 +7,10 @@ import pytest
 from small_merged import small_competition, write_cells
 
 from kit import InputError, load_competition
-from kit.genes import load_gene_names
-from kit.imputation import SHRINKAGE, TERMS, PathwayGuess, aligned_weights
-from kit.merged import MergedCells
-from kit.pathways import load_pathways
+from kit.knowledge import load_pathways
+from kit.screens.cells import MergedCells
+from kit.screens.gene_names import load_gene_names
+from kit.screens.imputation import SHRINKAGE, TERMS, PathwayGuess, aligned_weights
 
 
 def random_values(cells, genes, seed=0):

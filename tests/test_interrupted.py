@@ -16,7 +16,7 @@ from small_competition import write_small
 from test_bad_h5ad import make_screen
 from test_merge import same
 
-from kit.files import content_hash
+from kit.io.files import content_hash
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.filterwarnings("ignore")]
 

@@ -49,8 +49,8 @@ ASK = """
 import glob, json, sys
 sys.path.insert(0, next(iter(glob.glob("/kaggle/input/**/esg-kit", recursive=True))))
 import kit
-from kit.atlas import find_responses
-from kit.members import find_outputs
+from kit.screens.atlas import find_responses
+from kit.evaluation.saved_runs import find_outputs
 competition = kit.load_competition()
 found = [competition.source, find_responses(), *find_outputs(None)]
 print(json.dumps([str(path) for path in found]))
@@ -97,7 +97,7 @@ def test_without_the_module_a_notebook_says_what_to_attach(twin, tmp_path):
 def test_without_screens_and_pathways_one_is_told_what_to_attach(twin, tmp_path):
     session = Session(tmp_path / "kaggle", "now", absent=())
     place = session.attach_kit()
-    for name in ("kit.atlas import read_responses", "kit.pathways import load_pathways"):
+    for name in ("kit.screens.atlas import read_responses", "kit.knowledge import load_pathways"):
         call = f"{name.rpartition(' ')[2]}()"
         setting = f"import sys; sys.path.insert(0, '/kaggle/{place.relative_to(session.tree)}')"
         done = session.run("-c", f"{setting}\nfrom {name}\n{call}")

@@ -7,23 +7,26 @@ import torch
 from small_planted import planted
 
 from kit.competition import CONTROL
-from kit.models.cells import Cells
-from kit.models.latent import cell_states, decoded_effects, smallest_sets, told_shifts
-from kit.models.training import Settings
-from kit.models.vae import VAE, Size
+from kit.knowledge import Knowledge
+from kit.networks.cells import Cells
+from kit.networks.latent import cell_states, decoded_effects, latent_shifts, smallest_sets
+from kit.networks.training import Settings
+from kit.networks.vae import VAE, Size
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory):
     competition, pathways = planted(tmp_path_factory.mktemp("planted"))
     size = Size(latent=8, hidden=16, features=16, samples=8, cells=32)
-    model = VAE(pathways, size=size, members=1, tuning=Settings(steps=120, rate=2e-2, every=10))
+    model = VAE(
+        Knowledge(pathways), size=size, members=1, tuning=Settings(steps=120, rate=2e-2, every=10)
+    )
     return model.fit(competition.subset(competition.effects.index[:36])), competition, pathways
 
 
 def test_knockdowns_of_a_module_have_the_shift_of_their_module(fitted):
     model, _, _ = fitted
-    shift, gates = told_shifts(model, ["P36", "P42", "P37", "NOBODY"])  # 36 and 42: module 0
+    shift, gates = latent_shifts(model, ["P36", "P42", "P37", "NOBODY"])  # 36 and 42: module 0
     np.testing.assert_allclose(shift.loc["P36"], shift.loc["P42"], atol=1e-4)
     assert not np.allclose(shift.loc["P36"], shift.loc["P37"], atol=1e-2)
     assert not shift.loc["NOBODY"].any()

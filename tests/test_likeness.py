@@ -10,11 +10,10 @@ import pytest
 from small_planted import planted
 from threadpoolctl import threadpool_limits
 
-from kit.atlas import Atlas
-from kit.genes import GeneNames
-from kit.likeness import Likeness, joined_responses, masked_cosine
+from kit.knowledge import Knowledge, joined_responses, load_pathways, masked_cosine
 from kit.models.transfer import Transfer
-from kit.pathways import load_pathways
+from kit.screens.atlas import Atlas
+from kit.screens.gene_names import GeneNames
 
 NAMES = GeneNames(symbols={"AARS1", "KARS1"}, previous={"AARS": {"AARS1"}, "KARS": {"KARS1"}})
 SETS = "synthetases\t\tAARS1\tKARS1\tDARS1\tVARS1\nchannels\t\tKCN1\tKCN2\tKCN3\tKCN4\n"
@@ -112,21 +111,21 @@ def test_rows_of_the_competitions_own_cells_change_nothing(tmp_path):
         options = {"n_cells": n_cells, "datasets": "one"}
         one = atlas_of(elsewhere, se=se, own=[False] * 18, **options)
         other = atlas_of(planted_rows, se=se, own=kinds, **options | {"datasets": datasets})
-        first, second = Likeness(pathways, one), Likeness(pathways, other)
+        first, second = Knowledge(pathways, one), Knowledge(pathways, other)
         pd.testing.assert_frame_equal(first.responses_, second.responses_)
         for alone in (False, True):
-            kernels = second.kernels(effects.index, alone=alone)
-            for name, kernel in first.kernels(effects.index, alone=alone).items():
+            kernels = second.kernels(effects.index, exclude_own_response=alone)
+            for name, kernel in first.kernels(effects.index, exclude_own_response=alone).items():
                 pd.testing.assert_frame_equal(kernel, kernels[name])
             pd.testing.assert_frame_equal(
-                *(part.response(held_out, alone=alone) for part in (first, second))
+                *(part.response(held_out, exclude_own_response=alone) for part in (first, second))
             )
     # An atlas of own cells alone is as good as none.
     mirror = atlas_of(effects.loc[["P0"]], own=[True])
-    assert Likeness(pathways, mirror).responses_ is None
+    assert Knowledge(pathways, mirror).responses_ is None
     with threadpool_limits(1):  # small matrices: threads would wait for each other
         predictions = [
-            Transfer(part, pathways).fit(train).predict(held_out)
+            Transfer(Knowledge(pathways, part)).fit(train).predict(held_out)
             for part in (one, other, mirror, None)
         ]
     pd.testing.assert_frame_equal(*predictions[:2])
@@ -149,8 +148,8 @@ def test_the_masked_cosine_equals_a_slow_loop():
 
 def test_kernels_are_symmetric_lie_between_zero_and_one_and_keep_labels(pathways, atlas):
     for alone in (False, True):
-        for one in (Likeness(pathways, atlas), Likeness(pathways), Likeness(None, atlas)):
-            for name, kernel in one.kernels(ALL, alone=alone).items():
+        for one in (Knowledge(pathways, atlas), Knowledge(pathways), Knowledge(None, atlas)):
+            for name, kernel in one.kernels(ALL, exclude_own_response=alone).items():
                 values = kernel.to_numpy()
                 assert list(kernel.index) == list(kernel.columns) == ALL, name
                 assert (values >= 0).all()
@@ -161,7 +160,7 @@ def test_kernels_are_symmetric_lie_between_zero_and_one_and_keep_labels(pathways
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_pathway_neighbour_is_more_alike_than_a_stranger(pathways, atlas, alone):
-    kernels = Likeness(pathways, atlas).kernels(ALL, alone=alone)
+    kernels = Knowledge(pathways, atlas).kernels(ALL, exclude_own_response=alone)
     wanted = {"near", "near same", "near and wide"} if alone else {"same", "shape", "smooth"}
     assert wanted <= set(kernels)
     for name, kernel in kernels.items():
@@ -174,35 +173,39 @@ def test_a_pathway_neighbour_is_more_alike_than_a_stranger(pathways, atlas, alon
 
 
 def test_old_symbols_meet_new_ones(pathways, atlas):
-    likeness = Likeness(pathways, atlas)
-    assert likeness.covered(["AARS", "AARS1", "KARS", "VARS1"]).tolist() == [True] * 3 + [False]
+    likeness = Knowledge(pathways, atlas)
+    assert likeness.has_response(["AARS", "AARS1", "KARS", "VARS1"]).tolist() == [True] * 3 + [
+        False
+    ]
     new = likeness.response(["AARS1", "KARS1"])
     assert list(new.index) == ["AARS1", "KARS1"]
     np.testing.assert_array_equal(new, likeness.response(["AARS", "KARS"]))
     np.testing.assert_array_equal(new, likeness.responses_.loc[["AARS1", "KARS1"]])
     for alone in (False, True):
-        old = likeness.kernels(["AARS", "KARS", "KCN1"], alone=alone)
-        for name, kernel in likeness.kernels(["AARS1", "KARS1", "KCN1"], alone=alone).items():
+        old = likeness.kernels(["AARS", "KARS", "KCN1"], exclude_own_response=alone)
+        for name, kernel in likeness.kernels(
+            ["AARS1", "KARS1", "KCN1"], exclude_own_response=alone
+        ).items():
             np.testing.assert_array_equal(kernel, old[name])
     # Without pathways there is no naming: exact symbols only.
-    assert Likeness(None, atlas).covered(["AARS", "AARS1"]).tolist() == [True, False]
+    assert Knowledge(None, atlas).covered(["AARS", "AARS1"]).tolist() == [True, False]
 
 
 def test_a_perturbation_is_known_by_pathways_or_atlas(pathways, atlas):
     atlas = replace(atlas, obs=atlas.obs.replace("KCN3", "LONELY"))
     names = ["AARS1", "VARS1", "LONELY", "STRANGER"]
-    likeness = Likeness(pathways, atlas)
-    assert likeness.covered(names).to_dict() == dict(
+    likeness = Knowledge(pathways, atlas)
+    assert likeness.has_response(names).to_dict() == dict(
         zip(names, [True, False, True, False], strict=True)
     )
     assert likeness.knows(names).tolist() == [True, True, True, False]
-    assert Likeness(pathways).knows(names).tolist() == [True, True, False, False]
-    assert Likeness(None, atlas).knows(names).tolist() == [False, False, True, False]
-    assert likeness.known
+    assert Knowledge(pathways).knows(names).tolist() == [True, True, False, False]
+    assert Knowledge(None, atlas).knows(names).tolist() == [False, False, True, False]
+    assert bool(likeness)
 
 
 def test_the_expected_response_by_hand(pathways, atlas):
-    likeness = Likeness(pathways, atlas)
+    likeness = Knowledge(pathways, atlas)
     own = likeness.responses_
     found = likeness.response(ALL)
     np.testing.assert_allclose(found.loc["KCN2"], own.loc["KCN2"])
@@ -210,11 +213,11 @@ def test_the_expected_response_by_hand(pathways, atlas):
     # All three synthetases are alike to VARS1 by 1, in either of the two kinds of parts.
     mean = own.loc[["AARS1", "KARS1", "DARS1"]].sum() / (3 + 0.05)
     np.testing.assert_allclose(found.loc["VARS1"], 2 * mean, rtol=1e-5)
-    alone = likeness.response(ALL, alone=True)
+    alone = likeness.response(ALL, exclude_own_response=True)
     others = own.loc[["KARS1", "DARS1"]].sum() / (2 + 0.05)
     np.testing.assert_allclose(alone.loc["AARS1"], 2 * others, rtol=1e-5)
     np.testing.assert_allclose(alone.loc["VARS1"], found.loc["VARS1"])
-    assert Likeness(pathways).response(ALL) is None
+    assert Knowledge(pathways).response(ALL) is None
 
 
 def changed(atlas, symbol):
@@ -231,11 +234,11 @@ def test_alone_a_perturbations_own_response_is_not_its_own_evidence(pathways, at
     """Only where it is the other: a neighbour's neighbour, and the other side of `near same`."""
     effects = pd.concat([atlas.effects, atlas.effects.iloc[[0]] * 0])
     atlas = atlas_of(effects.to_numpy(), [*atlas.obs["sgrna_symbol"], "BALANCE"])
-    first, second = Likeness(pathways, atlas), Likeness(pathways, changed(atlas, "AARS"))
-    one, other = (part.response(ALL, alone=True) for part in (first, second))
+    first, second = Knowledge(pathways, atlas), Knowledge(pathways, changed(atlas, "AARS"))
+    one, other = (part.response(ALL, exclude_own_response=True) for part in (first, second))
     np.testing.assert_allclose(one.loc["AARS1"], other.loc["AARS1"], atol=1e-9)
     assert np.abs(one.loc["KARS"] - other.loc["KARS"]).max() > 1
-    one, other = (part.kernels(ALL, alone=True) for part in (first, second))
+    one, other = (part.kernels(ALL, exclude_own_response=True) for part in (first, second))
     # Channels are no neighbours of AARS1: its response is in neither of the two.
     channels = ["AARS1", "KCN1", "KCN2", "KCN3", "KCN4"]
     for name in ("wide", "narrow", "near", "near and wide"):
@@ -247,7 +250,7 @@ def test_alone_a_perturbations_own_response_is_not_its_own_evidence(pathways, at
 
 
 def test_without_knowledge_there_are_no_kernels():
-    nothing = Likeness()
+    nothing = Knowledge()
     assert not nothing.known
     assert nothing.kernels(["A", "B"]) == {}
     assert nothing.response(["A"]) is None
@@ -256,38 +259,38 @@ def test_without_knowledge_there_are_no_kernels():
 
 def test_an_atlas_of_own_and_control_rows_alone_is_no_knowledge(pathways):
     empty = atlas_of(np.ones((2, 3)), ["A", "non-targeting"], own=[True, False])
-    assert not Likeness(None, empty).known
-    assert set(Likeness(pathways, empty).kernels(ALL)) == set(Likeness(pathways).kernels(ALL))
+    assert not Knowledge(None, empty).known
+    assert set(Knowledge(pathways, empty).kernels(ALL)) == set(Knowledge(pathways).kernels(ALL))
 
 
 def test_interactions_alone_give_one_kernel(tmp_path):
     (tmp_path / "edges.txt").write_text("A B\nB C\nD E\n")
     pathways = load_pathways(tmp_path / "edges.txt", names=GeneNames())
-    assert set(Likeness(pathways).kernels(["A", "B"])) == {"wide"}
+    assert set(Knowledge(pathways).kernels(["A", "B"])) == {"wide"}
 
 
 def test_order_of_perturbations_and_genes_means_nothing(pathways, atlas):
     turned = replace(atlas, effects=atlas.effects.iloc[:, ::-1])
     for alone in (False, True):
-        first = Likeness(pathways, atlas).kernels(ALL, alone=alone)
-        second = Likeness(pathways, turned).kernels(ALL[::-1], alone=alone)
+        first = Knowledge(pathways, atlas).kernels(ALL, exclude_own_response=alone)
+        second = Knowledge(pathways, turned).kernels(ALL[::-1], exclude_own_response=alone)
         for name, kernel in first.items():
             np.testing.assert_allclose(kernel, second[name].loc[ALL, ALL], atol=1e-6)
 
 
 def test_foreign_knowledge_is_shared_by_copies(pathways, atlas):
-    likeness = Likeness(pathways, atlas)
+    likeness = Knowledge(pathways, atlas)
     for known in (likeness, pathways, atlas):
         assert copy.deepcopy(known) is known
     assert likeness.kernels(ALL) is likeness.kernels(list(ALL))
 
 
 def test_knowledge_is_told_apart_by_content_and_not_by_place(pathways, atlas):
-    told = Likeness(pathways, atlas).fingerprint
+    told = Knowledge(pathways, atlas).fingerprint
     again = replace(atlas, effects=atlas.effects.copy(), source=Path("elsewhere.h5ad"))
-    assert Likeness(replace(pathways), again).fingerprint == told
+    assert Knowledge(replace(pathways), again).fingerprint == told
     other = replace(atlas, effects=atlas.effects.fillna(0.0) + 1)
     renamed = replace(pathways, sets=pathways.sets.assign(gene=pathways.sets["gene"][::-1].values))
     for known in ((pathways, other), (renamed, atlas), (pathways, None), (None, atlas)):
-        assert Likeness(*known).fingerprint != told
-    assert Likeness().fingerprint == (None, None)
+        assert Knowledge(*known).fingerprint != told
+    assert Knowledge().fingerprint == (None, None)

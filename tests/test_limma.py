@@ -8,9 +8,9 @@ import pytest
 from scipy import optimize, special, stats
 from scipy.interpolate import CubicSpline
 
-from kit import limma
-from kit.files import InputError
-from kit.limma import least_squares, moderated_t, variance_prior
+from kit.expression import limma
+from kit.expression.limma import least_squares, moderated_t, variance_prior
+from kit.io.files import InputError
 
 GOLDEN = Path(__file__).parent / "golden" / "limma"  # printed by R limma 3.54.1
 

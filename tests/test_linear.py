@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from small_planted import gains, planted
 
+from kit.knowledge import Knowledge
 from kit.models import Constant, Ridge
-from kit.models.linear import leave_one_out, smoother
 from kit.models.ranks import (
     entry_weights,
     leave_one_out_constant,
@@ -16,6 +16,7 @@ from kit.models.ranks import (
     weighted_quantiles,
     weighted_ranks,
 )
+from kit.models.ridge import leave_one_out, smoother
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from kit.models.ranks import (
 )
 def test_a_shared_effect_of_pathway_members_is_found(tmp_path, options):
     competition, pathways = planted(tmp_path)
-    ridge, constant = gains(Ridge(pathways, **options), competition)
+    ridge, constant = gains(Ridge(Knowledge(pathways), **options), competition)
     assert ridge > constant + 10
 
 
@@ -32,7 +33,7 @@ def test_shuffled_pathways_gain_nothing(tmp_path, response):
     differences = []
     for seed in range(4):
         competition, pathways = planted(tmp_path, seed=seed, shuffle=True)
-        ridge, constant = gains(Ridge(pathways, response=response), competition)
+        ridge, constant = gains(Ridge(Knowledge(pathways), response=response), competition)
         differences.append(ridge - constant)
     assert abs(np.mean(differences)) < 2
 
@@ -68,7 +69,9 @@ def weighted_ridge(features, responses, row_weights, penalty, new, rank=None):
 @pytest.mark.parametrize("response", ["ranks", "effects"])
 def test_the_penalty_is_the_best_of_an_explicit_leave_one_out(tmp_path, response):
     competition, pathways = planted(tmp_path, rows=18, genes=15, modules=3, noise=0.3)
-    model = Ridge(pathways, response=response, penalties=(0.01, 0.3, 3.0, 100.0)).fit(competition)
+    model = Ridge(Knowledge(pathways), response=response, penalties=(0.01, 0.3, 3.0, 100.0)).fit(
+        competition
+    )
     constant = Constant().fit(competition)
     row_weights = metric_row_weights(competition, constant)
     effects = competition.effects.to_numpy()
@@ -104,7 +107,7 @@ def test_the_penalty_is_the_best_of_an_explicit_leave_one_out(tmp_path, response
 def test_order_of_rows_and_genes_means_nothing(tmp_path):
     competition, pathways = planted(tmp_path)
     names = ["P3", "P0", "X9"]
-    first = Ridge(pathways).fit(competition).predict(names)
+    first = Ridge(Knowledge(pathways)).fit(competition).predict(names)
     random = np.random.default_rng(0)
     rows = random.permutation(competition.effects.index)
     genes = random.permutation(competition.genes)
@@ -114,16 +117,15 @@ def test_order_of_rows_and_genes_means_nothing(tmp_path):
         weights=competition.weights.loc[rows, genes],
         control=competition.control[genes],
     )
-    second = Ridge(pathways).fit(shuffled).predict(names[::-1])
+    second = Ridge(Knowledge(pathways)).fit(shuffled).predict(names[::-1])
     pd.testing.assert_frame_equal(first, second.loc[names, first.columns], check_names=False)
 
 
 @pytest.mark.parametrize("options", [{}, {"response": "effects"}, {"rank": 2}])
 def test_a_knockdown_without_a_trained_pathway_gets_the_constant(tmp_path, options):
     competition, pathways = planted(tmp_path)
-    model = Ridge(pathways, **options).fit(competition)
+    model = Ridge(Knowledge(pathways), **options).fit(competition)
     prediction = model.predict(["NOWHERE", "P1", "X1"])
-    assert model.unknown_ == ["NOWHERE", "X1"]
     constant = Constant().fit(competition).effect_.to_numpy()
     np.testing.assert_array_equal(prediction.loc["NOWHERE"], constant)
     np.testing.assert_array_equal(prediction.loc["X1"], constant)
@@ -136,7 +138,7 @@ def test_knowledge_of_no_training_row_leaves_the_constant(tmp_path):
     strangers = competition.effects.index.map(lambda name: f"S{name}")
     frames = ("effects", "weights", "baseline_wmae")
     renamed = {name: getattr(competition, name).set_axis(strangers) for name in frames}
-    model = Ridge(pathways).fit(replace(competition, **renamed))
+    model = Ridge(Knowledge(pathways)).fit(replace(competition, **renamed))
     assert model.penalty_ == np.inf
     prediction = model.predict(["P1"])
     np.testing.assert_array_equal(prediction, [model.constant_.effect_])
@@ -144,7 +146,7 @@ def test_knowledge_of_no_training_row_leaves_the_constant(tmp_path):
 
 def test_fifteen_rows_are_enough(tmp_path):
     competition, pathways = planted(tmp_path, rows=15, modules=4)
-    model = Ridge(pathways).fit(competition)
+    model = Ridge(Knowledge(pathways)).fit(competition)
     assert np.isfinite(model.predict(["P1", "X1"])).to_numpy().all()
     assert np.isfinite(model.residuals_).to_numpy().all()
 
@@ -156,7 +158,7 @@ def test_a_huge_penalty_predicts_the_constant_or_the_weighted_median(tmp_path):
     levels = np.full((1, competition.effects.shape[1]), 0.5)
     median = weighted_quantiles(competition.effects.to_numpy(), weights, levels)[0]
     for response, expected in (("ranks", median), ("effects", constant.effect_)):
-        model = Ridge(pathways, response=response, penalties=(1e12,)).fit(competition)
+        model = Ridge(Knowledge(pathways), response=response, penalties=(1e12,)).fit(competition)
         np.testing.assert_allclose(model.predict(["P1"]).iloc[0], expected, atol=1e-6)
 
 

@@ -7,11 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import CONTROL, Competition, InputError, folds, out_of_fold, wmae
-from kit.atlas import Atlas, read_responses
-from kit.lines import each_line, line_out, with_competition
+from kit import (
+    CONTROL,
+    Competition,
+    InputError,
+    folds,
+    out_of_fold,
+    wmae,
+)
+from kit.evaluation.cell_lines import each_line, line_out, with_competition
 from kit.metric import weights_from_t
 from kit.models import Mean
+from kit.screens.atlas import Atlas, read_responses
 
 GENES = [f"G{i}" for i in range(30)]
 
@@ -181,7 +188,7 @@ def test_a_response_planted_in_every_line_is_found_in_each_and_a_null_is_not(sam
 
 def test_lines_of_a_merged_atlas_are_competitions(twin, tmp_path):
     from kit import load_competition
-    from kit.merge import merge
+    from kit.screens import merge
 
     with pytest.warns(UserWarning, match="SIMULATED"):
         competition = load_competition(twin)

@@ -7,8 +7,8 @@ import torch
 from small_planted import planted
 
 from kit import metric
-from kit.models.losses import (
-    Pieces,
+from kit.networks.losses import (
+    LossWeights,
     bin_chances,
     chance_loss,
     cosine_loss,
@@ -17,13 +17,13 @@ from kit.models.losses import (
     loss,
     wmae_loss,
 )
-from kit.models.rows import competition_rows
+from kit.networks.screen_data import competition_rows
 
-PIECES = {
-    "chance": Pieces(),
-    "wmae": Pieces(0, 1, 0),
-    "cosine": Pieces(0, 0, 1),
-    "all": Pieces(1, 1, 0.2),
+LOSS_WEIGHTS = {
+    "chance": LossWeights(),
+    "wmae": LossWeights(0, 1, 0),
+    "cosine": LossWeights(0, 0, 1),
+    "all": LossWeights(1, 1, 0.2),
 }
 
 
@@ -60,7 +60,7 @@ def test_a_shift_moves_the_expectation_up_and_a_width_pulls_it_together(rows):
 
 @pytest.mark.parametrize("name", ["chance", "wmae"])
 def test_who_says_nothing_loses_nothing(rows, name):
-    assert float(of(PIECES[name], rows, *said(rows))) == pytest.approx(0, abs=1e-6)
+    assert float(of(LOSS_WEIGHTS[name], rows, *said(rows))) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_log_loss_is_that_of_a_slow_loop(rows):
@@ -103,28 +103,30 @@ def test_the_cosine_is_the_metrics(rows):
     assert 1 - float(got) == pytest.approx(wanted, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", PIECES)
+@pytest.mark.parametrize("name", LOSS_WEIGHTS)
 def test_the_truth_lies_down_the_slope(rows, name):
     shift, width = (part.requires_grad_() for part in said(rows, 0.01))
-    of(PIECES[name], rows, shift, width).backward()
+    of(LOSS_WEIGHTS[name], rows, shift, width).backward()
     above = rows.effects > rows.thresholds[-3]
     assert (shift.grad[above] <= 1e-9).all()
     assert shift.grad[above].sum() < 0
 
 
-@pytest.mark.parametrize("name", PIECES)
+@pytest.mark.parametrize("name", LOSS_WEIGHTS)
 def test_what_was_not_measured_is_in_no_loss(rows, name):
     rows.weights[:, 3] = 0.0
     rows.weights[2, 7] = 0.0
     shift, width = (part.requires_grad_() for part in said(rows, 0.3, 0.1))
-    before = of(PIECES[name], rows, shift, width)
+    before = of(LOSS_WEIGHTS[name], rows, shift, width)
     before.backward()
     assert not shift.grad[:, 3].any()
     assert not shift.grad[2, 7]
     assert shift.grad[:, 4].any()
     rows.effects[:, 3] = 100.0
     rows.effects[2, 7] = -100.0
-    assert float(of(PIECES[name], rows, shift, width)) == pytest.approx(float(before), rel=1e-6)
+    assert float(of(LOSS_WEIGHTS[name], rows, shift, width)) == pytest.approx(
+        float(before), rel=1e-6
+    )
 
 
 def test_entries_count_half_alike_and_half_by_the_metric():

@@ -7,9 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import InputError, Run, folds, load_competition, out_of_fold
-from kit.members import find_outputs, out_of_fold_runs, read_members
-from kit.models import Constant, Mean, OwnGene, Zero
+from kit import (
+    InputError,
+    Run,
+    folds,
+    load_competition,
+    out_of_fold,
+)
+from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_members
+from kit.models import Constant, Mean, OnTargetGene, Zero
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +117,7 @@ def test_a_spoilt_member_is_refused_with_its_reason(competition, outputs, how, r
 
 def test_a_member_of_other_folds_is_refused(competition, outputs, monkeypatch):
     monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
-    finished(competition, "04_third", OwnGene(Constant()), seed=5)
+    finished(competition, "04_third", OnTargetGene(Constant()), seed=5)
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
     (text,) = refused.values()
@@ -132,7 +138,7 @@ def test_a_notebook_that_submitted_the_mean_adds_nothing_and_is_named(
 
 
 def test_rows_that_are_missing_are_named(competition, outputs):
-    known = competition.known()  # released rows are training rows now
+    known = competition.with_released()  # released rows are training rows now
     new = known.effects.index.difference(competition.effects.index)[0]
     with pytest.raises(InputError, match=f"oof.csv: no row of .*{new}"):
         members(known, outputs)

@@ -20,16 +20,17 @@ from scipy.sparse import csc_matrix, csr_matrix
 from small_competition import GENES, write_small
 from small_screen import draw_counts, labels, write_screen
 
-import kit.merge
-import kit.merge.parts
-from kit import CONTROL, load_competition, pseudobulk
-from kit.atlas import read_responses
-from kit.files import InputError
-from kit.genes import GeneNames
-from kit.merge import merge
-from kit.merge.responses import control_shares
-from kit.merge.writer import Counts
-from kit.screens import LAYOUTS, Layout
+import kit.screens.merging
+import kit.screens.parts
+from kit import CONTROL, load_competition
+from kit.expression import pseudobulk
+from kit.io.files import InputError
+from kit.screens import merge
+from kit.screens.atlas import read_responses
+from kit.screens.gene_names import GeneNames
+from kit.screens.layouts import LAYOUTS, Layout
+from kit.screens.responses import control_shares
+from kit.screens.writer import Counts
 
 PLAIN = Layout(perturbation="gene")
 ATLASES = {
@@ -621,8 +622,8 @@ def test_a_rerun_takes_up_all_parts_and_joins_nothing_again(world, tmp_path, mon
     first = merge_world(world, tmp_path / "out")
     before, cells = parts_of(tmp_path / "out"), first.cells.stat().st_mtime_ns
     assert len(before) == 4
-    monkeypatch.setattr(kit.merge, "write_responses", None)
-    monkeypatch.setattr(kit.merge, "write_cells", None)
+    monkeypatch.setattr(kit.screens.merging, "write_responses", None)
+    monkeypatch.setattr(kit.screens.merging, "write_cells", None)
     again = merge_world(world, tmp_path / "out")
     assert parts_of(tmp_path / "out") == before
     assert again.cells.stat().st_mtime_ns == cells
@@ -664,7 +665,7 @@ def test_changed_settings_are_noticed(settings, redone, world, tmp_path):
 def test_another_version_makes_all_parts_anew(world, tmp_path, monkeypatch):
     merge_world(world, tmp_path / "out")
     before = parts_of(tmp_path / "out")
-    monkeypatch.setattr("kit.merge.sources.VERSION", 0)
+    monkeypatch.setattr("kit.screens.sources.VERSION", 0)
     merge_world(world, tmp_path / "out")
     assert not set(before) & set(parts_of(tmp_path / "out"))
 
@@ -707,8 +708,8 @@ def killed(world, out, place, name, call):
 
 KILLS = [(os, "replace", call) for call in (1, 2, 5, 6, 7)]
 KILLS += [(Counts, "append", call) for call in (1, 3)]
-KILLS += [(kit.merge.parts, "new_matrix", call) for call in (2, 5)]
-KILLS += [(kit.merge.parts, "write_labels", 1), (kit.merge, "_tidy", 1)]
+KILLS += [(kit.screens.parts, "new_matrix", call) for call in (2, 5)]
+KILLS += [(kit.screens.parts, "write_labels", 1), (kit.screens.merging, "_tidy", 1)]
 
 
 @pytest.mark.parametrize(("place", "name", "call"), KILLS)

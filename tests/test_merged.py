@@ -12,9 +12,9 @@ import pytest
 from small_merged import random_cells, small_competition, write_cells
 
 from kit import InputError, load_competition
-from kit.merge import merge
-from kit.merged import MergedCells
-from kit.pseudobulk import log_normalise
+from kit.expression.pseudobulk import log_normalise
+from kit.screens import merge
+from kit.screens.cells import MergedCells
 
 CONTROL = pd.Series([0.5, 1.0, 1.5, 2.0], ["A", "B", "C", "D"])
 
@@ -257,7 +257,7 @@ def test_memory_is_bounded_by_the_buffer(tmp_path):
         file["X/data"] = np.ones(cells * stored, dtype=np.float32)
     script = f"""
         import scipy.sparse
-        from kit.merged import MergedCells
+        from kit.screens.cells import MergedCells
         merged = MergedCells({str(path)!r}, imputation="none", buffer_mb=16)
         def peak():
             status = dict(line.split(":", 1) for line in open("/proc/self/status"))

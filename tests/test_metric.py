@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.metric import plain_score, simulated_frames
-from kit.files import InputError
+from kit.io.files import InputError
 from kit.metric import score, score_arrays, weights_from_t, wmae
 
 GOLDEN = Path(__file__).parent / "golden" / "metric"

@@ -9,8 +9,15 @@ from small_planted import gains, planted
 from test_neighbours import noisy
 from threadpoolctl import threadpool_limits
 
+from kit.knowledge import Knowledge
 from kit.metric import weights_from_t
-from kit.models.pairs import FLOOR, RIDGE, SMOOTHING, Pairs, _Evidence
+from kit.models.pairwise_regression import (
+    FLOOR,
+    RIDGE,
+    SMOOTHING,
+    PairwiseRegression,
+    _Evidence,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -35,14 +42,16 @@ def correlation(one, other):
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_a_shared_effect_of_pathway_members_is_found(tmp_path, share):
     competition, pathways = planted(tmp_path)
-    pairs, constant = gains(Pairs(pathways, share=share), competition)
+    pairs, constant = gains(PairwiseRegression(Knowledge(pathways), share=share), competition)
     assert pairs > constant + 10
 
 
 def test_what_the_same_knockdown_did_elsewhere_is_found(tmp_path):
     """Knockdowns that are like no other: only their own response tells."""
     competition, _ = planted(tmp_path, modules=48)
-    pairs, constant = gains(Pairs(None, noisy(competition.effects, 0.1), share=0.0), competition)
+    pairs, constant = gains(
+        PairwiseRegression(Knowledge(None, noisy(competition.effects, 0.1)), share=0.0), competition
+    )
     assert pairs > constant + 10
 
 
@@ -52,7 +61,9 @@ def test_shuffled_knowledge_gains_nothing(tmp_path):
         competition, pathways = planted(tmp_path, seed=seed, shuffle=True)
         effects = competition.effects
         mixed = effects.sample(frac=1, random_state=seed).set_axis(effects.index)
-        pairs, constant = gains(Pairs(pathways, noisy(mixed, 0.1)), competition)
+        pairs, constant = gains(
+            PairwiseRegression(Knowledge(pathways, noisy(mixed, 0.1))), competition
+        )
         differences.append(pairs - constant)
     assert np.mean(differences) < 2
 
@@ -64,7 +75,7 @@ def test_features_of_training_pairs_foresee_nothing_in_noise(tmp_path, rows):
         competition, pathways = planted(tmp_path, rows=rows, modules=5, seed=seed)
         competition = pure_noise(competition, seed)
         atlas = noisy(competition.effects * 0, 0.3, seed + 50)
-        model = Pairs(pathways, atlas).fit(competition)
+        model = PairwiseRegression(Knowledge(pathways, atlas)).fit(competition)
         features = model._features(competition.effects.index, training=True) / model.scale_
         deviation = (competition.effects - competition.effects.mean()).to_numpy()
         by_feature = [correlation(features[:, :, k], deviation) for k in range(features.shape[2])]
@@ -83,7 +94,9 @@ def test_features_of_a_row_do_not_change_with_its_own_effects(tmp_path, alone):
     atlas = noisy(competition.effects, 0.3)
     other = competition.effects.copy()
     other.loc["P5"] = other.loc["P5"].to_numpy()[::-1]  # sizes stay, which set the channels
-    model = Pairs(pathways, atlas, alone=alone).fit(competition)
+    model = PairwiseRegression(Knowledge(pathways, atlas), exclude_own_response=alone).fit(
+        competition
+    )
     features = []
     for effects in (competition.effects, other):
         model.train_ = replace(competition, effects=effects)
@@ -178,29 +191,32 @@ def test_what_the_response_elsewhere_is_worth_equals_an_explicit_refit():
 def test_an_atlas_that_knows_no_training_row_tells_nothing(tmp_path):
     competition, _ = planted(tmp_path, rows=12, genes=10, modules=3)
     strangers = competition.effects.set_axis([f"S{i}" for i in range(12)])
-    model = Pairs(None, noisy(strangers, 0.1)).fit(competition)
+    model = PairwiseRegression(Knowledge(None, noisy(strangers, 0.1))).fit(competition)
     prediction = model.predict(["S1", "X1"])
     assert np.isfinite(prediction).to_numpy().all()
-    assert model.unknown_ == ["X1"]
 
 
 def test_genes_of_the_atlas_meet_by_name(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=10, modules=3)
     atlas = noisy(competition.effects, 0.2)
     names = ["P1", "X1"]
-    first = Pairs(pathways, atlas).fit(competition).predict(names)
+    first = PairwiseRegression(Knowledge(pathways, atlas)).fit(competition).predict(names)
     turned = replace(atlas, effects=atlas.effects.iloc[:, ::-1])
-    second = Pairs(pathways, turned).fit(competition).predict(names)
+    second = PairwiseRegression(Knowledge(pathways, turned)).fit(competition).predict(names)
     pd.testing.assert_frame_equal(first, second, atol=1e-3)
     wider = atlas.effects.iloc[:, 2:].assign(FOREIGN=0.5)
-    other = Pairs(pathways, replace(atlas, effects=wider)).fit(competition).predict(names)
+    other = (
+        PairwiseRegression(Knowledge(pathways, replace(atlas, effects=wider)))
+        .fit(competition)
+        .predict(names)
+    )
     assert list(other.columns) == list(competition.genes)
 
 
 def test_the_belief_is_a_mixture_of_scenarios_and_genes_told_apart(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=10, modules=3)
-    model = Pairs(pathways, share=0.25).fit(competition)
-    scenarios, apart = model.beliefs(["P1", "X1"])
+    model = PairwiseRegression(Knowledge(pathways), share=0.25).fit(competition)
+    scenarios, apart = model.distributions(["P1", "X1"])
     assert scenarios.scenarios == 1
     assert apart.scenarios == 0
     belief = model.predict_distribution(["P1", "X1"])

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from kit import InputError
-from kit.genes import GeneNames
-from kit.pathways import Pathways, load_knowledge, load_pathways, places
+from kit.knowledge import Pathways, load_knowledge, load_pathways, places
+from kit.screens.gene_names import GeneNames
 
 NAMES = GeneNames(
     symbols={"AARS1", "KARS1", "CD46", "TP53", "MYC"},

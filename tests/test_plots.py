@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import load_competition, plots, similarity
-from kit.models.constant import Constant
+from kit import load_competition, plots
+from kit.expression import similarity
+from kit.models.baselines import Constant
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*SIMULATED")
 

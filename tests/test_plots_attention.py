@@ -36,9 +36,9 @@ def test_an_episode_counts_the_genes_said_as_the_first_row_says(tmp_path):
 
 
 def test_attention_counts_the_rows_that_are_also_nearest(tmp_path):
-    likeness = pd.DataFrame(0.0, ["A", "B", "C"], NAMES)
-    likeness.loc["A", "P1"], likeness.loc["B", "P3"] = 0.5, 0.5  # C is like no other
-    figure = attention(shares(), likeness)
+    knowledge = pd.DataFrame(0.0, ["A", "B", "C"], NAMES)
+    knowledge.loc["A", "P1"], knowledge.loc["B", "P3"] = 0.5, 0.5  # C is like no other
+    figure = attention(shares(), knowledge)
     assert title(figure) == (
         "For 1 of 2 knockdowns the row most looked at is also the nearest by pathways"
     )

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from kit import plots
-from kit.genes import GeneNames
-from kit.pathways import load_pathways
+from kit.knowledge import load_pathways
+from kit.screens.gene_names import GeneNames
 
 
 @pytest.fixture(autouse=True)

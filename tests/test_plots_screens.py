@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import CONTROL, plots, similarity
+from kit import CONTROL, plots
+from kit.expression import similarity
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import pytest
 from figures import _closed_figures, fits, labels, title  # noqa: F401
 
 from kit import plots
-from kit.calibration import Calibration
+from kit.forecast.calibration import Calibration
 
 
 def found(levels):

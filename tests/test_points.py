@@ -9,9 +9,10 @@ import pytest
 from small_planted import gains, planted
 from threadpoolctl import threadpool_limits
 
+from kit.knowledge import Knowledge
 from kit.models import Constant, Ridge
-from kit.models.points import Points
 from kit.models.ranks import leave_one_out_constant, metric_row_weights
+from kit.models.residual_distribution import ResidualDistribution
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ class Guess(Constant):
 
 def test_a_model_that_foresees_nothing_leaves_each_genes_own_distribution(tmp_path):
     competition, _ = planted(tmp_path, rows=60, modules=20, noise=0.2)
-    model = Points(Guess()).fit(competition)
+    model = ResidualDistribution(Guess()).fit(competition)
     belief = model.predict_distribution(["X1", "X2", "X3"])
     np.testing.assert_allclose(belief.rows, 1 / 60)
     effects = competition.effects
@@ -71,9 +72,9 @@ def test_a_model_that_foresees_nothing_leaves_each_genes_own_distribution(tmp_pa
 def test_a_model_that_foresees_is_believed(tmp_path):
     competition, _ = planted(tmp_path, rows=60, modules=60)
     truth = competition.effects
-    points, constant = gains(Points(Guess(truth, noise=0.1)), competition)
+    points, constant = gains(ResidualDistribution(Guess(truth, noise=0.1)), competition)
     assert points > constant + 20
-    model = Points(Guess(truth, noise=0.1)).fit(competition.subset(truth.index[:50]))
+    model = ResidualDistribution(Guess(truth, noise=0.1)).fit(competition.subset(truth.index[:50]))
     mean = model.predict_distribution(list(truth.index[50:])).mean()
     deviation = truth.iloc[50:] - truth.mean()
     assert (
@@ -84,7 +85,7 @@ def test_a_model_that_foresees_is_believed(tmp_path):
 
 def test_the_belief_in_ridge_finds_a_shared_effect(tmp_path):
     competition, pathways = planted(tmp_path)
-    points, constant = gains(Points(Ridge(pathways)), competition)
+    points, constant = gains(ResidualDistribution(Ridge(Knowledge(pathways))), competition)
     assert points > constant + 10
 
 
@@ -92,14 +93,14 @@ def test_shuffled_knowledge_gains_nothing(tmp_path):
     differences = []
     for seed in range(4):
         competition, pathways = planted(tmp_path, seed=seed, shuffle=True)
-        points, constant = gains(Points(Ridge(pathways)), competition)
+        points, constant = gains(ResidualDistribution(Ridge(Knowledge(pathways))), competition)
         differences.append(points - constant)
     assert np.mean(differences) < 2
 
 
 def test_a_model_that_knows_no_more_than_the_constant_steps_nowhere(tmp_path):
     competition, _ = planted(tmp_path, rows=15, genes=8, modules=3)
-    model = Points(Guess(noise=0.0)).fit(competition)
+    model = ResidualDistribution(Guess(noise=0.0)).fit(competition)
     belief = model.predict_distribution(["X1", "X2"])
     assert np.isfinite(belief.chances()).all()
     np.testing.assert_allclose(belief.mean(), np.tile(competition.effects.mean(), (2, 1)), atol=0.1)
@@ -107,9 +108,8 @@ def test_a_model_that_knows_no_more_than_the_constant_steps_nowhere(tmp_path):
 
 def test_unknown_perturbations_get_the_constant(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=8, modules=3)
-    model = Points(Ridge(pathways)).fit(competition)
+    model = ResidualDistribution(Ridge(Knowledge(pathways))).fit(competition)
     prediction = model.predict(["P1", "NOWHERE"])
-    assert model.unknown_ == ["NOWHERE"]
     np.testing.assert_array_equal(prediction.loc["NOWHERE"], Constant().fit(competition).effect_)
     assert list(prediction.columns) == list(competition.genes)
     everything = model.predict(["NOWHERE", "X9"])
@@ -118,7 +118,7 @@ def test_unknown_perturbations_get_the_constant(tmp_path):
 
 def test_scenarios_of_another_belief_can_stand_beneath(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=8, modules=3)
-    model = Points(Ridge(pathways)).fit(competition)
+    model = ResidualDistribution(Ridge(Knowledge(pathways))).fit(competition)
     even = model.predict_distribution(["P1", "X1"])
     rows = even.rows * 0
     rows.iloc[:, 3] = 1.0
@@ -131,7 +131,7 @@ def test_scenarios_of_another_belief_can_stand_beneath(tmp_path):
 @pytest.mark.parametrize(("rows", "genes"), [(6, 8), (15, 8), (15, 1)])
 def test_small_competitions_and_refits_work(tmp_path, rows, genes):
     competition, pathways = planted(tmp_path, rows=rows, genes=genes, modules=3)
-    model = Points(Ridge(pathways)).fit(competition)
+    model = ResidualDistribution(Ridge(Knowledge(pathways))).fit(competition)
     first = model.predict(["P1", "X1"])
     assert np.isfinite(first).to_numpy().all()
     again = copy.deepcopy(model).fit(competition.subset(competition.effects.index[1:]))

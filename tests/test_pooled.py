@@ -4,16 +4,16 @@ import numpy as np
 import pandas as pd
 from small_planted import planted
 
-from kit.genes import GeneNames
+from kit.knowledge import Knowledge, load_pathways
 from kit.models import PooledTrees
-from kit.models.constant import weighted_median
-from kit.models.pooled import kernel_median
-from kit.pathways import load_pathways
+from kit.models.baselines import weighted_median
+from kit.models.pooled_trees import kernel_median
+from kit.screens.gene_names import GeneNames
 
 
 def test_pooled_features_do_not_tell_the_rows_own_value(tmp_path):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
-    model = PooledTrees(pathways, jobs=1).fit(competition)
+    model = PooledTrees(Knowledge(pathways), jobs=1).fit(competition)
     kernel = model._kernel(competition.effects.index)
     np.fill_diagonal(kernel, 0.0)
     other = competition.effects.copy()
@@ -41,8 +41,7 @@ def test_knowledge_of_no_training_row_leaves_the_constant(tmp_path):
     competition, _ = planted(tmp_path, rows=20, genes=10)
     (tmp_path / "other.gmt").write_text("here\t\tX1\tX2\tX3\nthere\t\tX4\tX5\tX6\n")
     pathways = load_pathways(tmp_path / "other.gmt", names=GeneNames())
-    model = PooledTrees(pathways, jobs=1).fit(competition)
+    model = PooledTrees(Knowledge(pathways), jobs=1).fit(competition)
     prediction = model.predict(["P1", "X1"])
     np.testing.assert_array_equal(prediction, [model.constant_.effect_] * 2)
-    assert model.unknown_ == ["P1", "X1"]
     assert np.isfinite(model.residuals_).to_numpy().all()

@@ -8,7 +8,7 @@ import pytest
 from small_predictions import hand_made
 
 from kit import InputError, OutOfFold, interval, score
-from kit.predictions import versus
+from kit.evaluation.predictions import versus
 
 
 def small_scores(rows=40, seed=0):

@@ -12,10 +12,11 @@ from small_competition import write_small, write_solution
 from small_planted import planted
 
 from kit import InputError, load_competition
-from kit.affordable import networks
-from kit.models import Constant, Mean, OwnGene
-from kit.models.deep import Deep
-from kit.predictor import forecast, gather_knowledge, predict_targets
+from kit.forecast.predict import forecast, gather_knowledge, predict_targets
+from kit.forecast.time_budget import networks
+from kit.knowledge import Knowledge
+from kit.models import Constant, Mean, OnTargetGene
+from kit.networks.trained import Trained
 
 QUIET = "ignore:.*:UserWarning"
 
@@ -58,7 +59,7 @@ def test_without_any_knowledge_every_target_gets_the_constant(tmp_path):
     competition = load_competition(write_small(tmp_path / "small"))
     found = forecast(competition)
     targets = list(competition.targets["perturbation"])
-    constant = OwnGene(Constant()).fit(competition).predict(targets)
+    constant = OnTargetGene(Constant()).fit(competition).predict(targets)
     pd.testing.assert_frame_equal(found.prediction, constant, check_names=False)
     assert any("nothing is known" in remark for remark in found.remarks)
 
@@ -67,7 +68,7 @@ def test_without_any_knowledge_every_target_gets_the_constant(tmp_path):
 def test_a_released_row_trains_the_others_and_never_itself(tmp_path):
     folder = write_small(tmp_path / "small")
     (folder / "sets.gmt").write_text("all\t\tSTAT1\tC4orf36.1\tLRPPRC\tKRAS\tTFAM\tAARS1\n")
-    from kit.pathways import load_pathways
+    from kit.knowledge import load_pathways
 
     pathways = load_pathways(folder / "sets.gmt", download=False)
     found = {}
@@ -81,7 +82,7 @@ def test_a_released_row_trains_the_others_and_never_itself(tmp_path):
         table[genes] *= size
         table.to_csv(path)
         competition = load_competition(tmp_path / "copy")
-        found[size] = forecast(competition, pathways=pathways).prediction
+        found[size] = forecast(competition, Knowledge(pathways)).prediction
     released, others = ["STAT1", "C4orf36.1"], ["LRPPRC", "SSBP1"]
     pd.testing.assert_frame_equal(found[1.0].loc[released], found[40.0].loc[released])
     assert not np.allclose(found[1.0].loc[others], found[40.0].loc[others])
@@ -89,17 +90,17 @@ def test_a_released_row_trains_the_others_and_never_itself(tmp_path):
 
 def test_the_same_seed_gives_the_same_prediction(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=20)
-    one, other = (forecast(competition, pathways=pathways, seed=3).prediction for _ in range(2))
+    one, other = (forecast(competition, Knowledge(pathways), seed=3).prediction for _ in range(2))
     pd.testing.assert_frame_equal(one, other)
 
 
 def test_the_estimate_is_of_rows_that_no_fit_has_seen(tmp_path):
     competition, pathways = planted(tmp_path, rows=48, genes=40)
-    found = forecast(competition, pathways=pathways)
+    found = forecast(competition, Knowledge(pathways))
     assert set(found.inner.prediction.index) == set(competition.effects.index)
     assert found.inner.score().score_per_60 > 20  # the planted pathways are found
     shuffled, wrong = planted(tmp_path, rows=48, genes=40, shuffle=True)
-    assert forecast(shuffled, pathways=wrong).inner.score().score_per_60 < 5
+    assert forecast(shuffled, Knowledge(wrong)).inner.score().score_per_60 < 5
 
 
 class Told(Constant):
@@ -118,8 +119,8 @@ class Told(Constant):
 def test_with_minutes_a_better_model_is_blended_in_and_said(tmp_path):
     competition, pathways = planted(tmp_path, rows=48, genes=20, noise=0.2)
     others = {"told": Told(competition.effects, 0.05), "useless": Told(competition.effects, 3)}
-    alone = forecast(competition, pathways=pathways)
-    found = forecast(competition, pathways=pathways, minutes=5, others=others)
+    alone = forecast(competition, Knowledge(pathways))
+    found = forecast(competition, Knowledge(pathways), minutes=5, others=others)
     assert found.inner.score().score_per_60 > alone.inner.score().score_per_60 + 20
     said = "\n".join(found.remarks)
     assert "fitted besides: told (" in said
@@ -131,8 +132,8 @@ def test_with_minutes_a_better_model_is_blended_in_and_said(tmp_path):
 def test_with_minutes_what_gains_nothing_leaves_the_default(tmp_path):
     competition, pathways = planted(tmp_path, rows=40, genes=20)
     others = {"useless": Told(competition.effects, 3)}
-    alone = forecast(competition, pathways=pathways)
-    found = forecast(competition, pathways=pathways, minutes=5, others=others)
+    alone = forecast(competition, Knowledge(pathways))
+    found = forecast(competition, Knowledge(pathways), minutes=5, others=others)
     pd.testing.assert_frame_equal(found.prediction, alone.prediction)
     np.testing.assert_allclose(found.inner.score().score, alone.inner.score().score)
     assert any("taken: the default blend" in remark for remark in found.remarks)
@@ -141,16 +142,16 @@ def test_with_minutes_what_gains_nothing_leaves_the_default(tmp_path):
 def test_with_few_rows_nothing_is_chosen(tmp_path):
     competition, pathways = planted(tmp_path, rows=15, genes=20, noise=0.2)
     others = {"told": Told(competition.effects, 0.02)}
-    found = forecast(competition, pathways=pathways, minutes=5, others=others)
+    found = forecast(competition, Knowledge(pathways), minutes=5, others=others)
     assert any("nothing is chosen" in remark for remark in found.remarks)
-    alone = forecast(competition, pathways=pathways)
+    alone = forecast(competition, Knowledge(pathways))
     pd.testing.assert_frame_equal(found.prediction, alone.prediction)
 
 
 def test_time_that_is_over_after_the_default_leaves_the_rest_out_by_name(tmp_path):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
     others = {"told": Told(competition.effects, 0.05)}
-    found = forecast(competition, pathways=pathways, minutes=1e-6, others=others)
+    found = forecast(competition, Knowledge(pathways), minutes=1e-6, others=others)
     assert "left out for time: told, no time is left" in found.remarks
     assert any("taken: the default blend" in remark for remark in found.remarks)
 
@@ -162,7 +163,7 @@ def test_a_released_target_is_predicted_by_a_fit_without_released_rows(tmp_path)
     released = list(competition.targets["perturbation"].loc[competition.solution.index])
     found = predict_targets(Mean(), competition)
     others = found.index.difference(released)
-    for names, train in ((released, competition), (others, competition.known())):
+    for names, train in ((released, competition), (others, competition.with_released())):
         mean = train.effects.mean()
         np.testing.assert_allclose(found.loc[names], np.tile(mean, (len(names), 1)))
     assert len(others)
@@ -170,10 +171,10 @@ def test_a_released_target_is_predicted_by_a_fit_without_released_rows(tmp_path)
 
 def test_the_networks_stand_behind_the_same_door(tmp_path):
     _, pathways = planted(tmp_path, rows=24, genes=12)
-    found = networks(pathways, seed=1)
+    found = networks(Knowledge(pathways), seed=1)
     assert set(found) == {"gnn", "transformer", "vae"}
     for model in found.values():
-        assert isinstance(model.base, Deep)
+        assert isinstance(model.base, Trained)
         assert model.base.pathways is pathways
         assert model.base.seed == 1
 

@@ -10,9 +10,17 @@ from small_planted import planted
 
 from kit import InputError, load_competition
 from kit.__main__ import main
+from kit.forecast.next_perturbations import (
+    NOISE,
+    greedy,
+    kernel,
+    propose,
+    read_words,
+    remaining,
+)
+from kit.knowledge import Knowledge
 from kit.metric import score, wmae
 from kit.models import Neighbours
-from kit.proposals import NOISE, greedy, kernel, propose, read_words, remaining
 
 
 def frame(values, names):
@@ -74,7 +82,7 @@ def test_proposed_knockdowns_help_more_than_random_ones(tmp_path):
 
     def gain(added):
         train = whole.subset([*asked.effects.index, *added])
-        prediction = Neighbours(pathways).fit(train).predict(targets)
+        prediction = Neighbours(Knowledge(pathways)).fit(train).predict(targets)
         return score(truth.effects, prediction, truth.weights, baseline).w
 
     proposed = gain(propose(asked, pathways, 3, candidates=pool).index)

@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix, csr_array, csr_matrix
 
-from kit import pseudobulk
-from kit.files import InputError
-from kit.limma import moderated_t
-from kit.metric import weights_from_t
-from kit.pseudobulk import (
+from kit.expression import pseudobulk
+from kit.expression.limma import moderated_t
+from kit.expression.pseudobulk import (
     effects,
     likeliest_lfc,
     log_normalise,
@@ -17,6 +15,8 @@ from kit.pseudobulk import (
     samples,
     t_statistics,
 )
+from kit.io.files import InputError
+from kit.metric import weights_from_t
 
 anndata = pytest.importorskip("anndata")
 

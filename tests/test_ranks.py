@@ -5,7 +5,7 @@ import pandas as pd
 from small_planted import planted
 
 from kit.models import Constant
-from kit.models.constant import weighted_median
+from kit.models.baselines import weighted_median
 from kit.models.ranks import (
     Ranks,
     entry_weights,

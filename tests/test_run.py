@@ -8,11 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import InputError, Run, compare, folds, load_competition, out_of_fold, repeated_folds
-from kit.board import board, board_text
+from kit import (
+    InputError,
+    Run,
+    compare,
+    folds,
+    load_competition,
+    out_of_fold,
+    repeated_folds,
+)
+from kit.evaluation.noise_ceiling import ceiling
 from kit.models import Constant, Mean
+from kit.report.board import board, board_text
 from kit.submission import score_submission
-from kit.validation import ceiling
 
 matplotlib.use("Agg")
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from small_screen import draw_counts, labels, write_screen
 
-from kit.files import InputError
-from kit.h5ad import read_column, read_screen
-from kit.screens import LAYOUTS, Layout, load_layout, recognise
+from kit.io.files import InputError
+from kit.screens.labels import read_column, read_screen
+from kit.screens.layouts import LAYOUTS, Layout, load_layout, recognise
 
 SYMBOLS = pd.DataFrame(index=["AAA", "BBB", "MT-ND1"])
 ENSEMBL = pd.DataFrame(

@@ -4,8 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kit import InputError, folds, grouped_folds, hold_out, repeated_folds
-from kit.splits import groups
+from kit import (
+    InputError,
+    folds,
+    grouped_folds,
+    hold_out,
+    repeated_folds,
+)
+from kit.evaluation.splits import groups
 
 NAMES = [f"P{i}" for i in range(23)]
 

@@ -16,9 +16,18 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from kit import stream
-from kit.files import InputError
-from kit.stream import Matrix, cell_totals, gene_tiles, group_sums, join, read_rows, run, tasks
+from kit.io.files import InputError
+from kit.io.matrix import Matrix
+from kit.screens import streaming as stream
+from kit.screens.streaming import (
+    cell_totals,
+    gene_tiles,
+    group_sums,
+    read_rows,
+    tasks,
+)
+from kit.screens.sums import join
+from kit.screens.workers import run
 
 ROOT = Path(__file__).resolve().parent.parent
 GENES = 9
@@ -610,7 +619,7 @@ def test_the_loops_run_where_no_folder_can_keep_them(tmp_path):
     # Stands in for a read-only install: numba knows no place to look for a folder.
     code = (
         "from numba.core import caching; caching.CompileResultCacheImpl._locator_classes = []\n"
-        "from kit.stream.kernels import largest_of, np\n"
+        "from kit.screens.kernels import largest_of, np\n"
         "print(largest_of(np.array([1.0, 7.0, 2.0])), largest_of.stats.cache_path)"
     )
     done = subprocess.run(
@@ -623,7 +632,8 @@ BOUNDED = """
 import re, sys
 from pathlib import Path
 import numpy as np
-from kit.stream import Matrix, group_sums, read_rows
+from kit.io.matrix import Matrix
+from kit.screens.streaming import group_sums, read_rows
 
 def memory(name):
     status = Path("/proc/self/status").read_text()

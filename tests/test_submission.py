@@ -31,12 +31,7 @@ from small_competition import (
 )
 
 from kit.competition import InputError, load_competition
-from kit.submission import (
-    check_submission,
-    read_submission,
-    score_submission,
-    write_submission,
-)
+from kit.submission import check_submission, read_submission, score_submission, write_submission
 
 ROOT = Path(__file__).resolve().parent.parent
 

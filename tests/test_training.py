@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from kit import InputError
-from kit.models.training import Settings, device, seeded, train
+from kit.io.device import device
+from kit.networks.training import Settings, seeded, train
 
 QUICK = Settings(steps=40, rate=0.05, every=5)
 

@@ -9,7 +9,8 @@ from test_neighbours import noisy
 from threadpoolctl import threadpool_limits
 
 from kit import load_competition
-from kit.models.constant import Constant
+from kit.knowledge import Knowledge
+from kit.models.baselines import Constant
 from kit.models.transfer import Transfer
 
 
@@ -23,14 +24,16 @@ def one_thread():
 def test_responses_of_the_same_knockdown_are_found(tmp_path):
     """Knockdowns that are like no other: only their own response tells."""
     competition, _ = planted(tmp_path, modules=48)
-    transfer, constant = gains(Transfer(noisy(competition.effects, 0.1), share=0.2), competition)
+    transfer, constant = gains(
+        Transfer(Knowledge(None, noisy(competition.effects, 0.1)), share=0.2), competition
+    )
     assert transfer > constant + 10
 
 
 def test_responses_of_pathway_neighbours_are_found(tmp_path):
     competition, pathways = planted(tmp_path)
     others = competition.effects.iloc[:-10]  # none of the held-out rows is in the atlas
-    transfer, constant = gains(Transfer(noisy(others, 0.2), pathways), competition)
+    transfer, constant = gains(Transfer(Knowledge(pathways, noisy(others, 0.2))), competition)
     assert transfer > constant + 10
 
 
@@ -40,7 +43,7 @@ def test_shuffled_labels_of_the_atlas_gain_nothing(tmp_path):
         competition, _ = planted(tmp_path, seed=seed)
         effects = competition.effects
         mixed = effects.sample(frac=1, random_state=seed).set_axis(effects.index)
-        transfer, constant = gains(Transfer(noisy(mixed, 0.1)), competition)
+        transfer, constant = gains(Transfer(Knowledge(None, noisy(mixed, 0.1))), competition)
         differences.append(transfer - constant)
     assert np.mean(differences) < 2
 
@@ -48,29 +51,26 @@ def test_shuffled_labels_of_the_atlas_gain_nothing(tmp_path):
 def test_covered_and_uncovered_perturbations_have_an_expert_each(tmp_path):
     competition, pathways = planted(tmp_path, rows=20, genes=10, modules=4)
     atlas = noisy(competition.effects.iloc[:15], 0.2)
-    model = Transfer(atlas, pathways).fit(competition)
+    model = Transfer(Knowledge(pathways, atlas)).fit(competition)
     names = ["P19", "P3", "NOWHERE", "X1"]
     prediction = model.predict(names)
     assert list(prediction.index) == names
-    assert model.covered_.to_dict() == {"P19": False, "P3": True, "NOWHERE": False, "X1": False}
-    assert model.unknown_ == ["NOWHERE"]
-    assert {flag: expert.alone for flag, expert in model.experts_.items()} == {
+    assert {flag: expert.exclude_own_response for flag, expert in model.experts_.items()} == {
         True: False,
         False: True,
     }
-    scenarios, apart = model.beliefs(names)
+    scenarios, apart = model.distributions(names)
     assert list(scenarios.perturbations) == list(apart.perturbations) == names
     for expert, one in ((True, "P3"), (False, "P19")):
-        alone, _ = model.experts_[expert].beliefs([one])
+        alone, _ = model.experts_[expert].distributions([one])
         np.testing.assert_allclose(scenarios.rows.loc[one], alone.rows.loc[one])
 
 
 def test_without_pathways_an_uncovered_perturbation_gets_the_constant(tmp_path):
     competition, _ = planted(tmp_path, rows=20, genes=10, modules=4)
     atlas = noisy(competition.effects.iloc[:15], 0.2)
-    model = Transfer(atlas).fit(competition)
+    model = Transfer(Knowledge(None, atlas)).fit(competition)
     prediction = model.predict(["P19", "P3"])
-    assert model.unknown_ == ["P19"]
     np.testing.assert_array_equal(prediction.loc["P19"], Constant().fit(competition).effect_)
     # What is said of the others does not suffer from it.
     assert np.isfinite(prediction).to_numpy().all()
@@ -79,9 +79,8 @@ def test_without_pathways_an_uncovered_perturbation_gets_the_constant(tmp_path):
 
 def test_without_any_knowledge_it_is_the_constant(tmp_path):
     competition, _ = planted(tmp_path, rows=12, genes=10, modules=3)
-    model = Transfer(None).fit(competition)
+    model = Transfer().fit(competition)
     prediction = model.predict(["X1", "P1"])
-    assert model.unknown_ == ["X1", "P1"]
     constant = Constant().fit(competition).predict(["X1", "P1"])
     pd.testing.assert_frame_equal(prediction, constant)
 
@@ -94,7 +93,7 @@ def test_genes_that_a_screen_did_not_measure_do_no_harm(tmp_path):
     gaps.iloc[::3, 40:50] = np.nan
     atlas = atlas_of(gaps.to_numpy(), atlas.obs["sgrna_symbol"])
     atlas.effects.columns = competition.genes
-    transfer, constant = gains(Transfer(atlas), competition)
+    transfer, constant = gains(Transfer(Knowledge(None, atlas)), competition)
     assert transfer > constant + 5
 
 
@@ -107,20 +106,20 @@ def test_two_screens_of_which_one_is_noise_are_better_than_none(tmp_path):
     se = np.repeat([0.1, 1.0], rows)[:, None] * np.ones(effects.shape)
     atlas = atlas_of(effects.to_numpy(), symbols, datasets=np.repeat(["a", "b"], rows), se=se)
     atlas.effects.columns = competition.genes
-    transfer, constant = gains(Transfer(atlas), competition)
+    transfer, constant = gains(Transfer(Knowledge(None, atlas)), competition)
     assert transfer > constant + 10
 
 
 @pytest.mark.filterwarnings("ignore:.*SIMULATED")
 def test_on_the_twin_knowledge_helps_and_shuffled_knowledge_does_not(twin, tmp_path):
-    from kit.pathways import load_pathways
+    from kit.knowledge import load_pathways
     from kit.twin import simulate
 
     found = {}
     for name, folder in {"true": twin, "null": simulate(tmp_path / "null", null=True)}.items():
         competition = load_competition(folder)
         pathways = load_pathways(folder=folder, download=False)
-        transfer, constant = gains(Transfer(None, pathways), competition, held_out=15)
+        transfer, constant = gains(Transfer(Knowledge(pathways)), competition, held_out=15)
         found[name] = transfer - constant
     assert found["null"] < 1.5
     assert found["true"] > 1

@@ -11,11 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from kit import InputError, folds, load_competition
 from kit.__main__ import main
-from kit.calibration import Calibration, calibration
 from kit.decision import Distribution
-from kit.models import Blend, Neighbours, Points, Ridge
-from kit.pathways import load_pathways
-from kit.uncertainty import (
+from kit.forecast.calibration import Calibration, calibration
+from kit.forecast.intervals import (
     Intervals,
     intervals,
     own_fall,
@@ -24,6 +22,8 @@ from kit.uncertainty import (
     target_intervals,
     write_intervals,
 )
+from kit.knowledge import Knowledge, load_pathways
+from kit.models import Blend, Neighbours, ResidualDistribution, Ridge
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +116,7 @@ def test_a_better_belief_has_narrower_intervals_of_the_same_level(tmp_path):
     held_out = folds(competition.effects.index, 3)
     known, blind = (
         calibration(model, competition, held_out, levels=(0.8,)).table().loc["all"].iloc[0]
-        for model in (Neighbours(pathways), Neighbours())
+        for model in (Neighbours(Knowledge(pathways)), Neighbours())
     )
     assert known["width"] < 0.6 * blind["width"]
     for one in (known, blind):
@@ -125,7 +125,10 @@ def test_a_better_belief_has_narrower_intervals_of_the_same_level(tmp_path):
 
 def test_every_model_with_a_belief_has_intervals(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=10, modules=3)
-    for model in (Blend(pathways, parts=0), Points(Ridge(pathways))):
+    for model in (
+        Blend(Knowledge(pathways), parts=0),
+        ResidualDistribution(Ridge(Knowledge(pathways))),
+    ):
         ends = Intervals(model, levels=(0.5, 0.9)).fit(competition).predict(["P1", "X1"])
         for end, one, other in (("low", 0.9, 0.5), ("high", 0.5, 0.9)):
             assert (ends[one][end] <= ends[other][end]).all(axis=None)
@@ -218,7 +221,7 @@ def test_the_intervals_of_a_released_target_never_saw_its_truth(tmp_path):
         table[[name for name in table if f"w_{name}" in table]] *= size
         table.to_csv(folder / "solution_val.csv")
         competition, pathways = load_competition(folder), load_pathways(folder / "sets.gmt")
-        found[size], remark = target_intervals(competition, 0.8, pathways=pathways)
+        found[size], remark = target_intervals(competition, Knowledge(pathways), level=0.8)
         assert remark.startswith("intervals for 0.8 of effects, by the default blend: they held ")
     assert list(found[1.0].index) == list(competition.targets["perturbation"])
     released, others = ["STAT1", "C4orf36.1"], ["LRPPRC", "SSBP1"]

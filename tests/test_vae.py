@@ -8,14 +8,14 @@ import pytest
 import torch
 from small_planted import gains, killed, planted, turned
 
-from kit.atlas import Atlas
 from kit.competition import CONTROL, load_competition
+from kit.knowledge import Knowledge, load_pathways
 from kit.models import Constant
-from kit.models import cells as cells_module
-from kit.models.cells import Cells
-from kit.models.training import Settings, train
-from kit.models.vae import VAE, Size, SparseShift
-from kit.pathways import load_pathways
+from kit.networks import cells as cells_module
+from kit.networks.cells import Cells
+from kit.networks.training import Settings, train
+from kit.networks.vae import VAE, Size, SparseShift
+from kit.screens.atlas import Atlas
 
 SMALL = Size(latent=8, hidden=16, features=16, samples=8, cells=32)
 QUICK = Settings(steps=30, rate=1e-2, every=10)
@@ -24,7 +24,7 @@ LONG = Settings(steps=120, rate=2e-2, every=10)
 
 def small(pathways, atlas=None, **options):
     options = {"size": SMALL, "tuning": QUICK, "pretraining": QUICK} | options
-    return VAE(pathways, atlas, **options)
+    return VAE(Knowledge(pathways, atlas), **options)
 
 
 def an_atlas(competition, effects, folder, dataset="other"):
@@ -66,7 +66,7 @@ def test_pathways_that_say_nothing_neither_gain_nor_cost(tmp_path):
     found, constant = gains(model, competition, held_out=16)
     assert abs(found - constant) < 5
     # Where they tell all, the same steps gain more than 2.
-    assert model.fit(competition).trust_curve_.min() > -0.3
+    assert model.fit(competition).shrinkage_curve_.min() > -0.3
 
 
 def test_five_rows_are_learned_by_heart(tmp_path):
@@ -85,7 +85,7 @@ def test_five_rows_are_learned_by_heart(tmp_path):
 def test_the_order_of_genes_changes_nothing(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     data = competition, turned(competition)
-    one, other = (small(pathways).fit(part).said(["P1"]) for part in data)
+    one, other = (small(pathways).fit(part).logit_shift(["P1"]) for part in data)
     assert list(other.columns) == list(competition.genes[::-1])
     pd.testing.assert_frame_equal(one, other[one.columns], rtol=1e-4)
 
@@ -94,7 +94,6 @@ def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
     competition, pathways = planted(tmp_path)
     model = small(pathways).fit(competition)
     found, constant = model.predict(["P1", "NOBODY"]), Constant().fit(competition).effect_
-    assert model.unknown_ == ["NOBODY"]
     np.testing.assert_array_equal(found.loc["NOBODY"], constant)
     assert not np.allclose(found.loc["P1"], constant)
 
@@ -109,7 +108,7 @@ def test_without_any_knowledge_everything_is_the_constant(tmp_path):
 def test_the_same_seed_says_the_same_and_another_one_does_not(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     one, again, other = (
-        small(pathways, seed=seed).fit(competition).said(["P1"]) for seed in (0, 0, 1)
+        small(pathways, seed=seed).fit(competition).logit_shift(["P1"]) for seed in (0, 0, 1)
     )
     pd.testing.assert_frame_equal(one, again, check_exact=True)
     assert not one.equals(other)
@@ -118,13 +117,13 @@ def test_the_same_seed_says_the_same_and_another_one_does_not(tmp_path):
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     atlas = an_atlas(competition, competition.effects, tmp_path)
-    whole = small(pathways, atlas).fit(competition).said(["P1"])
+    whole = small(pathways, atlas).fit(competition).logit_shift(["P1"])
     fitted = small(pathways, atlas, checkpoints=tmp_path / "kept")
     # In the competition's first member.
     killed(monkeypatch, SparseShift, 45, lambda: fitted.fit(competition))
     assert len(list((tmp_path / "kept").glob("*.pt"))) == 2
     resumed = small(pathways, atlas, checkpoints=tmp_path / "kept").fit(competition)
-    pd.testing.assert_frame_equal(whole, resumed.said(["P1"]), check_exact=True)
+    pd.testing.assert_frame_equal(whole, resumed.logit_shift(["P1"]), check_exact=True)
 
 
 def test_what_a_knockdown_did_by_itself_in_a_screen_is_foretold_beyond_its_pathway(tmp_path):
@@ -136,7 +135,7 @@ def test_what_a_knockdown_did_by_itself_in_a_screen_is_foretold_beyond_its_pathw
     for kind, names in {"seen": competition.effects.index, "not seen": few}.items():
         atlas = an_atlas(competition, competition.effects.loc[names], tmp_path)
         model = small(pathways, atlas, policy="screens", pretraining=LONG)
-        said = model.fit(competition.subset(few)).said(held_out)
+        said = model.fit(competition.subset(few)).logit_shift(held_out)
         said = said - said.groupby(module_of[24:]).transform("mean")
         # Members of a module that are not seen are told alike.
         fit[kind] = np.sum(said.to_numpy() * alone.loc[held_out].to_numpy())
@@ -147,12 +146,12 @@ def test_rows_of_the_competitions_own_screen_teach_nothing(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     atlas = an_atlas(competition, competition.effects, tmp_path)
     few = competition.subset(competition.effects.index[:12])
-    model = small(pathways, atlas, policy="pretrain").fit(few).said(["P20"])
+    model = small(pathways, atlas, policy="pretrain").fit(few).logit_shift(["P20"])
     planted_rows = an_atlas(competition, 5 - competition.effects, tmp_path, "competition")
     obs = [atlas.obs.assign(competition=False), planted_rows.obs.assign(competition=True)]
     both = pd.concat([atlas.effects, planted_rows.effects])
     more = Atlas(both, pd.concat(obs), None, atlas.source)
-    again = small(pathways, more, policy="pretrain").fit(few).said(["P20"])
+    again = small(pathways, more, policy="pretrain").fit(few).logit_shift(["P20"])
     pd.testing.assert_frame_equal(model, again, check_exact=True)
 
 

@@ -22,9 +22,10 @@ from kit import (
     score,
     wmae,
 )
+from kit.evaluation.comparison import corrected_baseline, nearest_similarity, save_runs
+from kit.evaluation.predictions import summary
+from kit.expression.similarity import centred_cosine
 from kit.models import Constant, Mean, Zero
-from kit.similarity import centred_cosine
-from kit.validation import corrected_baseline, nearest_similarity, save_runs, summary
 
 
 @pytest.fixture(scope="module")

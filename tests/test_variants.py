@@ -4,8 +4,8 @@ import numpy as np
 from small_planted import an_atlas, planted
 from test_deep import small
 
-from kit.models.losses import Pieces
-from kit.models.variants import variants
+from kit.networks.losses import LossWeights
+from kit.networks.variants import variants
 
 
 def test_one_thing_changes_at_a_time(tmp_path):
@@ -14,7 +14,7 @@ def test_one_thing_changes_at_a_time(tmp_path):
     found = variants(model, cells=True, screens=True)
     assert [one.policy for one in found.values()] == ["screens", "competition", *3 * ["pretrain"]]
     assert [one.draws > 0 for one in found.values()] == [False, False, False, True, False]
-    assert [one.pieces == Pieces() for one in found.values()] == [True] * 4 + [False]
+    assert [one.pieces == LossWeights() for one in found.values()] == [True] * 4 + [False]
 
 
 def test_without_cells_and_screens_only_the_loss_is_left_to_change(tmp_path):

@@ -4,15 +4,15 @@
 competition's gene order). Constructors only store their arguments; what is learned ends in `_`.
 """
 
+from .baselines import Constant, Mean, OnTargetGene, Zero
 from .blend import Blend
-from .boosting import ComponentTrees, GeneTrees
-from .constant import Constant, Mean, OwnGene, Zero
-from .linear import Ridge
 from .neighbours import Neighbours
-from .pairs import Pairs
-from .points import Points
-from .pooled import PooledTrees
+from .pairwise_regression import PairwiseRegression
+from .pooled_trees import PooledTrees
+from .residual_distribution import ResidualDistribution
+from .ridge import Ridge
 from .transfer import Transfer
+from .trees import ComponentTrees, GeneTrees
 
 __all__ = [
     "Blend",
@@ -21,10 +21,10 @@ __all__ = [
     "GeneTrees",
     "Mean",
     "Neighbours",
-    "OwnGene",
-    "Pairs",
-    "Points",
+    "OnTargetGene",
+    "PairwiseRegression",
     "PooledTrees",
+    "ResidualDistribution",
     "Ridge",
     "Transfer",
     "Zero",

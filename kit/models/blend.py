@@ -6,21 +6,20 @@ rows enough and it is clearly better: to choose the best of noise costs more tha
 rows of real data it threw away three quarters of the score).
 """
 
-import copy
+from collections.abc import Sequence
+from typing import Self
 
-import numpy as np
 import pandas as pd
 
-from ..decision import decide, mix, or_nothing
-from ..likeness import Likeness
-from ..metric import wmae
-from ..predictions import OutOfFold, interval
-from ..splits import folds
-from .boosting import ComponentTrees
-from .linear import Ridge
-from .neighbours import silent
-from .points import Points
+from ..competition import Competition
+from ..decision import Distribution, decide, mix
+from ..evaluation.predictions import OutOfFold, interval
+from ..evaluation.splits import folds
+from ..knowledge import Knowledge
+from .residual_distribution import ResidualDistribution
+from .ridge import Ridge
 from .transfer import Transfer
+from .trees import ComponentTrees
 
 PAIRS = 5_000  # at which scenarios and genes told apart deserve the same trust
 SHARES = (0.8, 0.0)  # of whole training rows as scenarios, tried beside the default
@@ -30,81 +29,65 @@ LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
 class Blend:
-    """Scenarios and told-apart genes of `Transfer`, ridge and LightGBM on components.
+    """Scenarios and gene-wise distributions of `Transfer`, ridge and LightGBM on components.
 
-    pathways, atlas: foreign knowledge, either may be None. levels: as for `Neighbours`. recipe: shares of
-    scenarios and of the models that give points; None: the default, or what `parts` inner folds choose
-    (0: no inner folds). Learns `recipes_` (frame by recipe: score for 60 rows on inner folds, paired
-    difference from the default and its interval), `recipe_`, and `inner_`, the chosen recipe's OutOfFold.
+    recipe: shares of scenarios and of the models that give points; None: the default, or what `parts`
+    inner folds choose (0: no inner folds). Learns `recipes_` (frame by recipe: score for 60 rows on inner
+    folds, paired difference from the default and its interval), `recipe_`, and `inner_`, the chosen
+    recipe's OutOfFold, both None without inner folds.
     """
 
     def __init__(
         self,
-        pathways=None,
-        atlas=None,
+        knowledge: Knowledge | None = None,
         *,
-        levels=None,
-        recipe=None,
-        parts=5,
-        likeness=None,
-        seed=0,
+        recipe: tuple[float, float] | None = None,
+        parts: int = 5,
+        seed: int = 0,
     ):
-        self.pathways = pathways
-        self.atlas = atlas
-        self.levels = levels
+        self.knowledge = knowledge or Knowledge()
         self.recipe = recipe
         self.parts = parts
-        self.likeness = likeness
         self.seed = seed
 
-    def fit(self, train):
-        self.likeness_ = self.likeness or Likeness(self.pathways, self.atlas)
-        self.members_ = _Members(self).fit(train)
+    def fit(self, train: Competition) -> Self:
         self.default_ = default_share(train), 0.0
         self.recipe_ = self.recipe or self.default_
         self.inner_, self.recipes_ = None, None
         parts = min(self.parts, len(train.effects) // 3)
-        if parts >= 2 and self.recipe is None and self.likeness_.known:
+        if parts >= 2 and self.recipe is None and self.knowledge:
             self._choose(train, folds(train.effects.index, parts, seed=self.seed))
+        self.base_models_ = _BaseModels(self, self.recipe_[1] > 0).fit(train)
         return self
 
-    def predict(self, perturbations):
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
         prediction = decide(self.predict_distribution(perturbations))
-        unknown = ~self.likeness_.knows(prediction.index).to_numpy()
-        self.unknown_ = list(prediction.index[unknown])
-        self.covered_ = self.members_.transfer.covered_
-        prediction.loc[unknown] = self.members_.constant.effect_.to_numpy()
+        unknown = ~self.knowledge.knows(prediction.index).to_numpy()
+        prediction.loc[unknown] = self.base_models_.constant.effect_.to_numpy()
         return prediction
 
-    def predict_distribution(self, perturbations):
-        """Belief over the training rows' effects by the chosen recipe: a Distribution."""
-        belief = _mixed(self.members_.beliefs(perturbations, self.recipe_[1] > 0), self.recipe_)
-        return or_nothing(belief, silent(self.levels, perturbations))
+    def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
+        """Distribution over the training rows' effects by the chosen recipe."""
+        return _mixed(self.base_models_.distributions(perturbations), self.recipe_)
 
     def _choose(self, train, held_out):
         recipes = [self.default_]
         if len(train.effects) >= ENOUGH:
             recipes += [(share, 0.0) for share in SHARES if share != self.default_[0]]
-            recipes += [(self.default_[0], POINTS)] if self.pathways is not None else []
+            points = self.knowledge.pathways is not None
+            recipes += [(self.default_[0], POINTS)] if points else []
         with_points = any(points for _, points in recipes)
-        predictions, means = {recipe: [] for recipe in recipes}, []
-        seen = {}
+        predictions, fold = {recipe: [] for recipe in recipes}, {}
         for number, names in enumerate(held_out):
             part = train.subset(train.effects.index.difference(names, sort=False))
-            beliefs = _Members(self).fit(part).beliefs(names, with_points)
+            fitted = _BaseModels(self, with_points).fit(part)
+            found = fitted.distributions(names)
             for recipe in recipes:
-                belief = or_nothing(_mixed(beliefs, recipe), silent(self.levels, names))
-                predictions[recipe].append(decide(belief))
-            mean = part.effects.mean()
-            means.append(pd.DataFrame(np.tile(mean, (len(names), 1)), names, mean.index))
-            seen[number] = part.effects.index
-        mean = pd.concat(means)
-        rows = train.subset(mean.index)
-        fold = pd.Series(np.repeat(list(seen), [len(names) for names in held_out]), mean.index)
-        more = wmae(rows.effects, mean, rows.weights), np.nan, mean, fold, seen
+                predictions[recipe].append(decide(_mixed(found, recipe)))
+            fold |= dict.fromkeys(names, number)
         runs = {
-            recipe: OutOfFold(pd.concat(found), rows.effects, rows.weights, *more)
+            recipe: OutOfFold.from_predictions(train, pd.concat(found), pd.Series(fold))
             for recipe, found in predictions.items()
         }
         self.recipes_ = _compared(runs, self.default_)
@@ -120,41 +103,40 @@ def default_share(train):
     return round(1 - (1 - few_pairs) * (1 - few_rows), 2)
 
 
-class _Members:
+class _BaseModels:
     """The models of a blend, fitted to the same rows."""
 
-    def __init__(self, blend):
-        settings = {"likeness": blend.likeness_, "seed": blend.seed}
-        self.transfer = Transfer(blend.atlas, blend.pathways, **settings)
+    def __init__(self, blend, with_points):
+        knowledge, seed = blend.knowledge, blend.seed
+        self.transfer = Transfer(knowledge, seed=seed)
         self.points = []
-        if blend.pathways is not None:
-            trees = ComponentTrees(blend.pathways, jobs=1, seed=blend.seed)
-            self.points = [Points(Ridge(blend.pathways)), Points(trees)]
+        if with_points and knowledge.pathways is not None:
+            trees = ComponentTrees(knowledge, jobs=1, seed=seed)
+            self.points = [ResidualDistribution(Ridge(knowledge)), ResidualDistribution(trees)]
 
     def fit(self, train):
-        self.transfer.fit(train)
-        self.train = train
+        for model in (self.transfer, *self.points):
+            model.fit(train)
         return self
 
     @property
     def constant(self):
-        return next(iter(self.transfer.experts_.values())).neighbours_.constant_
+        return self.transfer.constant_
 
-    def beliefs(self, perturbations, with_points):
-        """Beliefs of scenarios, of genes told apart, and (None without points) of the point models."""
-        scenarios, told_apart = self.transfer.beliefs(perturbations)
-        if not with_points:
-            return scenarios, told_apart, None
-        fitted = [copy.deepcopy(model).fit(self.train) for model in self.points]
-        ridge, trees = (model.predict_distribution(perturbations, scenarios) for model in fitted)
-        return scenarios, told_apart, mix(ridge, trees, 0.5)
+    def distributions(self, perturbations):
+        """Distributions of scenarios, gene by gene, and (None without points) of the point models."""
+        scenarios, by_gene = self.transfer.distributions(perturbations)
+        if not self.points:
+            return scenarios, by_gene, None
+        found = (model.predict_distribution(perturbations, scenarios) for model in self.points)
+        return scenarios, by_gene, mix(*found, 0.5)
 
 
-def _mixed(beliefs, recipe):
-    scenarios, told_apart, points = beliefs
+def _mixed(distributions, recipe):
+    scenarios, by_gene, points = distributions
     share, of_points = recipe
-    belief = mix(scenarios, told_apart, share)
-    return mix(points, belief, of_points) if of_points else belief
+    mixed = mix(scenarios, by_gene, share)
+    return mix(points, mixed, of_points) if of_points else mixed
 
 
 def _compared(runs, default):

@@ -10,10 +10,10 @@ where there are fewer rows. The prediction is what the metric rewards, see `deci
 import numpy as np
 import pandas as pd
 
-from ..decision import Distribution, decide, or_nothing
-from ..likeness import Likeness
+from ..decision import Distribution, decide
+from ..knowledge import Knowledge
 from ..metric import wmae
-from .constant import Constant
+from .baselines import Constant
 
 POWERS = (1, 2, 3)
 FLOORS = (0.001, 0.003, 0.01, 0.03)  # of likeness to a power; to the power 1 three times that
@@ -23,28 +23,25 @@ STEPS = 300  # of the multiplicative descent; it stands still after about 200
 
 
 class Neighbours:
-    """Training rows by likeness. pathways, atlas: as for `Likeness`, either may be None.
+    """Training rows by similarity.
 
-    learn: whether the mixture over settings is learned. alone: use no response of the perturbation's
-    own in the atlas, only its pathway neighbours'. levels: as for `silent`; a knockdown of a gene that is
-    not expressed is believed to do nothing. Off by default: effects share the noise of the control cells
-    that they are taken from, and a row without it is far from the truth of such a knockdown.
-    Learns `mixture_` (series by kernel, power, floor); of the perturbations predicted last `unknown_`:
-    those of which nothing is known.
+    learn: whether the mixture over settings is learned. exclude_own_response: use no response of the
+    perturbation itself in other screens, only those of its pathway neighbours. Learns `mixture_` (series
+    by kernel, power, floor). A perturbation of which nothing is known gets the constant's prediction.
     """
 
     def __init__(
-        self, pathways=None, atlas=None, *, learn=True, alone=False, levels=None, likeness=None
+        self,
+        knowledge: Knowledge | None = None,
+        *,
+        learn: bool = True,
+        exclude_own_response: bool = False,
     ):
-        self.pathways = pathways
-        self.atlas = atlas
+        self.knowledge = knowledge or Knowledge()
         self.learn = learn
-        self.alone = alone
-        self.levels = levels
-        self.likeness = likeness
+        self.exclude_own_response = exclude_own_response
 
     def fit(self, train):
-        self.likeness_ = self.likeness or Likeness(self.pathways, self.atlas)
         self.train_ = train
         self.constant_ = Constant().fit(train)
         self.error_ = wmae(train.effects, self.constant_.effect_, train.weights)
@@ -62,9 +59,8 @@ class Neighbours:
     def predict(self, perturbations):
         """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
         belief = self.predict_distribution(perturbations)
-        prediction = decide(or_nothing(belief, silent(self.levels, perturbations)))
-        unknown = ~self.likeness_.knows(prediction.index).to_numpy()
-        self.unknown_ = list(prediction.index[unknown])
+        prediction = decide(belief)
+        unknown = ~self.knowledge.knows(prediction.index).to_numpy()
         prediction.loc[unknown] = self.constant_.effect_.to_numpy()
         return prediction
 
@@ -90,23 +86,15 @@ class Neighbours:
         names = list(dict.fromkeys([*rows, *perturbations]))
         other = np.not_equal.outer(np.array(perturbations, object), np.array(rows, object))
         found = {}
-        for kernel, values in self.likeness_.kernels(names, alone=self.alone).items():
-            likeness = values.loc[perturbations, rows].to_numpy()
+        for kernel, values in self.knowledge.kernels(
+            names, exclude_own_response=self.exclude_own_response
+        ).items():
+            similarity = values.loc[perturbations, rows].to_numpy()
             for power in POWERS:
                 for floor in FLOORS:
-                    chance = (likeness**power + floor * (3 if power == 1 else 1)) * other
+                    chance = (similarity**power + floor * (3 if power == 1 else 1)) * other
                     found[kernel, power, floor] = chance / chance.sum(axis=1, keepdims=True)
         return found
-
-
-def silent(levels, perturbations):
-    """Chance that a knockdown does nothing because its gene is not expressed: a series.
-
-    levels: mean log2(1 + CP10k) of targets in control cells, or None; where it is unknown, chance 0.
-    """
-    if levels is None:
-        return pd.Series(0.0, pd.Index(perturbations))
-    return (1 - levels.reindex(perturbations) / EXPRESSED).clip(lower=0).fillna(0.0)
 
 
 def _learned(chances, train, error):

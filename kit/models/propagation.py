@@ -11,24 +11,32 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import block_array, csr_array
 
-from ..pathways.parts import LARGEST, SMALLEST, membership, within
-from .constant import Constant
-from .linear import PENALTIES, leave_one_out, smoother
+from ..knowledge import Knowledge, Pathways
+from ..knowledge.kernels import LARGEST, SMALLEST, membership, within
+from .baselines import Constant
 from .ranks import Ranks, metric_row_weights
+from .ridge import PENALTIES, leave_one_out, smoother
 
 RESTART = 0.3  # chance to return at each step
 STEPS = 8  # after which 6 % of the walk is still under way
 
 
 class Propagation:
-    """Ridge on shares of a walk with restart. pathways: `kit.pathways.Pathways`.
+    """Ridge on shares of a walk with restart.
 
-    Learns `penalty_` by exact leave-one-out and, of the perturbations predicted last, `unknown_`: those
-    that are in no set and no interaction, which get the constant's prediction.
+    Learns `penalty_` by exact leave-one-out. A perturbation that is in no set and no interaction gets the
+    constant's prediction.
     """
 
-    def __init__(self, pathways, *, restart=RESTART, steps=STEPS, penalties=PENALTIES):
-        self.pathways = pathways
+    def __init__(
+        self,
+        knowledge: Knowledge | None = None,
+        *,
+        restart=RESTART,
+        steps=STEPS,
+        penalties=PENALTIES,
+    ):
+        self.knowledge = knowledge or Knowledge()
         self.restart = restart
         self.steps = steps
         self.penalties = penalties
@@ -36,7 +44,7 @@ class Propagation:
     def fit(self, train):
         self.constant_ = Constant().fit(train)
         self.response_ = Ranks(train, metric_row_weights(train, self.constant_))
-        self.genes_, self.graph_ = graph_of(self.pathways)
+        self.genes_, self.graph_ = graph_of(self.knowledge.pathways or Pathways())
         visits = self._visits(train.effects.index)
         known = visits.any(axis=1)
         # Between rows the nodes only count by the directions in which training rows lie.
@@ -56,7 +64,6 @@ class Propagation:
         prediction = self.constant_.predict(perturbations)
         visits = self._visits(perturbations)
         known = visits.any(axis=1)
-        self.unknown_ = list(prediction.index[~known])
         if known.any() and np.isfinite(self.penalty_):
             parts = self.features_, visits[known] @ self.axes_, self.response_.row_weights
             smooth = smoother(*parts, self.penalty_)
@@ -69,7 +76,7 @@ class Propagation:
 
     def _visits(self, perturbations):
         """Rows of unit length: (perturbations, nodes), float32; zeros where no source knows the gene."""
-        places = self.genes_.get_indexer(self.pathways.names.current(list(perturbations)))
+        places = self.genes_.get_indexer(self.knowledge.symbols(perturbations))
         known = np.flatnonzero(places >= 0)
         start = np.zeros((self.graph_.shape[0], len(places)), dtype=np.float32)
         start[places[known], known] = 1.0

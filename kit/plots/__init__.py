@@ -25,7 +25,13 @@ from .screens import (
     targets_covered,
     without_batches,
 )
-from .transfer import beliefs, complexes, lines, speakers, trade
+from .transfer import (
+    beliefs,
+    complexes,
+    lines,
+    speakers,
+    trade,
+)
 from .uncertainty import calibration
 from .validation import comparison, cosine_share_bars, nearness
 from .weights import gate_and_weight, weight_agreement, weight_distribution

@@ -1,6 +1,12 @@
 """How alike the same knockdown answers in two screens, beside different knockdowns: the floor."""
 
-from .style import legend_below, name_rows, new_figure, percent, strips
+from .style import (
+    legend_below,
+    name_rows,
+    new_figure,
+    percent,
+    strips,
+)
 
 
 def agreement(same, floor):

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from .style import BLUE, ORANGE, legend_below, name_rows, new_figure, percent
+from .style import (
+    BLUE,
+    ORANGE,
+    legend_below,
+    name_rows,
+    new_figure,
+    percent,
+)
 
 ROWS, GENES = 8, 30  # shown of one prediction
 TARGETS, LOOKED = 3, 7  # shown of attention

@@ -2,8 +2,18 @@
 
 import numpy as np
 
-from ..similarity import cluster_order, most_similar
-from .style import BLUE, GREEN, ORANGE, RED, diagonal, height_of, name_rows, new_figure, percent
+from ..expression.similarity import cluster_order, most_similar
+from .style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    diagonal,
+    height_of,
+    name_rows,
+    new_figure,
+    percent,
+)
 
 SMALL, LARGE = 0.1, 0.25  # effects (log2) whose shares are published
 

@@ -2,7 +2,17 @@
 
 import numpy as np
 
-from .style import BLUE, GREEN, ORANGE, RED, SKY, legend_below, name_rows, new_figure, percent
+from .style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    SKY,
+    legend_below,
+    name_rows,
+    new_figure,
+    percent,
+)
 
 
 def members_alike(cosine):

@@ -5,7 +5,15 @@ from textwrap import shorten
 import numpy as np
 import pandas as pd
 
-from .style import BLUE, COLOURS, ORANGE, legend_below, name_rows, new_figure, percent
+from .style import (
+    BLUE,
+    COLOURS,
+    ORANGE,
+    legend_below,
+    name_rows,
+    new_figure,
+    percent,
+)
 
 HUBS, ROWS = 9, 7  # shown of the ways of a signal
 CARRIERS = 12  # training rows shown of those that carry a prediction

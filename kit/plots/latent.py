@@ -4,7 +4,15 @@ from textwrap import shorten
 
 import numpy as np
 
-from .style import BLUE, COLOURS, ORANGE, height_of, legend_below, name_rows, new_figure
+from .style import (
+    BLUE,
+    COLOURS,
+    ORANGE,
+    height_of,
+    legend_below,
+    name_rows,
+    new_figure,
+)
 
 OPEN = 0.5  # chance from which a gate counts as open
 CLEAR = 0.3  # gain in cosine from which cells lie where they are told to
@@ -13,7 +21,7 @@ CLEAR = 0.3  # gain in cosine from which cells lie where they are told to
 def one_shift(shift, gates, decoded, truth):
     """How one knockdown is told: the axes that it moves, and what the decoder makes of them.
 
-    shift, gates: series by axis, of `told_shifts`, named by the knockdown; decoded, truth: series by
+    shift, gates: series by axis, of `latent_shifts`, named by the knockdown; decoded, truth: series by
     gene, log2, the truth one that the network has not seen.
     """
     moved = gates >= OPEN

@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from .style import BLUE, ORANGE, RED, SKY, height_of, name_rows, new_figure, percent
+from .style import (
+    BLUE,
+    ORANGE,
+    RED,
+    SKY,
+    height_of,
+    name_rows,
+    new_figure,
+    percent,
+)
 
 
 def constants(effects, weights, mean, constant, genes=8):

@@ -6,7 +6,17 @@
 import numpy as np
 
 from ..competition import CONTROL
-from .style import BLUE, RED, SKY, colours_of, legend_below, name_rows, new_figure, percent, strips
+from .style import (
+    BLUE,
+    RED,
+    SKY,
+    colours_of,
+    legend_below,
+    name_rows,
+    new_figure,
+    percent,
+    strips,
+)
 
 WEAK = 0.1  # share of its level: an own gene that loses less was hardly knocked down
 

@@ -2,14 +2,20 @@
 
 import numpy as np
 
-from .style import BLUE, ORANGE, RED, legend_below, new_figure
+from .style import (
+    BLUE,
+    ORANGE,
+    RED,
+    legend_below,
+    new_figure,
+)
 
 
 def training_curves(history):
     """Losses by step, one panel a stage, members as thin lines; a dot where each was stopped.
 
-    history: frame (stage, member, step, loss, check), as `Deep.history_`; check: of left-out rows, 0 for
-    a network that has learned nothing, NaN where nothing is left out.
+    history: frame (stage, member, step, loss, check), as `Trained.history_`; check: of left-out rows, 0
+    for a network that has learned nothing, NaN where nothing is left out.
     """
     stages = list(dict.fromkeys(history["stage"]))
     verdicts = [_verdict(stage, history[history["stage"] == stage]) for stage in stages]

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ..decision import Outlook
+from ..decision import ExpectedScore
 from ..metric import GATE
 from .style import (
     BLUE,
@@ -74,7 +74,7 @@ def exchange(belief, values=None, *, gate=GATE):
     (infinite: the weighted medians), and the rules of `values` (perturbation x gene frames by name),
     each value rounded to the nearest candidate.
     """
-    outlook = Outlook(belief, gate)
+    outlook = ExpectedScore(belief, gate)
     path = {rate: _expected(state, belief) for rate, _, state in outlook.path()}
     rules = {}
     for rule, frame in (values or {}).items():

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from .style import BLUE, COLOURS, RED, new_figure, percent, strips
+from .style import (
+    BLUE,
+    COLOURS,
+    RED,
+    new_figure,
+    percent,
+    strips,
+)
 
 LEVEL = 0.9  # of which the title speaks, where it was asked for
 

@@ -2,8 +2,18 @@
 
 import numpy as np
 
-from ..files import InputError
-from .style import BLUE, COLOURS, ORANGE, RED, SKY, legend_below, name_rows, new_figure, percent
+from ..io.files import InputError
+from .style import (
+    BLUE,
+    COLOURS,
+    ORANGE,
+    RED,
+    SKY,
+    legend_below,
+    name_rows,
+    new_figure,
+    percent,
+)
 
 SHOWN = 30  # rows of a bar chart that can still be read
 

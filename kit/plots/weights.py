@@ -2,9 +2,17 @@
 
 import numpy as np
 
-from ..models.constant import weighted_median
-from ..similarity import rank_correlation
-from .style import BLUE, COLOURS, ORANGE, RED, density, new_figure, percent
+from ..expression.similarity import rank_correlation
+from ..models.baselines import weighted_median
+from .style import (
+    BLUE,
+    COLOURS,
+    ORANGE,
+    RED,
+    density,
+    new_figure,
+    percent,
+)
 
 
 def weight_distribution(weights, effects):

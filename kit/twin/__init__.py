@@ -34,9 +34,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .. import metric, pseudobulk
+from .. import metric
 from ..competition import CONTROL
-from ..files import InputError, alone_in, quote_some, read_json, replacing
+from ..expression import pseudobulk
+from ..io.files import (
+    InputError,
+    alone_in,
+    quote_some,
+    read_json,
+    replacing,
+)
 from .cells import draw_each
 from .world import plant
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
-from ..hdf5 import made
+from ..io.hdf5 import made
 from ..metric import wmae
 from .cells import draw_each
 

@@ -1,0 +1,196 @@
+"""Predictions for rows that no fit has seen, the several ways to score them, and intervals.
+
+The unit is the perturbation. A held-out row's baseline is the mean of *its own fold's* training rows,
+so the mean model scores exactly 0 and every score is a gain over it.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+from ..competition import Competition
+from ..io.files import InputError, label_fault, quote_some
+from ..metric import GATE, combine, score, wmae
+
+STRONGEST = (1, 3, 5)  # numbers of rows without which a score is given too
+
+
+@dataclass(frozen=True, eq=False)
+class OutOfFold:
+    """Predictions for held-out rows, beside what is needed to score them.
+
+    `prediction`, `truth`, `weights`: perturbation x gene; `baseline_wmae`: WMAE of each row under the
+    mean of its fold's training rows; `seconds`: all fits and predictions. `mean`: that mean, perturbation
+    x gene; `fold`: number of each row's fold, a series; `training`: training perturbations by fold.
+    """
+
+    prediction: pd.DataFrame
+    truth: pd.DataFrame
+    weights: pd.DataFrame
+    baseline_wmae: pd.Series
+    seconds: float
+    mean: pd.DataFrame | None = None
+    fold: pd.Series | None = None
+    training: dict | None = None
+
+    @classmethod
+    def from_predictions(
+        cls,
+        competition: Competition,
+        prediction: pd.DataFrame,
+        fold: pd.Series,
+        *,
+        seconds: float = 0.0,
+    ) -> Self:
+        """Predictions of left-out training rows, each scored against the mean of its own fold's fit.
+
+        prediction: perturbation x gene, log2; fold: number of each of these rows' fold. The training rows
+        of a fold are all rows of the competition that are not in it. Raises InputError for rows that are
+        no training rows, and where a fold leaves no row to train on.
+        """
+        fold = fold.loc[prediction.index].rename("fold")
+        if unknown := [name for name in fold.index if name not in competition.effects.index]:
+            raise InputError(f"held-out rows are not in the data: {quote_some(unknown)}")
+        held = competition.subset(fold.index)
+        training, mean = {}, held.effects * 0.0
+        for number in fold.unique():
+            names = fold.index[fold == number]
+            training[number] = competition.effects.index.difference(names, sort=False)
+            if training[number].empty:
+                raise InputError("a fold holds out every row; leave some to train on")
+            mean.loc[names] = competition.effects.loc[training[number]].mean().to_numpy()
+        return cls(
+            prediction=prediction[held.effects.columns],
+            truth=held.effects,
+            weights=held.weights,
+            baseline_wmae=wmae(held.effects, mean, held.weights),
+            seconds=seconds,
+            mean=mean,
+            fold=fold,
+            training=training,
+        )
+
+    def score(self, gate=GATE):
+        return score(self.truth, self.prediction, self.weights, self.baseline_wmae, gate=gate)
+
+    def score_minus_mean(self, gate=GATE):
+        """Score of the effects less the fold's training mean, of truth and prediction alike.
+
+        Errors, and W with them, stay as they are; Wcos is then of the deviations, and a model that only
+        repeats the mean has a Wcos of 0.
+        """
+        if self.mean is None:
+            raise InputError("these predictions hold no training mean; make them by out_of_fold")
+        truth, prediction = self.truth - self.mean, self.prediction - self.mean
+        return score(truth, prediction, self.weights, self.baseline_wmae, gate=gate)
+
+    def subset(self, perturbations):
+        """These predictions with only some rows, in this order; fits and baselines stay."""
+        rows = list(perturbations)
+        if unknown := [name for name in rows if name not in self.truth.index]:
+            raise InputError(f"rows are not among the held-out ones: {quote_some(unknown)}")
+        kept = {
+            name: getattr(self, name).loc[rows]
+            for name in ("prediction", "truth", "weights", "baseline_wmae", "mean", "fold")
+            if getattr(self, name) is not None
+        }
+        return replace(self, **kept)
+
+    def without_strongest(self, number, gate=GATE):
+        """These predictions without the `number` rows whose own gated energy, sum g^2 y^2, is largest.
+
+        Energy is that of the truth alone, so that the same rows fall away for every model.
+        """
+        if not 0 <= number < len(self.truth):
+            raise InputError(f"{number} of {len(self.truth)} rows cannot be left out; leave one in")
+        nothing = score(self.truth, self.truth * 0.0, self.weights, self.baseline_wmae, gate=gate)
+        weak_first = nothing.table["truth_truth"].sort_values(kind="stable").index
+        strongest = set(weak_first[len(weak_first) - number :])
+        return self.subset([name for name in self.truth.index if name not in strongest])
+
+
+def interval(of, *, than=None, level=0.9, draws=2000, seed=0):
+    """Bootstrap interval over perturbations of a score for 60 rows: (low, high).
+
+    of: Score, or Scores of the same rows, one a repeat, whose mean is taken: each draw takes the same
+    perturbations in all. With `than`, a Score (or Scores) of the same rows, it is the interval of the
+    difference `of - than` in which each draw takes the same rows for both.
+    """
+    of, than = _listed(of), None if than is None else _listed(than)
+    index = of[0].table.index
+    rows = len(index)
+    counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
+    gain = _drawn_scores(of, index, counts)
+    if than is not None:
+        gain = gain - _drawn_scores(than, index, counts)
+    low, high = np.quantile(gain, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summary(runs, *, than=None, gate=GATE):
+    """Sum up one model: a series of scores for 60 rows with their parts, means over repeats.
+
+    runs: OutOfFold, or several of the same rows, one a repeat; than: those of the model to compare with.
+    `low` and `high` are the 90 % interval over perturbations, `sd` the spread over repeats (NaN for one);
+    `difference` is the gain over `than`, paired by row. `minus_mean` scores effects less the training
+    mean, `without_1`, `_3` and `_5` leave the strongest rows out (NaN where no row would be left).
+    """
+    runs = _listed(runs)
+    scores = [run.score(gate) for run in runs]
+    per_60 = np.array([one.score_per_60 for one in scores])
+    deviations = [run.score_minus_mean(gate) for run in runs]
+    low, high = interval(scores)
+    result = {
+        "score": per_60.mean(),
+        "low": low,
+        "high": high,
+        "sd": per_60.std(ddof=1) if len(runs) > 1 else np.nan,
+        "w_per_row": np.mean([one.w / one.rows for one in scores]),
+        "w_per_60": np.mean([60 * one.w / one.rows for one in scores]),
+        "wcos": np.mean([one.wcos for one in scores]),
+        "minus_mean": np.mean([one.score_per_60 for one in deviations]),
+        "wcos_minus_mean": np.mean([one.wcos for one in deviations]),
+    }
+    for number in STRONGEST:
+        left = [run.without_strongest(number, gate) for run in runs if number < len(run.truth)]
+        per_60_left = [run.score(gate).score_per_60 for run in left]
+        result[f"without_{number}"] = np.mean(per_60_left) if left else np.nan
+    if than is not None:
+        others = [run.score(gate) for run in _listed(than)]
+        low, high = interval(scores, than=others)
+        result["difference"] = per_60.mean() - np.mean([one.score_per_60 for one in others])
+        result["difference_low"], result["difference_high"] = low, high
+    result["rows"] = scores[0].rows
+    result["seconds"] = sum(run.seconds for run in runs)
+    return pd.Series(result)
+
+
+def versus(runs, one, other, *, gate=GATE):
+    """Say in a sentence how two models compare: the gain for 60 rows, paired, and what it shows.
+
+    runs: by model what `validation.compare` gives.
+    """
+    ours, theirs = ([run.score(gate) for run in _listed(runs[name])] for name in (one, other))
+    low, high = interval(ours, than=theirs)
+    told = "beats" if low > 0 else "loses to" if high < 0 else "is not told apart from"
+    gain = np.mean([score.score_per_60 for score in ours])
+    gain -= np.mean([score.score_per_60 for score in theirs])
+    return f"{one} {told} {other}: {gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
+
+
+def _listed(of):
+    return list(of) if isinstance(of, (list, tuple)) else [of]
+
+
+def _drawn_scores(scores, index, counts):
+    """Score for 60 rows of each draw, mean over repeats; counts: draw x row, how often it is drawn."""
+    sums = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]
+    total = 0.0
+    for one in scores:
+        if fault := label_fault(one.table.index, index):
+            raise InputError(f"scores are not of the same perturbations: {fault}")
+        table = one.table.loc[index]
+        total = total + combine(*(counts * table[name].to_numpy() for name in sums))[0]
+    return 60 / len(index) * total / len(scores)

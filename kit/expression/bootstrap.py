@@ -1,0 +1,58 @@
+"""Pseudobulk of resampled cells: what a screen might have measured with other cells of the same guides.
+
+Cells are drawn anew, with replacement, within each guide and batch, those of the control too, whose
+error all effects share. A network that sees another draw at every step cannot learn one sample's noise.
+"""
+
+import numpy as np
+
+from ..competition import CONTROL
+from ..io.files import InputError, quote_some
+from .pseudobulk import log_normalise
+
+STRATA = ("sgrna_id", "channel")  # within which cells are drawn
+
+
+def bootstrap_effects(competition, draws=8, *, seed=0, cells=None, strata=STRATA):
+    """Effects of the training rows in `draws` samples of their cells: (draws, rows, genes), float32.
+
+    Rows and genes are in the competition's order; cells: AnnData of raw counts with all genes of the
+    source, by default `competition.read_cells()`. strata: obs columns, of which those that are there
+    count. Raises InputError where a row has no cells, or no draw is asked for.
+    """
+    from scipy.sparse import csr_array
+
+    if draws < 1:
+        raise InputError(f"draws is {draws}, want at least 1")
+    cells = competition.read_cells() if cells is None else cells
+    group = cells.obs["sgrna_symbol"].astype(str).to_numpy()
+    names = [*competition.effects.index, CONTROL]
+    if lost := [name for name in names if name not in set(group)]:
+        raise InputError(f"no cells of {quote_some(lost)}; want cells of every training row")
+    columns = cells.var_names.get_indexer(competition.genes)
+    if (columns < 0).any():
+        lost = competition.genes[columns < 0]
+        raise InputError(f"cells lack {len(lost)} genes: {quote_some(lost)}")
+    values = log_normalise(cells.X)[:, columns].astype(np.float32)
+    by = [cells.obs["sgrna_symbol"].astype(str)]
+    by += [cells.obs[name].astype(str) for name in strata if name in cells.obs]
+    stratum = by[0].str.cat(by[1:], sep="|").to_numpy() if len(by) > 1 else by[0].to_numpy()
+    _, stratum, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
+    order = np.argsort(stratum, kind="stable")  # cells of a stratum side by side
+    first = np.cumsum(sizes) - sizes
+    start, size = first[stratum[order]], sizes[stratum[order]]
+    place = {name: row for row, name in enumerate(names)}
+    row = np.array([place.get(name, -1) for name in group])
+    random = np.random.default_rng(seed)
+    found = np.empty((draws, len(names) - 1, len(columns)), dtype=np.float32)
+    for draw in range(draws):
+        taken = order[start + (random.random(len(order)) * size).astype(int)]
+        taken = taken[row[taken] >= 0]
+        count = np.bincount(row[taken], minlength=len(names))
+        member = csr_array(
+            (1 / count[row[taken]].astype(np.float32), (row[taken], taken)),
+            shape=(len(names), len(row)),
+        )  # a cell that is drawn twice counts twice: repeated entries add up
+        means = (member @ values).toarray()
+        found[draw] = means[:-1] - means[-1]
+    return found

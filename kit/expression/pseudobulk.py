@@ -1,0 +1,199 @@
+"""Pseudobulk from single cells, as the competition's host makes it: means, effects, samples and t.
+
+A cell's UMI counts are divided by its total over *all* genes, times 10,000, log2(x + 1); then the
+output genes are taken; then the plain mean over cells. Taking the genes first is the commonest
+error with this data: it changes every total.
+"""
+
+import numpy as np
+import pandas as pd
+
+from ..competition import CONTROL
+from ..io.files import InputError, quote_some, repeated
+from ..io.matrix import MOST
+from ..metric import weights_from_t
+from .limma import moderated_t
+from .similarity import rank_correlation
+
+SCALE = 10_000  # counts per ten thousand
+ROWS_AT_ONCE = 512  # a block of about 30 MB stays in reused memory; larger ones cost page faults
+
+
+def log_normalise(counts, total=None):
+    """Normalise raw counts to log2(1 + counts per 10,000).
+
+    `counts`: cell x gene, CSR, CSC or dense; `total`: UMI by cell over ALL genes of the source, by
+    default the row sums. Returns a CSR array of float64; a cell without counts stays zero. Raises
+    InputError for counts that are negative, broken or not finite, and totals below the row sums.
+    """
+    from scipy.sparse import csr_array
+
+    values = csr_array(counts, dtype=np.float64, copy=True)
+    values.sum_duplicates()
+    wrong = ~((values.data >= 0) & (values.data <= MOST) & (values.data == np.rint(values.data)))
+    if wrong.any():
+        raise InputError(
+            f"counts hold {values.data[np.argmax(wrong)]:g}; want raw counts: whole numbers from 0"
+        )
+    counted = np.asarray(values.sum(axis=1)).ravel()
+    total = counted if total is None else np.asarray(total, dtype=np.float64).ravel()
+    if total.shape != counted.shape:
+        raise InputError(f"{len(total)} totals for {len(counted)} cells; want one a cell")
+    # Totals come from files as float32 too: equal to about 1e-7.
+    short = ~(total >= counted * (1 - 1e-6))
+    if short.any():
+        cell = np.argmax(short)
+        raise InputError(
+            f"total of cell {cell} is {total[cell]:g}, its counts sum to {counted[cell]:g}; "
+            "want the total over all genes of the source"
+        )
+    scale = np.divide(SCALE, total, out=np.zeros_like(total), where=total > 0)
+    values.data = np.log2(1 + values.data * np.repeat(scale, np.diff(values.indptr)))
+    return values
+
+
+def mean_expression(cells, genes, by="sgrna_symbol"):
+    """Average log2(1 + CP10k) over the cells of each group.
+
+    `cells`: AnnData of raw counts with all genes of the source, in memory or backed; `genes`: those
+    to return, in this order; `by`: a column of `cells.obs`. Returns a frame group x gene, groups
+    sorted by name. Raises InputError for a gene or column that is not there.
+    """
+    codes, table = _groups(cells, [by])
+    means = _group_means(cells, genes, codes, len(table))
+    return pd.DataFrame(means, index=pd.Index(table[by], name=by), columns=_gene_index(genes))
+
+
+def effects(cells, genes):
+    """Mean expression of each perturbation minus that of the control: perturbation x gene, log2."""
+    means = mean_expression(cells, genes).rename_axis(index="perturbation")
+    if CONTROL not in means.index:
+        raise InputError(f"no cell is `{CONTROL}` in obs `sgrna_symbol`; want control cells")
+    return means.drop(index=CONTROL) - means.loc[CONTROL]
+
+
+def samples(cells, genes, by=("sgrna_symbol", "sgrna_id", "channel"), min_cells=5):
+    """Average the cells of each combination of the columns `by`: one sample a guide and channel.
+
+    Combinations with fewer than `min_cells` cells are left out, and a perturbation with none left
+    with them. Returns the mean log2(1 + CP10k) (gene x sample frame) and a frame by sample with the
+    columns `by` and `cells`. A sample is named by its values, joined by `|`.
+    """
+    by = list(by)
+    codes, table = _groups(cells, by)
+    kept = table["cells"].to_numpy() >= min_cells
+    if not kept.any():
+        raise InputError(
+            f"no sample has {min_cells} cells, the largest {table['cells'].max()}; "
+            f"lower min_cells or group by fewer columns than {quote_some(by)}"
+        )
+    codes = np.where(kept, np.cumsum(kept) - 1, -1)[codes]
+    table = table[kept].set_axis(pd.Index(table[kept][by].agg("|".join, axis=1), name="sample"))
+    means = _group_means(cells, genes, codes, len(table))
+    return pd.DataFrame(means.T, index=_gene_index(genes), columns=table.index), table
+
+
+def t_statistics(expression, table, *, lfc=0.0):
+    """Test every perturbation against the control by one joint moderated fit.
+
+    `expression` and `table` as `samples` gives them. The model of a sample's expression: its
+    perturbation and, where there are several, its channel; weighted by its cells; variances
+    moderated over genes (`eBayes`, with `lfc` > 0 `treat`). Returns t, perturbation x gene. A
+    perturbation without a sample in `table`, all its samples having too few cells, is left out.
+    """
+    if missing := [name for name in ("sgrna_symbol", "cells") if name not in table]:
+        raise InputError(f"table has no column {quote_some(missing)}; give the one of `samples`")
+    perturbation = table["sgrna_symbol"]
+    if CONTROL not in set(perturbation):
+        raise InputError(f"no sample is `{CONTROL}`; want control samples to test against")
+    names = [name for name in dict.fromkeys(perturbation) if name != CONTROL]
+    if not names:
+        raise InputError(f"all samples are `{CONTROL}`; want samples of a perturbation to test")
+    columns = {"(control)": np.ones(len(table))}
+    columns |= {name: (perturbation == name).astype(float) for name in names}
+    if "channel" in table:
+        for channel in sorted(set(table["channel"]))[1:]:
+            columns[f"(channel {channel})"] = (table["channel"] == channel).astype(float)
+    design = pd.DataFrame(columns, index=table.index)
+    result = moderated_t(expression, design, names, weights=table["cells"], lfc=lfc)
+    t = result["t"].to_numpy().reshape(len(names), -1)
+    index = pd.Index(names, name="perturbation")
+    return pd.DataFrame(t, index=index, columns=_gene_index(expression.index))
+
+
+def likeliest_lfc(expression, table, shipped, candidates=(0.0, 0.03)):
+    """The `lfc` whose weights, made from samples, rank most like the shipped ones.
+
+    `expression`, `table`: as `samples` gives them; `shipped`: weights, perturbation x gene. The host
+    does not say how t was made: eBayes (0) or treat.
+    """
+
+    def agreement(lfc):
+        made = weights_from_t(t_statistics(expression, table, lfc=lfc))
+        return rank_correlation(made, shipped.loc[made.index, made.columns])
+
+    return max(candidates, key=agreement)
+
+
+def _gene_index(genes):
+    return pd.Index(genes, name="gene")
+
+
+def _groups(cells, by):
+    """Group of each cell, and a frame by group of the columns `by` and `cells`, sorted by `by`."""
+    if missing := [name for name in by if name not in cells.obs]:
+        raise InputError(
+            f"cells have no obs column {quote_some(missing)}; they have {quote_some(cells.obs, 12)}"
+        )
+    labels = cells.obs[by]
+    if not len(labels):
+        raise InputError("there are no cells; want at least one")
+    if (unnamed := labels.isna().any(axis=1)).any():
+        raise InputError(
+            f"{unnamed.sum()} cells have no value in {quote_some(by)}; leave them out first"
+        )
+    grouped = labels.astype(str).groupby(by, sort=True)
+    return grouped.ngroup().to_numpy(), grouped.size().rename("cells").reset_index()
+
+
+def _group_means(cells, genes, codes, groups):
+    """Mean log2(1 + CP10k), group x gene, of the cells whose code is not -1."""
+    from scipy.sparse import csr_array
+
+    columns = _columns(cells.var_names, genes)
+    sums = np.zeros((groups, len(columns)))
+    for start, counts in _row_blocks(cells.X):
+        block = codes[start : start + counts.shape[0]]
+        rows = np.flatnonzero(block >= 0)
+        total = np.asarray(counts.sum(axis=1)).ravel()[rows]
+        values = log_normalise(counts[rows][:, columns], total)
+        present, local = np.unique(block[rows], return_inverse=True)
+        member = csr_array(
+            (np.ones(len(rows)), (local, np.arange(len(rows)))), shape=(len(present), len(rows))
+        )
+        sums[present] += (member @ values).toarray()
+    return sums / np.bincount(codes[codes >= 0], minlength=groups)[:, None]
+
+
+def _row_blocks(counts):
+    """Yield the first row and the CSR counts (float64) of each block of cells."""
+    from scipy.sparse import csr_array, issparse
+
+    if counts is None:
+        raise InputError("cells have no X; want raw counts in it")
+    if getattr(counts, "format", None) == "csc":  # rows of it are slow, on disk above all
+        counts = (counts if issparse(counts) else counts.to_memory()).tocsr()
+    for start in range(0, counts.shape[0], ROWS_AT_ONCE):
+        yield start, csr_array(counts[start : start + ROWS_AT_ONCE], dtype=np.float64)
+
+
+def _columns(measured, genes):
+    """Columns of the output `genes` among those measured."""
+    genes = pd.Index(genes)
+    if again := repeated(genes):
+        raise InputError(f"genes asked for are repeated: {quote_some(again)}; name each once")
+    if again := genes.intersection(repeated(measured)).tolist():
+        raise InputError(f"cells have several columns for {quote_some(again)}; sum or rename them")
+    if len(lost := genes.difference(measured, sort=False)):
+        raise InputError(f"cells lack {len(lost)} of {len(genes)} genes: {quote_some(lost)}")
+    return measured.get_indexer_for(genes)

@@ -1,0 +1,223 @@
+"""The matrix of counts in an h5ad file: where it lies, and its rows in blocks of bounded size.
+
+Knows HDF5 and the layouts that anndata has written (CSR, CSC, dense; attributes `encoding-type` and
+the older `h5sparse_format`), nothing of what the numbers mean.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .files import InputError, quote_some
+from .hdf5 import opened, reason
+
+BLOCK_VALUES = 2**22  # about 32 MB: few calls, memory that is used again, groups meet in the cache
+BLOCK_SHARE = 256  # bytes of budget a value of a block: two blocks, one being converted, a quarter
+ROWS_AT_ONCE = 2**20  # rows whose indptr is held
+MOST = 2.0**31  # UMI of a cell: beyond it, an integer has overflowed
+FORMATS = {"csr_matrix": "csr", "csc_matrix": "csc", "csr": "csr", "csc": "csc"}
+
+
+class Header(NamedTuple):
+    """What is known of a matrix without reading its values.
+
+    format: `csr`, `csc` or `dense`. stored: number of values, zeros of a dense matrix too. chunk_rows:
+    rows of a chunk of a dense one, else 1.
+    """
+
+    shape: tuple[int, int]
+    format: str
+    stored: int
+    chunk_rows: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Counts, cell x gene, under `key` of an h5ad file: `X`, `layers/counts`, `raw/X`.
+
+    Holds no open file, so it can be sent to other processes; opened where it is read.
+    """
+
+    path: Path
+    key: str = "X"
+
+    def __post_init__(self):
+        object.__setattr__(self, "path", Path(self.path))
+
+    shape = property(lambda self: self.header.shape)
+    format = property(lambda self: self.header.format)
+
+    def __str__(self):
+        return f"{self.path}, {self.key}"
+
+    @cached_property
+    def header(self):
+        with self.open() as stored:
+            if hasattr(stored, "dtype"):
+                if len(stored.shape) != 2:
+                    raise InputError(f"{self} has shape {stored.shape}; want a matrix cell x gene")
+                chunk_rows = stored.chunks[0] if stored.chunks else 1
+                self._check_kind(stored, "biuf")
+                return Header(stored.shape, "dense", stored.size, chunk_rows)
+            name = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format"))
+            name = name.decode() if isinstance(name, bytes) else name
+            shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
+            lost = {"data", "indices", "indptr"} - set(stored)
+            sized = getattr(shape, "shape", None) == (2,) and shape.dtype.kind in "iu"
+            if not isinstance(name, str) or name not in FORMATS or not sized or lost:
+                raise InputError(f"{self} is no CSR, CSC or dense matrix; give the key of one")
+            for part, kinds in (("indptr", "iu"), ("indices", "iu"), ("data", "biuf")):
+                if len(getattr(stored[part], "shape", ())) != 1:
+                    raise InputError(f"{self}: {part} is no list; is the file corrupt?")
+                self._check_kind(stored[part], kinds)
+            shape = int(shape[0]), int(shape[1])
+            lines = shape[FORMATS[name] == "csc"]
+            lengths = [len(stored[part]) for part in ("indptr", "indices", "data")]
+            if lengths[0] != lines + 1 or lengths[1] != lengths[2]:
+                raise InputError(
+                    f"{self} of shape {shape} has {lengths[0]} indptr, {lengths[1]} indices and "
+                    f"{lengths[2]} data; want {lines + 1} indptr, as many indices as data; is the "
+                    "file corrupt?"
+                )
+            for place, want in ((0, 0), (lines, lengths[2])):
+                if stored["indptr"][place] != want:
+                    raise InputError(
+                        f"{self}: indptr is broken at or after {place}: it holds "
+                        f"{stored['indptr'][place]}, want {want}; is the file corrupt?"
+                    )
+            return Header(shape, FORMATS[name], lengths[2], 1)
+
+    @contextmanager
+    def open(self):
+        """Yield the HDF5 group or dataset."""
+        with opened(self.path, needed=()) as file:
+            if self.key not in file:
+                layers = [f"layers/{name}" for name in file.get("layers", ())]
+                have = [key for key in ("X", *layers, "raw/X") if key in file]
+                raise InputError(
+                    f"{self.path} has no `{self.key}`; it has {quote_some(have) or 'no matrix'}"
+                )
+            yield file[self.key]
+
+    def blocks(self, start, stop, budget):
+        """Yield rows `start` to `stop` (columns, of a CSC matrix) in blocks that hold whole ones.
+
+        A block is (first row, indptr from 0 as int64, indices as int32, data as float32 or float64),
+        at most `budget` / 20 bytes or one row. Its arrays may be changed, and last until the next
+        block is asked for, which a thread reads meanwhile. Raises InputError where the file is broken;
+        indices and values are not checked.
+        """
+        values = max(1, min(BLOCK_VALUES, budget // BLOCK_SHARE))
+        with closing(self._read(start, stop, values)) as blocks, ThreadPoolExecutor(1) as reader:
+            upcoming = reader.submit(next, blocks, None)
+            while (block := upcoming.result()) is not None:
+                upcoming = reader.submit(next, blocks, None)
+                yield block
+
+    def _read(self, start, stop, values):
+        with self.open() as stored:
+            if self.format == "dense":
+                yield from self._dense(stored, start, stop, values)
+                return
+            for first in range(start, stop, ROWS_AT_ONCE):
+                yield from self._compressed(stored, first, min(stop, first + ROWS_AT_ONCE), values)
+
+    def _compressed(self, stored, start, stop, values):
+        indptr = self._slice(stored["indptr"], start, stop + 1, "iu").astype(np.int64)
+        length = np.diff(indptr)
+        longest = max(BLOCK_VALUES, self.shape[self.format == "csr"])
+        bounds = indptr[0] < 0 or indptr[-1] > self.header.stored
+        broken = (length < 0) | (length > longest)
+        if bounds or broken.any():
+            place = start + int(np.argmax(broken))
+            raise InputError(f"{self}: indptr is broken at or after {place}; is the file corrupt?")
+        # Two places to read to, in turn: new memory for each block costs as much as to copy it.
+        number = min(values, int(indptr[-1] - indptr[0]))
+        names = "indices", "data"
+        rooms = cycle([[np.empty(number, stored[name].dtype) for name in names] for _ in range(2)])
+        first = 0
+        while first < len(length):
+            end = np.searchsorted(indptr, indptr[first] + values, side="right") - 1
+            end = min(max(end, first + 1), len(length))
+            span = indptr[first], indptr[end]
+            ends = indptr[first : end + 1] - span[0]
+            room = next(rooms)
+            indices = self._slice(stored["indices"], *span, "iu", room[0])
+            data = _floating(self._slice(stored["data"], *span, "biuf", room[1]))
+            narrow = indices.astype(np.int32, copy=False)
+            if indices.dtype != np.int32 and (narrow != indices).any():
+                raise self.fault(start + first, ends, indices, np.zeros(len(indices)))
+            yield start + first, ends, narrow, data
+            first = end
+
+    def _dense(self, stored, start, stop, values):
+        from .compiled import compress
+
+        rows = max(1, values // max(1, self.shape[1]))
+        # Rows of whole chunks, so that none is unpacked twice, unless a few would be too large.
+        if self.header.chunk_rows <= 4 * rows:
+            rows = max(1, rows // self.header.chunk_rows) * self.header.chunk_rows
+        first = start
+        while first < stop:
+            end = min(stop, first + rows - first % rows)
+            block = _floating(self._slice(stored, first, end, "biuf"))
+            yield first, *compress(block)
+            first = end
+
+    def _slice(self, dataset, start, stop, kinds, room=()):
+        self._check_kind(dataset, kinds)
+        try:
+            if not 0 < stop - start <= len(room):
+                return dataset[start:stop]
+            dataset.read_direct(room, np.s_[start:stop], np.s_[: stop - start])
+            return room[: stop - start]
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"{self} cannot be read: {reason(error)}; is the file corrupt?"
+            ) from None
+
+    def _check_kind(self, dataset, kinds):
+        if dataset.dtype.kind not in kinds:
+            raise InputError(f"{self} holds {dataset.dtype} in {dataset.name}; want numbers")
+
+    def fault(self, first, indptr, indices, data, scale=None, largest=np.inf):
+        """The InputError for the first stored value of a block that is not what it should be.
+
+        That is a whole number from 0 or, with the name of a `scale`, a number from 0 to `largest`.
+        """
+        length = self.shape[self.format != "csc"]
+        outside = (indices < 0) | (indices >= length)
+        sound = np.isfinite(data) & (data >= 0) & (data <= largest)
+        if scale is None:
+            sound &= data == np.floor(data)
+        at = int(np.argmax(outside | ~sound))
+        line = first + int(np.searchsorted(indptr, at, side="right")) - 1
+        if outside[at]:
+            kind, other = ("column", "row") if self.format == "csc" else ("row", "column")
+            return InputError(
+                f"{self}: {kind} {line} (from 0) has {other} index {indices[at]}, "
+                f"want 0 to {length - 1}; is the file corrupt?"
+            )
+        row, column = (indices[at], line) if self.format == "csc" else (line, indices[at])
+        place = f"{self}: row {row}, column {column} (from 0) holds {data[at]:g}"
+        if scale is None:
+            return InputError(
+                f"{place}; want raw counts, whole numbers from 0: name the layer that holds them, "
+                "or the scale where it is log-normalised"
+            )
+        return InputError(
+            f"{place}; want {scale}, 0 to {largest:.4g}: name the file's scale, or its raw counts"
+        )
+
+
+def _floating(values):
+    """As float32 or float64, whichever holds the values exactly (64-bit integers up to 2^53)."""
+    if values.dtype in (np.float32, np.float64):
+        return values
+    return values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)

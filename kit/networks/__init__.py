@@ -1,0 +1,1 @@
+"""Three networks and how they are trained. torch stands behind this wall."""

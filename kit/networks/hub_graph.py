@@ -1,0 +1,210 @@
+"""The graph that messages pass on, genes joined by hubs of several types, and a walk on it with gates.
+
+A hub is a set of genes, an interaction partner, or a column of a table. The edges of a type between nodes
+and hubs have unit length by node, B: a message to all hubs and back, B B^T x, brings to each node the
+cosine of its hubs with those of the sender. Nothing is ever (genes x genes) large.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..io.device import device
+from ..knowledge.kernels import (
+    LARGEST,
+    SMALL,
+    SMALLEST,
+    membership,
+    set_vectors,
+    table_vectors,
+    within,
+)
+from .context import OWN
+
+POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
+FLOORS = (0.01, 0.03, 0.003)  # of weights at the start: what a row has that no signal reaches
+FIRST = 3.0  # logit by which a head prefers one type of edge at the start, further heads none
+SPEED = 10.0  # of gates beside other weights: they have as few steps and farther to go
+NONE = "no source"  # the type of a graph of which nothing is known
+
+
+class HubGraph:
+    """Edges between genes and hubs, by type. knowledge: whose pathways make them.
+
+    nodes: names of the genes that pass messages on; any other gene can send and hear them too. `types`:
+    each source of sets twice (of 3 to 500 genes, and `small`, of 3 to 60), each source of interactions,
+    each table. Names mean genes by the pathways' naming, `symbols` are those of the nodes.
+    """
+
+    def __init__(self, knowledge, nodes):
+        self.knowledge = knowledge
+        pathways = knowledge.pathways
+        self.symbols = pd.Index(self._current(nodes)).unique().sort_values()
+        self._parts = {} if pathways is None else {name: part for name, *part in _parts(pathways)}
+        self.types = list(self._parts) or [NONE]
+        self._nodes = {kind: self.edges(kind, self.symbols) for kind in self.types}
+        self._hubs = {kind: edges.t().coalesce() for kind, edges in self._nodes.items()}
+
+    def __deepcopy__(self, memo):
+        return self  # foreign knowledge, never changed
+
+    def edges(self, kind, names):
+        """Edges from genes to the hubs of a type: a sparse tensor (names, hubs), rows of unit length.
+
+        Without edges are those that the type does not know.
+        """
+        index, values, shape = np.zeros((2, 0)), np.zeros(0), (len(names), 1)
+        if kind in self._parts:
+            genes, rows, _ = self._parts[kind]
+            places = genes.get_indexer(self._current(names))
+            known = np.flatnonzero(places >= 0)
+            found = rows[places[known]].tocoo()
+            index, values = np.stack([known[found.row], found.col]), found.data
+            shape = len(names), rows.shape[1]
+        index, values = torch.from_numpy(index.astype(np.int64)), torch.from_numpy(values).float()
+        edges = torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
+        return edges.to(device()).coalesce()
+
+    def at_hubs(self, kind, signal):
+        """What nodes bring to the hubs of a type: (nodes, columns) -> (hubs, columns)."""
+        return torch.sparse.mm(self._hubs[kind], signal)
+
+    def at_nodes(self, kind, signal):
+        """What hubs of a type bring to the nodes: (hubs, columns) -> (nodes, columns)."""
+        return torch.sparse.mm(self._nodes[kind], signal)
+
+    def places(self, names):
+        """Node of each name, -1 where it is none: an array of whole numbers."""
+        return self.symbols.get_indexer(self._current(names))
+
+    def deaf(self, names):
+        """0 at each name's own node, which hears nothing of what it sends, else 1: (nodes, names)."""
+        open_ = np.ones((len(self.symbols), len(names)), dtype=np.float32)
+        places = self.places(names)
+        open_[places[places >= 0], np.flatnonzero(places >= 0)] = 0.0
+        return torch.from_numpy(open_).to(device())
+
+    def through(self, kind, one, other):
+        """What each hub of a type carries from one gene to another: series by hub, largest first."""
+        here, there = self.edges(kind, [one, other]).to_dense().cpu().numpy()
+        carried = pd.Series(here * there, self._parts[kind][2] if self._parts else [NONE])
+        return carried[carried > 0].sort_values(ascending=False, kind="stable")
+
+    def _current(self, names):
+        return self.knowledge.symbols([str(name) for name in names])
+
+
+@dataclass(frozen=True, eq=False)
+class WalkOutput:
+    """What signals from some names reach, float32.
+
+    first: (names, heads, types, looked), the gated first round; weights: (names, heads, looked), of both
+    rounds, sharpened, and the floor; relayed: the second round's part of them; flow: (names, nodes), how
+    the sharpened first round spreads, shares that sum to 1 at most, mean over heads.
+    """
+
+    first: torch.Tensor
+    weights: torch.Tensor
+    relayed: torch.Tensor
+    flow: torch.Tensor
+
+
+class Walk(torch.nn.Module):
+    """Signals from knockdowns to rows that were seen, in two rounds over typed edges.
+
+    types: those of the graph, then those by which other screens say that two knockdowns answered alike:
+    edges from a knockdown straight to another.
+    """
+
+    def __init__(self, graph, screens, heads):
+        super().__init__()
+        self.types = [*graph.types, *screens]
+        own = torch.tensor([name in OWN for name in self.types])
+        self.register_buffer("own", own, persistent=False)
+        first, turn = torch.zeros(heads, len(self.types)), torch.arange(min(heads, len(self.types)))
+        first[turn, turn] = FIRST / SPEED
+        power = torch.tensor([POWERS[place % len(POWERS)] for place in range(heads)])
+        floor = torch.tensor([FLOORS[place % len(FLOORS)] for place in range(heads)])
+        self.first = torch.nn.Parameter(first)
+        self.then = torch.nn.Parameter(torch.zeros(heads, len(graph.types)))
+        self.power = torch.nn.Parameter(power.log()[:, None])
+        self.floor = torch.nn.Parameter(floor.log()[:, None])
+        self.relay = torch.nn.Parameter(torch.full((heads, 1), -2.0))
+
+    def gates(self):
+        """Share of each type in the first round: (heads, types), and the same for hidden knockdowns."""
+        logits = SPEED * self.first
+        return logits.softmax(dim=1), logits.masked_fill(self.own, -1e4).softmax(dim=1)
+
+    def gates_then(self):
+        """Share of each of the graph's types in the second round: (heads, types)."""
+        return (SPEED * self.then).softmax(dim=1)
+
+    def forward(self, graph, known, names, looked):
+        """What is known of some names beside the rows looked at, and the names of both -> WalkOutput."""
+        types, power = graph.types, self.power.exp()
+        asked = [graph.edges(kind, names).to_dense().T for kind in types]  # (hubs, names)
+        seen = [graph.edges(kind, looked) for kind in types]
+        open_, closed = self.gates()
+        gates = torch.where(known.hidden[:, None, None] > 0, closed, open_)  # (names, heads, types)
+        arrived = [torch.sparse.mm(*pair) for pair in zip(seen, asked, strict=True)]
+        arrived += list(known.kernels.permute(2, 1, 0))  # (looked, names) each
+        first = torch.einsum("qht,tsq->qhts", gates, torch.stack(arrived))
+        one = sharpened(first.sum(dim=2), power)
+        spread = [graph.at_nodes(*pair) for pair in zip(types, asked, strict=True)]
+        spread = torch.einsum("qht,tnq->qhn", gates[:, :, : len(types)], torch.stack(spread))
+        flow = sharpened(spread, power) * graph.deaf(names).T[:, None]
+        flow = flow / (flow.sum(dim=2, keepdim=True) + 1e-6)
+        column = flow.permute(2, 0, 1).flatten(1)  # (nodes, names x heads)
+        relayed = [
+            torch.sparse.mm(edges, graph.at_hubs(kind, column))
+            for kind, edges in zip(types, seen, strict=True)
+        ]
+        relayed = torch.stack(relayed).unflatten(2, flow.shape[:2])  # (types, looked, names, heads)
+        relayed = torch.einsum("ht,tsqh->qhs", self.gates_then(), relayed)
+        relayed = self.relay.exp() * sharpened(relayed, power)
+        other = known.other[:, None]
+        weights = (one + relayed + self.floor.exp()) * other
+        return WalkOutput(first * other[:, :, None], weights, relayed * other, flow.mean(dim=1))
+
+
+def sharpened(signal, power):
+    """Signal to a power, (names, heads, anything); small and negative ones count nearly nothing."""
+    return (signal.clamp(min=0) + 1e-6) ** power
+
+
+def _parts(pathways):
+    """Name, index of genes, rows of unit length by gene (CSR) and index of hubs, of each type."""
+    from scipy.sparse import csr_array
+
+    for source, sets in pathways.sets.groupby("source", sort=False):
+        member, genes, names = membership(sets)
+        for name, largest in ((source, LARGEST), (f"{source}, small", SMALL)):
+            part = set_vectors(member, genes, SMALLEST, largest)
+            yield name, part.genes, part.rows, names[within(member.sum(axis=0), SMALLEST, largest)]
+    for source, edges in pathways.edges.groupby("source", sort=False):
+        genes, rows = _partners(edges)
+        yield source, genes, rows, genes
+    for name, table in pathways.tables.items():
+        part = table_vectors(table)
+        yield name, part.genes, csr_array(part.rows), table.columns
+
+
+def _partners(edges):
+    """Genes and their partners, themselves included: A + 1 with degrees evened out (Kipf & Welling 2017).
+
+    Returns the index of genes and rows of unit length, CSR. A weight counts over its source's mean.
+    """
+    from scipy.sparse import csr_array, eye_array
+
+    ends, genes = pd.factorize(np.concatenate([edges["one"], edges["other"]]))
+    weight = np.tile((edges["weight"] / edges["weight"].mean()).to_numpy(dtype=np.float32), 2)
+    one, other = np.split(ends, 2)
+    places = np.concatenate([one, other]), np.concatenate([other, one])
+    step = csr_array((weight, places), shape=(len(genes), len(genes)))
+    step = (step + eye_array(len(genes), dtype=np.float32)).tocsr()
+    rows = (step * (1 / np.sqrt(step.sum(axis=1)))[None, :]).tocsr()
+    length = np.sqrt((rows * rows).sum(axis=1))
+    return pd.Index(genes), (rows * (1 / length)[:, None]).tocsr()

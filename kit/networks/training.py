@@ -1,0 +1,173 @@
+"""The one loop that trains all networks: seeded, stopped early, resumable, on whatever device there is.
+
+A step draws from generators made anew from (seed, step), so that a run that was killed goes on as if it
+had not been: on CPU to the same bits. Not here: what a network is, what its loss is, which rows it sees.
+"""
+
+import math
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ..io.files import InputError, replacing
+
+HISTORY = ["step", "rate", "loss", "check"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train. steps: of AdamW; rate: the highest learning rate, reached after the share `warmup` of
+    the steps and lowered along a cosine to 0; decay: weight decay; clip: largest norm of a gradient;
+    every: steps between checks; patience: checks without a gain before stopping; mixed: fp16 with
+    scaled losses, on GPU only.
+    """
+
+    steps: int = 300
+    rate: float = 2e-3
+    warmup: float = 0.05
+    decay: float = 1e-2
+    clip: float = 1.0
+    every: int = 20
+    patience: int = 6
+    mixed: bool = False
+    seed: int = 0
+
+
+def train(module, loss, settings, *, check=None, checkpoint=None, label="training"):
+    """Train `module` in place and return its history, a frame of `step, rate, loss, check`.
+
+    loss(step, random) -> scalar tensor, drawing only from `random` (numpy Generator) and torch's own
+    generator, both set by seed and step. check() -> number, small is good, on rows that `loss` never
+    sees: the state with the best one is kept, the untrained one among them; None: the last state is.
+    checkpoint: a file from which an interrupted run goes on and in which it is saved at every check; one
+    of other settings or another network is refused. Raises InputError where the loss is not finite.
+    """
+    from tqdm import tqdm
+
+    place = next(module.parameters()).device
+    mixed = settings.mixed and place.type == "cuda"
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=settings.rate, weight_decay=settings.decay
+    )
+    scaler = torch.amp.GradScaler(place.type, enabled=mixed)
+    state = _State(module, optimizer, scaler, settings)
+    if checkpoint is not None and Path(checkpoint).exists():
+        state.load(checkpoint)
+    elif check is not None:
+        state.keep(_checked(module, check))
+    bar = tqdm(
+        total=settings.steps, initial=state.step, desc=label, disable=None, leave=False
+    )  # shown on a terminal only
+    while state.step < settings.steps and not state.done:
+        rate = _rate(state.step, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        module.train()
+        with seeded(settings.seed, state.step) as random:
+            with torch.autocast(place.type, torch.float16) if mixed else nullcontext():
+                value = loss(state.step, random)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(value).backward()
+            scaler.unscale_(optimizer)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+            scaler.step(optimizer)
+            scaler.update()
+        state.step += 1
+        bar.update()
+        if state.step % settings.every == 0 or state.step == settings.steps:
+            number = float(value.detach())
+            if not math.isfinite(number):
+                raise InputError(
+                    f"{label}: the loss is {number} at step {state.step}; lower the rate "
+                    f"(now {settings.rate:g}) or look for values that are not finite"
+                )
+            found = math.nan if check is None else _checked(module, check)
+            state.record(rate, number, found)
+            if checkpoint is not None:
+                state.save(checkpoint)
+    bar.close()
+    if state.best is not None:
+        module.load_state_dict(state.best)
+    module.eval()
+    return pd.DataFrame(state.history, columns=HISTORY)
+
+
+class _State:
+    """What a run needs to go on: network, optimiser, scaler, step, best state, history."""
+
+    def __init__(self, module, optimizer, scaler, settings):
+        self.module, self.optimizer, self.scaler = module, optimizer, scaler
+        self.settings = settings
+        self.step, self.best, self.best_check, self.waited = 0, None, math.inf, 0
+        self.history = []
+
+    @property
+    def done(self):
+        return self.waited >= self.settings.patience
+
+    def keep(self, found):
+        """Remember this state if its check is the best."""
+        self.waited += 1
+        if found < self.best_check:
+            self.best, self.best_check, self.waited = deepcopy(self.module.state_dict()), found, 0
+
+    def record(self, rate, loss, found):
+        self.history.append([self.step, rate, loss, found])
+        if not math.isnan(found):
+            self.keep(found)
+
+    def save(self, path):
+        parts = ("module", "optimizer", "scaler")
+        content = {name: getattr(self, name).state_dict() for name in parts}
+        names = ("step", "best", "best_check", "waited", "history")
+        content |= {name: getattr(self, name) for name in names}
+        with replacing(path) as place:
+            torch.save(content | {"settings": vars(self.settings)}, place)
+
+    def load(self, path):
+        remedy = "delete it, or train with the settings it was made with"
+        try:
+            content = torch.load(path, weights_only=True, map_location="cpu")
+            same = content["settings"] == vars(self.settings)
+        except Exception as error:  # torch, pickle and zipfile raise nearly every kind
+            reason = f"{type(error).__name__} {error}".splitlines()[0][:200]
+            raise InputError(f"{path} is no checkpoint: {reason}; {remedy}") from None
+        if not same:
+            raise InputError(f"{path} was made with {content['settings']}; {remedy}")
+        try:
+            for name in ("module", "optimizer", "scaler"):
+                getattr(self, name).load_state_dict(content[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path} is of another network: {reason}; {remedy}") from None
+        for name in ("step", "best", "best_check", "waited", "history"):
+            setattr(self, name, content[name])
+
+
+def _rate(step, settings):
+    """Learning rate of a step: up in a line, down along a cosine."""
+    warm = max(1, round(settings.warmup * settings.steps))
+    if step < warm:
+        return settings.rate * (step + 1) / warm
+    along = (step - warm) / max(1, settings.steps - warm)
+    return settings.rate * 0.5 * (1 + math.cos(math.pi * along))
+
+
+@contextmanager
+def seeded(seed, step):
+    """A numpy generator and torch's own, set by seed and step; torch's is then given back as it was."""
+    random = np.random.default_rng([seed, step])
+    with torch.random.fork_rng():
+        torch.manual_seed(int(random.integers(2**31)))
+        yield random
+
+
+def _checked(module, check):
+    module.eval()
+    with torch.no_grad():
+        return float(check())

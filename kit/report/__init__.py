@@ -1,0 +1,1 @@
+"""A run's outputs, the board of all runs, and its page."""

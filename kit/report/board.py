@@ -1,0 +1,98 @@
+"""The board: one row a model from every `report.json` under a folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..evaluation.reports import read_report
+from ..io.files import InputError
+from ..submission import read_submission, score_submission
+
+GATE = "0.2"
+
+
+def read_reports(folder):
+    """Reports of the notebooks' runs under `folder` (`*/report.json` or `report.json`) by name."""
+    folder = Path(folder)
+    paths = [*folder.glob("report.json"), *folder.glob("*/report.json")]
+    # A run that was killed may leave a hidden folder with half a report.
+    paths = sorted(path for path in paths if not path.relative_to(folder).parts[0].startswith("."))
+    if not paths:
+        raise InputError(f"{folder} holds no */report.json; run the notebooks first (make demo)")
+    return {path: read_report(path) for path in paths}
+
+
+def board(folder):
+    """Frame of one row a model, best first; W is for 60 rows, so that score = W x max(0, Wcos).
+
+    A model that several notebooks scored alike, as the mean, has the row of the first of them.
+    """
+    rows = []
+    for report in read_reports(folder).values():
+        for name, model in report["models"].items():
+            score = model["gates"][GATE]
+            low, high = score["interval_per_60"]
+            rows.append(
+                {
+                    "notebook": report["notebook"],
+                    "model": name,
+                    "score/60": score["score_per_60"],
+                    "90 % interval": f"{low:.2f} .. {high:.2f}",
+                    "W/60": 60 * score["w"] / model["rows"],
+                    "Wcos": score["wcos"],
+                    "rows": model["rows"],
+                    "seconds": model["seconds"],
+                }
+            )
+    columns = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
+    table = pd.DataFrame(rows, columns=columns)
+    again = table[["model", "score/60", "W/60", "Wcos", "rows"]].round(6).duplicated()
+    return table[~again].sort_values("score/60", ascending=False, kind="stable", ignore_index=True)
+
+
+def released(folder, competition):
+    """Scores for 60 rows of every saved submission against released truth: frame by path.
+
+    Columns `public` (rows of `val`) and `private` (of `test`), NaN where none is released; only of
+    submissions made from this data. Empty where nothing is released.
+    """
+    rows = {}
+    for path, report in read_reports(folder).items():
+        ours = report["data"]["hash"] == competition.data_hash
+        if not ours or competition.solution is None:
+            continue
+        split = competition.targets["split"].loc[competition.solution.index]
+        parts = [competition.solution[split == part] for part in ("val", "test")]
+        for place in sorted(path.parent.glob("submission*.csv")):
+            submission = read_submission(place)
+            rows[str(place.relative_to(folder))] = [
+                score_submission(submission, part)[0].score_per_60 if len(part) else np.nan
+                for part in parts
+            ]
+    found = pd.DataFrame.from_dict(rows, "index", columns=["public", "private"])
+    return found.round(6) + 0.0  # no -0
+
+
+def board_text(folder):
+    """The board as text, with floor, ceiling, data and the path of each submission."""
+    reports = read_reports(folder)
+    table = board(folder)
+    lines = [table.to_string(index=False, float_format="{:.3f}".format), ""]
+    lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
+    tops = [
+        report["ceiling"][GATE]["score_per_60"]
+        for report in reports.values()
+        if report.get("ceiling")
+    ]
+    for top in dict.fromkeys(f"{top:.2f}" for top in tops):
+        lines.append(f"Ceiling (half the cells against the other half): {top}")
+    for path, report in reports.items():
+        if report["submission"]["file"]:
+            submission = path.parent / report["submission"]["file"]
+            lines.append(f"{submission} (model: {report['submission']['model']})")
+    if any(report["data"]["simulated"] for report in reports.values()):
+        lines.append(
+            "Simulated data: the scores test the software and say nothing about the models."
+        )
+    return "\n".join(lines)

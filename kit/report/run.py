@@ -1,0 +1,211 @@
+"""What the notebooks share about a run: its seed, budget, output folder and report.
+
+A run writes `oof.csv`, `test.csv`, `submission.csv`, its figures and `report.json` into
+`outputs/<name>/`, on Kaggle into `/kaggle/working`. The report holds every score with its floor, ceiling
+and interval, and what is needed to have them again: seed, settings, versions, hash of the data.
+"""
+
+import json
+import os
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..competition import ROOT, on_kaggle
+from ..evaluation.predictions import STRONGEST, OutOfFold, summary
+from ..io.files import InputError, content_hash, replacing
+from ..submission import score_submission, submission_table, write_submission
+
+GATES = (0.2, 0.3)  # the host's code and the host's page
+BUDGETS = ("quick", "full")
+PACKAGES = [
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "lightgbm",
+    "torch",
+    "anndata",
+    "matplotlib",
+]
+
+
+class Run:
+    """One run of a notebook on one competition folder.
+
+    budget: `quick` or `full`; by default `$ESG_BUDGET`, else quick on simulated data and wherever there
+    is neither Kaggle nor a GPU.
+    """
+
+    def __init__(self, name, competition, *, seed=0, budget=None):
+        self.name = name
+        self.competition = competition
+        self.seed = seed
+        self.budget = budget or os.environ.get("ESG_BUDGET") or _default_budget(competition)
+        if self.budget not in BUDGETS:
+            raise InputError(f"budget is `{self.budget}`, want one of {', '.join(BUDGETS)}")
+        self.folder = _output_folder(name)
+        self.models = {}
+        self.ceiling = None
+        self.settings = {}
+        self.figures = []
+        self.predictions = None  # hashes of the files saved, and each training row's fold
+        self._start = time.perf_counter()
+        self._started = datetime.now(UTC).isoformat(timespec="seconds")
+
+    def __repr__(self):
+        return f"Run {self.name}: seed {self.seed}, budget {self.budget}, output in {self.folder}"
+
+    def record(self, name, out_of_fold):
+        """Keep a model's out-of-fold score for the report; returns it as text for the notebook.
+
+        out_of_fold: OutOfFold, or several of the same rows, one a repeat, as `compare` gives.
+        """
+        runs = [out_of_fold] if isinstance(out_of_fold, OutOfFold) else list(out_of_fold)
+        self.models[name] = {
+            "rows": len(runs[0].truth),
+            "seconds": round(sum(run.seconds for run in runs), 3),
+            "gates": {str(gate): _numbers(runs, gate) for gate in GATES},
+        }
+        kept = self.models[name]["gates"][str(GATES[0])]
+        low, high = kept["interval_per_60"]
+        return (
+            f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
+        )
+
+    def record_ceiling(self, halves):
+        """Keep the split-half score (`validation.ceiling`), None where there are no cells."""
+        if halves is not None:
+            self.ceiling = {str(gate): _numbers([halves], gate) for gate in GATES}
+
+    def save_figure(self, figure, name, *, first=False):
+        """Write a figure as PNG, marked where the data is simulated; `first`: the one for the board."""
+        if self.competition.simulated:
+            # Above all else: below, it would meet legends, which move down with what is saved.
+            figure.text(
+                0.995, 1, "simulated data", ha="right", va="bottom", fontsize=8, color="0.4"
+            )
+        with replacing(self.folder / f"{name}.png") as path:
+            figure.savefig(path, dpi=120, bbox_inches="tight")
+        kept = {"file": f"{name}.png", "title": figure.get_suptitle()}
+        self.figures = [kept, *self.figures] if first else [*self.figures, kept]
+
+    def save_predictions(self, out_of_fold, test):
+        """Write `oof.csv`, `test.csv` and the checked `submission.csv`; returns the submission's path.
+
+        out_of_fold: OutOfFold; test: perturbation x gene frame for the competition's targets.
+        """
+        files = {}
+        for name, frame in {"oof.csv": out_of_fold.prediction, "test.csv": test}.items():
+            with replacing(self.folder / name) as path:
+                frame.rename_axis("perturbation").to_csv(path)
+            files[name] = content_hash([self.folder / name])
+        fold = None if out_of_fold.fold is None else out_of_fold.fold.astype(int).to_dict()
+        self.predictions = {"files": files, "fold": fold}
+        return write_submission(test, self.competition, self.folder / "submission.csv")
+
+    def released(self, submission):
+        """Lines: a submission's score beside the mean's at both gates; none without released truth."""
+        truth, targets = self.competition.solution, self.competition.targets["perturbation"]
+        if truth is None:
+            return []
+        mean = self.competition.effects.mean().to_numpy()
+        floor = np.broadcast_to(mean, (len(targets), len(mean)))
+        floor = pd.DataFrame(floor, targets, self.competition.genes)
+        floor, lines = submission_table(floor, self.competition), []
+        for gate in GATES:
+            lines.append(f"released truth: {score_submission(submission, truth, gate=gate)[0]}")
+            lines.append(f"  mean baseline: {score_submission(floor, truth, gate=gate)[0]}")
+        return lines
+
+    def finish(self, submission=None, model=None):
+        """Write `report.json`; `model` names the model that the submission was made with."""
+        data = self.competition
+        report = {
+            "notebook": self.name,
+            "seed": self.seed,
+            "budget": self.budget,
+            "settings": self.settings,
+            "started": self._started,
+            "seconds": round(time.perf_counter() - self._start, 2),
+            "peak_memory_mb": _peak_memory_mb(),
+            "data": {
+                "folder": data.source.name,
+                "hash": data.data_hash,
+                "simulated": data.simulated,
+                "training_perturbations": len(data.effects),
+                "targets": len(data.targets),
+                "genes": data.effects.shape[1],
+            },
+            "versions": _versions(),
+            "floor_per_60": 0.0,
+            "ceiling": self.ceiling,
+            "models": self.models,
+            "predictions": self.predictions,
+            "figures": self.figures,
+            "submission": {"file": submission and Path(submission).name, "model": model},
+        }
+        with replacing(self.folder / "report.json") as path:
+            path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        return report
+
+
+def _numbers(runs, gate):
+    """Scores of the report: means over repeats; None where no row would be left."""
+    scores, summed = [run.score(gate) for run in runs], summary(runs, gate=gate)
+    means = {
+        name: float(np.mean([getattr(score, name) for score in scores]))
+        for name in ("score", "w", "wcos", "score_per_row", "score_per_60")
+    }
+    more = summed[["w_per_60", "minus_mean", *(f"without_{number}" for number in STRONGEST)]]
+    return {
+        "rows": scores[0].rows,
+        **means,
+        "interval_per_60": [float(summed["low"]), float(summed["high"])],
+        **{name: None if np.isnan(value) else float(value) for name, value in more.items()},
+    }
+
+
+def _output_folder(name):
+    if on_kaggle():
+        return Path("/kaggle/working")
+    return Path(os.environ.get("ESG_OUTPUTS", ROOT / "outputs")) / name
+
+
+def _default_budget(competition):
+    if not competition.simulated and (on_kaggle() or _has_gpu()):
+        return "full"
+    return "quick"
+
+
+def _has_gpu():
+    try:
+        from ..io.device import device
+    except ImportError:  # no torch
+        return False
+    return device().type == "cuda"
+
+
+def _peak_memory_mb():
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
+
+
+def _versions():
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

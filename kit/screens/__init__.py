@@ -1,0 +1,8 @@
+"""Other people's screens: layouts, gene names, one streaming pass, the merge, and its results."""
+
+from .atlas import Atlas, read_responses
+from .cells import MergedCells
+from .gene_names import load_gene_names
+from .merging import merge
+
+__all__ = ["Atlas", "MergedCells", "load_gene_names", "merge", "read_responses"]

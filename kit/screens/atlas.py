@@ -1,0 +1,211 @@
+"""Read atlas responses: the effects of knockdowns in other screens. `merge` writes them.
+
+NaN is not measured, 0 is no effect; nothing is imputed here.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..competition import CONTROL, KAGGLE_INPUT, Competition, on_kaggle
+from ..io.files import InputError, frames_hash, quote_some, repeated
+from ..io.hdf5 import opened
+from ..io.matrix import MOST
+
+RESPONSES = "responses.h5ad"
+LABELS = ("sgrna_symbol", "dataset")
+FARTHEST = 1e6  # from zero: no effect, on whatever scale, is so large
+MOUNTS = ("*", "datasets/*/*", "notebooks/*/*")  # Kaggle's datasets and outputs of notebooks
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Effects of knockdowns in other screens; every frame has one row a knockdown and dataset.
+
+    effects: row x gene, log2, NaN where not measured. obs: `sgrna_symbol`, `dataset`, `n_cells` (NaN
+    where unknown) and what else the file tells. se: standard errors, shaped as `effects`, or None.
+    source: the file.
+    """
+
+    effects: pd.DataFrame
+    obs: pd.DataFrame
+    se: pd.DataFrame | None
+    source: Path
+
+    def __repr__(self):
+        rows, genes = self.effects.shape
+        screens = quote_some(self.obs["dataset"].unique())
+        return f"Atlas({rows} responses x {genes} genes of {screens}, from {self.source})"
+
+    def __deepcopy__(self, memo):
+        return self  # never changed; models that hold it are copied once a fold
+
+    @cached_property
+    def _other_screens(self):
+        return self.take(~own_rows(self.source, self.obs))
+
+    def other_screens(self) -> "Atlas":
+        """The rows of other screens only: none of the competition's own cells, whatever they show.
+
+        Every kernel, response, feature and pretraining reads through this door: an own row would show a
+        model the effects that it is to predict.
+        """
+        return self._other_screens
+
+    def rows(self, train: Competition) -> "Atlas":
+        """Other screens and, of the competition's own rows, the control and those of `train.effects`.
+
+        For training on them: rows that a fold holds out, and targets, are not among them.
+        """
+        return self.take(visible_rows(self.source, self.obs, train))
+
+    def take(self, mask: np.ndarray) -> "Atlas":
+        """The rows of a bool mask, (rows,)."""
+        se = None if self.se is None else self.se[mask]
+        return replace(self, effects=self.effects[mask], obs=self.obs[mask], se=se)
+
+    @cached_property
+    def fingerprint(self):
+        """Hash of what it holds, wherever its file lies."""
+        frames = {"effects": self.effects, "obs": self.obs, "se": self.se}
+        return frames_hash({name: frame for name, frame in frames.items() if frame is not None})
+
+
+def find_responses(path=None):
+    """Path of a `responses.h5ad`, or None: `path`, $ESG_ATLAS (files or folders), Kaggle's mounts.
+
+    Raises InputError where `path` or $ESG_ATLAS names no file.
+    """
+    for given, said in ((path, "the path given"), (os.environ.get("ESG_ATLAS"), "$ESG_ATLAS")):
+        if given:
+            place = Path(given).expanduser()
+            place = place / RESPONSES if place.is_dir() else place
+            if not place.is_file():
+                raise InputError(f"{place} ({said}) does not exist; give the path of {RESPONSES}")
+            return place
+    places = [place for mount in MOUNTS for place in KAGGLE_INPUT.glob(f"{mount}/{RESPONSES}")]
+    return min(places, default=None)
+
+
+def read_responses(path=None, competition=None):
+    """Read atlas responses from where `find_responses` finds them.
+
+    Genes are those of `competition`, in its order, all NaN where the file lacks one; rows of its own
+    screen (`obs["competition"]` true) remain only if their perturbation is in its `effects`. Without
+    `competition` genes are the file's, and no such row remains. Raises InputError where there is no
+    file, for a missing column, repeated genes, infinite effects, and a file that cannot be read.
+    """
+    place = find_responses(path)
+    if place is None:
+        looked = ", ".join(f"{KAGGLE_INPUT}/{mount}" for mount in MOUNTS)
+        step = "give its path, set ESG_ATLAS to it, or make it: python -m kit merge FILE..."
+        if on_kaggle():
+            step = "attach the output of the notebook ESG 00 Merge (Add Input)"
+        raise InputError(f"no {RESPONSES} in {looked}; {step}")
+    obs, genes, arrays = _read(place)
+    check_labels(place, obs, LABELS, numbers=("n_cells",))
+    wanted = genes if competition is None else competition.genes
+    ours, theirs = common_genes(place, genes, wanted)
+    kept = visible_rows(place, obs, competition)
+    frames = {"se": None}
+    for name, values in arrays.items():
+        if values.dtype.kind not in "iuf":
+            raise InputError(f"{place}: {name} holds {values.dtype}, want numbers, or NaN")
+        if values.dtype.kind != "f":
+            values = values.astype(np.float32)
+        if (np.abs(values) > FARTHEST).any():
+            raise InputError(
+                f"{place}: {name} holds infinite values, or some beyond {FARTHEST:g}; want numbers or NaN"
+            )
+        if name == "se" and (values < 0).any():
+            raise InputError(f"{place}: {name} holds values below 0; want standard errors, or NaN")
+        aligned = np.full((kept.sum(), len(wanted)), np.nan, dtype=values.dtype)
+        aligned[:, ours] = values[np.ix_(kept, theirs)]
+        frames[name] = pd.DataFrame(aligned, obs.index[kept], wanted)
+    return Atlas(obs=obs[kept], source=place, **frames)
+
+
+def _read(path):
+    """Labels, genes, and the arrays `effects` and, where known, `se`."""
+    read_elem = element_reader()
+    with opened(path) as file:
+        obs, genes = read_elem(file["obs"]), read_elem(file["var"]).index
+        places = {"effects": "X", "se": "layers/se"}
+        arrays = {name: file[place] for name, place in places.items() if place in file}
+        for place in ("X", *(place for place in places.values() if place in file)):
+            shape = getattr(file.get(place), "shape", None)
+            if shape != (len(obs), len(genes)):
+                raise InputError(
+                    f"{path}: {place} is no dense matrix of {len(obs)} rows and {len(genes)} genes; "
+                    f"is it {RESPONSES}?"
+                )
+        return obs, genes, {name: stored[:] for name, stored in arrays.items()}
+
+
+def element_reader():
+    """What reads obs and var, or InputError where anndata is not installed, as on Kaggle."""
+    try:
+        from anndata.io import read_elem
+    except ImportError:
+        raise InputError("h5ad files need the package anndata; run: pip install anndata") from None
+    return read_elem
+
+
+def check_labels(path, obs, wanted, numbers=()):
+    """InputError where obs lacks one of the columns, or a value in one of `wanted`.
+
+    Columns of `numbers` hold numbers from 0, or NaN.
+    """
+    if lost := [name for name in (*wanted, *numbers) if name not in obs]:
+        raise InputError(
+            f"{path} has no obs column {quote_some(lost)}, it has {quote_some(obs.columns, 12)}; "
+            "want what this writes: python -m kit merge FILE... --out DIR"
+        )
+    kinds = {name: getattr(obs[name].dtype, "kind", "O") for name in (*wanted, *numbers)}
+    if strange := [name for name, kind in kinds.items() if kind == "V"]:
+        raise InputError(f"{path}: obs {quote_some(strange)} is no text and no number")
+    if blank := [name for name in wanted if obs[name].isna().any()]:
+        raise InputError(
+            f"{path}: obs {quote_some(blank)} has rows without a value; merge it again"
+        )
+    for name in numbers:
+        known = obs[name].dropna()
+        if kinds[name] not in "iuf" or not known.between(0, MOST).all():
+            raise InputError(f"{path}: obs {name} holds other things than numbers from 0")
+
+
+def common_genes(path, genes, wanted):
+    """Places in `wanted`, and in the file's `genes`, of the genes that are in both."""
+    if again := repeated(genes):
+        raise InputError(f"{path} has repeated genes: {quote_some(again)}; merge it again")
+    places = genes.get_indexer(wanted)
+    if not len(ours := np.flatnonzero(places >= 0)):
+        raise InputError(
+            f"{path} has none of the competition's genes; it has {quote_some(genes)}, want "
+            f"{quote_some(wanted)}; merge it for this competition"
+        )
+    return ours, places[ours]
+
+
+def own_rows(path, obs):
+    """Mask of the rows that come from the competition's own cells."""
+    if "competition" not in obs:
+        return np.zeros(len(obs), dtype=bool)
+    if obs["competition"].dtype != bool:
+        raise InputError(
+            f"{path}: obs `competition` is {obs['competition'].dtype}, want bool; merge it again"
+        )
+    return obs["competition"].to_numpy()
+
+
+def visible_rows(path, obs, competition):
+    """Mask of all rows of other screens and, of the competition's own, those that are no held-out truth.
+
+    These are its control and the perturbations of `competition.effects`; none without `competition`.
+    """
+    known = [CONTROL] if competition is None else [CONTROL, *competition.effects.index]
+    return ~own_rows(path, obs) | obs["sgrna_symbol"].isin(known).to_numpy()

@@ -1,0 +1,306 @@
+"""Read merged cells for training: shuffled mini-batches from a file that is never loaded whole.
+
+Chunks of neighbouring rows in random order fill a buffer, the buffer is shuffled, batches are cut from
+it, and the next is read meanwhile. Memory is the buffer, a batch, and labels, 100 bytes a cell. Genes
+that a dataset did not measure are imputed by a named rule, with the mask beside them. `merge` writes
+the file.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..io.files import InputError, quote_some, repeated
+from ..io.hdf5 import opened
+from ..io.matrix import Matrix
+from .atlas import check_labels, common_genes, element_reader, visible_rows
+from .imputation import RULES, PathwayGuess, aligned_weights
+
+SCALE = 10_000  # counts per ten thousand
+CHUNK = 64  # rows read together: fewer mix better, more read faster
+LEARN_FROM = 1_000  # cells a dataset, for the rule `pathway`
+LABELS = ("sgrna_symbol", "dataset", "batch", "RNAcount")
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some cells. values: cell x gene, float32; measured: bool, same shape; obs: their labels."""
+
+    values: np.ndarray
+    measured: np.ndarray
+    obs: pd.DataFrame
+
+
+class MergedCells:
+    """Cells of a `cells.h5ad`: X raw counts in CSR, `varm["measured"]` a frame gene x dataset.
+
+    competition: its genes, in its order, are those returned, and its control means impute; cells of its
+    own screen (`obs["competition"]` true) are left out unless they are control cells or their
+    perturbation is in its `effects`. Without it genes are the file's and of its own cells only the
+    control remains. imputation: `control_mean`, `none` (NaN) or `pathway`, which needs `neighbours`, a
+    gene x gene frame of weights, and learns from 1,000 cells a dataset chosen by `seed`. buffer_mb: for
+    the counts held, half of it shuffled while the other half is read; a file that fits the half is read
+    once and kept.
+
+    Then `obs`: labels of the cells; `genes`; `datasets`; `measured`: gene x dataset, bool.
+    """
+
+    def __init__(
+        self,
+        path,
+        competition=None,
+        *,
+        imputation="control_mean",
+        neighbours=None,
+        buffer_mb=256,
+        seed=0,
+    ):
+        _check_rule(imputation, competition, neighbours)
+        if not buffer_mb > 0:
+            raise InputError(f"buffer_mb is {buffer_mb}, want megabytes above 0")
+        self.path, self.imputation = Path(path), imputation
+        self._room = buffer_mb * 1e6 / 2
+        obs, file_genes, measured = self._read_layout()
+        self._file_rows = np.flatnonzero(visible_rows(self.path, obs, competition))
+        self.obs = obs.iloc[self._file_rows]
+        self.genes = file_genes if competition is None else competition.genes
+        self._columns = common_genes(self.path, file_genes, self.genes)
+        self._same_genes = self.genes.equals(file_genes)
+        self.measured = measured.reindex(self.genes, fill_value=False)
+        self.datasets = self.measured.columns
+        self._dataset = self.datasets.get_indexer(self.obs["dataset"].astype(str))
+        if (lost := self._dataset < 0).any():
+            names = self.obs["dataset"].astype(str)[lost].unique()
+            raise InputError(f'{self.path}: varm["measured"] has no column {quote_some(names)}')
+        self._mask = np.ascontiguousarray(self.measured.to_numpy().T)  # dataset x gene
+        self._held = None
+        self._control = np.full(len(self.genes), np.nan, dtype=np.float32)
+        self._guesses = {}
+        if imputation != "none":
+            self._control = competition.control.loc[self.genes].to_numpy(dtype=np.float32)
+        if imputation == "pathway":
+            self._learn(aligned_weights(neighbours, self.genes), np.random.default_rng(seed))
+
+    def __len__(self):
+        return len(self.obs)
+
+    def __repr__(self):
+        size = f"{len(self)} cells x {len(self.genes)} genes, {len(self.datasets)} datasets"
+        return f"MergedCells({size}, from {self.path})"
+
+    def batches(self, batch_size, *, rows=None, seed=0, shuffle=True, counts=False):
+        """Yield every cell once, as `Batch`es of `batch_size` cells; the last may be smaller.
+
+        `rows`: a mask over `obs` or places in it, by default all. The same `seed` gives the same order;
+        take another one every epoch. Without `shuffle` cells come in the file's order. Values are
+        log2(1 + CP10k), normalised by `RNAcount`, or, with `counts`, raw counts, which only the rule
+        `none` can give: what the others guess is no count.
+        """
+        if counts and self.imputation != "none":
+            raise InputError(f"counts are not imputed by {self.imputation}; take imputation none")
+        if batch_size < 1 or int(batch_size) != batch_size:
+            raise InputError(f"batch_size is {batch_size}, want a whole number from 1")
+        cells = self._selected(rows)
+        return self._iterate(cells, int(batch_size), np.random.default_rng(seed), shuffle, counts)
+
+    def _iterate(self, cells, batch_size, random, shuffle, counts):
+        groups = self._groups(cells, batch_size, random, shuffle)
+        with ThreadPoolExecutor(1) as reader:
+            following = reader.submit(self._read, groups[0])
+            for group, after in zip(groups, [*groups[1:], None], strict=True):
+                block, rows = following.result()
+                following = None if after is None else reader.submit(self._read, after)
+                order = random.permutation(len(group)) if shuffle else np.arange(len(group))
+                for start in range(0, len(group), batch_size):
+                    chosen = order[start : start + batch_size]
+                    yield self._batch(block[rows[chosen]], group[chosen], counts)
+                del block  # or a third would be read beside it
+
+    def _groups(self, cells, batch_size, random, shuffle):
+        """Cells that are held together, each group sorted, from chunks in random order.
+
+        A group is a whole number of batches, at least one; the last takes what remains.
+        """
+        if shuffle:
+            chunk = self._file_rows[cells] // self._chunk
+            rank = random.permutation(len(self._indptr) // self._chunk + 1)
+            cells = cells[np.argsort(rank[chunk], kind="stable")]
+        ends = np.cumsum(self._bytes(cells))
+        groups, start = [], 0
+        while start < len(cells) or not groups:
+            limit = self._room + (ends[start - 1] if start else 0)
+            stop = np.searchsorted(ends, limit, side="right")
+            if stop < len(cells):
+                stop = start + max((stop - start) // batch_size, 1) * batch_size
+            groups.append(np.sort(cells[start:stop]))
+            start = stop
+        return groups
+
+    def _bytes(self, cells):
+        """Memory of each cell's counts: a value and its gene, four bytes each."""
+        rows = self._file_rows[cells]
+        return 8 * (self._indptr[rows + 1] - self._indptr[rows])
+
+    def _batch(self, block, cells, counts):
+        values = self._dense(block, cells, counts)
+        dataset = self._dataset[cells]
+        measured = self._mask[dataset]
+        np.copyto(values, self._control, where=~measured)
+        for code in self._guesses.keys() & set(dataset):
+            guess, own = self._guesses[code], np.flatnonzero(dataset == code)
+            values[np.ix_(own, guess.missing)] = guess.predict(values[own])
+        return Batch(values, measured, self.obs.iloc[cells])
+
+    def _dense(self, block, cells, counts):
+        """Counts or log2(1 + CP10k), cell x gene; 0 where the file has no value. Changes `block`."""
+        if not counts:
+            total = self.obs["RNAcount"].to_numpy()[cells]
+            scale = np.divide(SCALE, total, out=np.zeros(len(total)), where=total > 0)
+            block.data *= np.repeat(scale.astype(np.float32), np.diff(block.indptr))
+            block.data += 1
+            np.log2(block.data, out=block.data)
+        if self._same_genes:
+            return block.toarray()
+        ours, theirs = self._columns
+        values = np.zeros((len(cells), len(self.genes)), dtype=np.float32)
+        values[:, ours] = block.toarray()[:, theirs]
+        return values
+
+    def _learn(self, weights, random):
+        """Fit the rule `pathway` for each dataset that lacks genes."""
+        for dataset, measured in enumerate(self._mask):
+            cells = np.flatnonzero(self._dataset == dataset)
+            if measured.all() or not len(cells):
+                continue
+            some = np.sort(random.choice(cells, min(LEARN_FROM, len(cells)), replace=False))
+            parts = np.array_split(some, len(some) // 128 + 1)
+            blocks = (self._dense(self._read_rows(part), part, False) for part in parts)
+            self._guesses[dataset] = PathwayGuess(weights, self._control, measured).fit(blocks)
+
+    def _selected(self, rows):
+        """Places in `obs`, sorted, from a mask, places or None."""
+        if rows is None:
+            return np.arange(len(self))
+        rows = np.asarray(rows)
+        if rows.dtype == bool and rows.shape == (len(self),):
+            return np.flatnonzero(rows)
+        if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            raise InputError(
+                f"rows is {rows.dtype} of shape {rows.shape}; want a mask of {len(self)} or places"
+            )
+        if ((rows < 0) | (rows >= len(self))).any():
+            raise InputError(
+                f"rows go from {rows.min()} to {rows.max()}, want 0 to {len(self) - 1}"
+            )
+        if again := repeated(rows):
+            raise InputError(f"rows are repeated: {quote_some(again)}; name each once")
+        return np.sort(rows)
+
+    def _read_layout(self):
+        """Check the file; keep where its rows lie; return obs, genes and the measured mask."""
+        read_elem = element_reader()
+        with opened(self.path) as file:
+            kind = file["X"].attrs.get("encoding-type", "dense") if "X" in file else "missing"
+            if kind != "csr_matrix":
+                raise InputError(f"{self.path}: X is {kind}, want raw counts as csr_matrix")
+            if "measured" not in file.get("varm", ()):
+                raise InputError(f'{self.path} has no varm["measured"]; want merged cells')
+            obs, genes = read_elem(file["obs"]), read_elem(file["var"]).index
+            measured = read_elem(file["varm/measured"])
+            if getattr(measured, "shape", None) != (
+                len(genes),
+                len(getattr(measured, "columns", ())),
+            ):
+                raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
+            stored = Matrix(self.path).header.stored
+            self._indptr, data = file["X/indptr"][:].astype(np.int64), file["X/data"]
+            # Rows that are compressed together are read together, or each would unpack them all.
+            packed = data.chunks[0] if data.compression else 0
+        steps = np.diff(self._indptr)
+        if len(steps) != len(obs) or self._indptr[-1] != stored or (steps < 0).any():
+            raise InputError(f"{self.path}: indptr of X does not fit; is the file corrupt?")
+        self._file_genes = len(genes)
+        self._chunk = max(CHUNK, packed * len(obs) // max(stored, 1))
+        check_labels(self.path, obs, LABELS, numbers=("RNAcount",))
+        kinds = {kind.kind for kind in measured.dtypes} if hasattr(measured, "dtypes") else set()
+        if kinds != {"b"}:
+            raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
+        return obs, genes, measured.set_axis(genes).astype(bool)
+
+    def _read(self, cells):
+        """Counts that hold these sorted cells, cell x gene of the file, and their rows in there."""
+        if self._held is None:
+            everything = np.arange(len(self))
+            if self._bytes(everything).sum() > self._room:
+                return self._read_rows(cells), np.arange(len(cells))
+            self._held = self._read_rows(everything)
+        return self._held, cells
+
+    def _read_rows(self, cells):
+        """Counts of sorted cells, cell x gene of the file, CSR float32."""
+        from scipy.sparse import csr_array
+
+        rows = self._file_rows[cells]
+        starts, lengths = self._indptr[rows], self._indptr[rows + 1] - self._indptr[rows]
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        counts, genes = np.empty(indptr[-1], np.float32), np.empty(indptr[-1], np.int32)
+        chunks = np.flatnonzero(np.diff(rows // self._chunk, prepend=-1, append=-1))
+        with opened(self.path) as file:
+            stored = {"data": counts, "indices": genes}
+            for first, stop in pairwise(chunks):
+                low, high = starts[first], starts[stop - 1] + lengths[stop - 1]
+                own = slice(indptr[first], indptr[stop])
+                if own.start == own.stop:
+                    continue
+                for name, array in stored.items():
+                    if high - low == own.stop - own.start:
+                        file["X"][name].read_direct(array, np.s_[low:high], own)
+                    else:  # rows between them are not wanted
+                        shift = starts[first:stop] - low - indptr[first:stop]
+                        wanted = np.arange(own.start, own.stop)
+                        wanted += np.repeat(shift, lengths[first:stop])
+                        array[own] = file["X"][name][low:high][wanted]
+                self._check_counts(counts[own], genes[own])
+        # Of two kinds of integers scipy would copy the one.
+        indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
+        block = csr_array((counts, genes, indptr), shape=(len(rows), self._file_genes))
+        self._check_totals(block, cells)
+        return block
+
+    def _check_counts(self, counts, genes):
+        wrong = ~((counts >= 0) & (np.rint(counts) == counts) & np.isfinite(counts))
+        if wrong.any():
+            value = counts[np.argmax(wrong)]
+            raise InputError(
+                f"{self.path}: X holds {value:g}; want raw counts, whole numbers from 0"
+            )
+        if genes.min() < 0 or genes.max() >= self._file_genes:
+            raise InputError(f"{self.path}: X has indices beyond its genes; is the file corrupt?")
+
+    def _check_totals(self, block, cells):
+        counted, total = block.sum(axis=1), self.obs["RNAcount"].to_numpy()[cells]
+        short = total < counted * (1 - 1e-6)  # totals may be float32
+        if short.any():
+            cell = np.argmax(short)
+            raise InputError(
+                f"{self.path}: RNAcount of {self.obs.index[cells[cell]]} is {total[cell]:g}, its counts "
+                f"sum to {counted[cell]:g}; want the total over all genes of the source"
+            )
+
+
+def _check_rule(imputation, competition, neighbours):
+    if imputation not in RULES:
+        raise InputError(f"imputation is {imputation}, want one of {quote_some(RULES)}")
+    if imputation != "none" and competition is None:
+        raise InputError(
+            f"imputation {imputation} needs control means; give the competition, or take none"
+        )
+    if imputation == "pathway" and neighbours is None:
+        raise InputError(
+            "imputation pathway needs neighbours, a gene x gene frame of weights; "
+            "kit.knowledge.load_pathways(...).kernel(genes, genes) makes one"
+        )

@@ -1,0 +1,185 @@
+"""Merge screens into one atlas for a competition: `responses.h5ad`, `cells.h5ad`, `coverage.csv`.
+
+Each file gives two parts, its responses and its cells, kept in the folder `parts` under the hash of
+the file's content, of the settings and of this code's version. A run that is killed leaves whole parts
+only, and the next one takes them up; parts that nothing asks for any more are removed at the end.
+Delete `parts` to save the room, keep it to add a screen cheaply. Of several runs in a folder one works
+and the others wait.
+
+Rules. Counts are normalised over all genes of the source. A perturbation needs `min_cells` cells, and
+is compared with the control cells of its own batches, as `responses` says. Cells with several targets
+are left out. Genes and targets get the competition's names, by `genes`.
+
+Labels, of cells or as means over them: RNAcount, UMI over all genes of the source; featurecount, its
+genes with any; mitocount, mitochondrial UMI. `competition` marks what comes from the competition's own
+cells: readers drop of these what is not in the training rows at hand.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..io.files import InputError, alone_in, replacing
+from ..io.hdf5 import opened
+from .coverage import coverage_rows, remarks
+from .gene_names import GeneNames, load_gene_names
+from .parts import join_cells, join_responses, write_cells, write_responses
+from .sources import VERSION, open_sources
+
+MIN_CELLS = 10  # of a perturbation
+MIN_CONTROLS = 10  # control cells of a batch, to be compared with its own
+BUDGET = 10**9  # bytes
+RESPONSES, CELLS, COVERAGE, PARTS = "responses.h5ad", "cells.h5ad", "coverage.csv", "parts"
+# A finished part, or the hidden folder in which one was being made.
+PART_NAME = re.compile(r".+\.(responses|cells)\.[0-9a-f]{16}\.h5ad(\..+)?")
+EFFECTS = {
+    "cells": "difference of means of log2(CP10k + 1) over cells",
+    "bulk": "difference of log2(CP10k + 1) of mean UMI; no standard error",
+}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge wrote: paths (cells None where there are none), coverage by dataset, remarks."""
+
+    responses: Path
+    cells: Path | None
+    coverage: pd.DataFrame
+    remarks: list[str]
+
+
+def merge(
+    files,
+    competition,
+    out,
+    *,
+    layouts=None,
+    names=None,
+    min_cells=MIN_CELLS,
+    min_controls=MIN_CONTROLS,
+    budget=BUDGET,
+    executor=None,
+    cells=True,
+    progress=True,
+):
+    """Merge screens into the folder `out`, the competition's own cells first, and return Merged.
+
+    `files`: h5ad files. `layouts`: a layout for all of them, as `screens.load_layout` takes it, or a
+    dict by file; by default recognised. `names`: GeneNames, or the path of HGNC's table; by default
+    looked for. `min_cells`: of a perturbation. `min_controls`: control cells of a batch, to be compared
+    with its own. `budget`: bytes, beside some 100 a cell of the largest file for labels. `executor`: as
+    `stream.run` takes it. `cells`: whether to write merged cells; files without raw counts give none.
+
+    Raises InputError for a file that cannot be read or lacks a column, a layout that does not fit,
+    counts that are none, a dataset without control cells, and a folder that cannot be written.
+    """
+    if find_spec("anndata") is None:
+        raise InputError("a merge needs the package anndata; run: pip install anndata")
+    if min_cells < 2:
+        raise InputError(f"min_cells is {min_cells}, want 2 or more: one cell has no variance")
+    out, settings = Path(out), {"min_cells": min_cells, "min_controls": min_controls}
+    sources, said = open_sources(files, competition, layouts)
+    if not isinstance(names, GeneNames):
+        names = load_gene_names(names, folder=competition.source)
+    for source in sources:
+        if "ensembl" in source.var:
+            names = names.with_pairs(source.var["name"], source.var["ensembl"])
+    for source in sources:
+        source.give_names(names, competition)
+
+    with alone_in(out):
+        table, parts, wanted = [], {"responses": [], "cells": []}, set()
+        for source in sources:
+            part = source.part(competition, **settings)
+            table += coverage_rows(source, part, competition, min_controls=min_controls)
+            said += remarks(source, part)
+            jobs = [("responses", write_responses, settings)]
+            if source.counted:
+                jobs.append(("cells", write_cells, {}))
+            for kind, write, asked in jobs:
+                place = out / PARTS / source.key(kind, competition, asked)
+                wanted.add(place.name)
+                if kind == "cells" and not cells:
+                    continue
+                parts[kind].append(place)
+                if not place.exists():
+                    with _bar(progress, f"{kind} of {source.name}", len(part.screen.obs)) as bar:
+                        write(place, part, budget=budget, executor=executor, progress=bar.update)
+
+        table = pd.DataFrame(table).set_index("dataset")
+        if not table["perturbations"].any():
+            raise InputError(
+                f"no perturbation has {min_cells} cells in any screen; lower min_cells"
+            )
+        told = _provenance(sources, parts["responses"], settings) | {"coverage": table}
+        join_responses(out / RESPONSES, parts["responses"], competition.genes, told)
+        if parts["cells"]:
+            counted = [source for source in sources if source.counted]
+            told = _provenance(counted, parts["cells"], settings)
+            if _parts_of(out / CELLS) != told["provenance"]["part"].tolist():
+                join_cells(out / CELLS, parts["cells"], _measured(counted, competition.genes), told)
+        with replacing(out / COVERAGE) as place:
+            table.to_csv(place)
+        _tidy(out, wanted)
+        return Merged(out / RESPONSES, out / CELLS if parts["cells"] else None, table, said)
+
+
+def _bar(progress, what, rows):
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=what, total=rows, unit=" cells", unit_scale=True, disable=None if progress else True
+    )
+
+
+def _measured(sources, genes):
+    """Whether each dataset measured each gene: a frame gene x dataset of bool."""
+    columns = {
+        dataset: np.isin(genes, source.genes["gene"].dropna())
+        for source in sources
+        for dataset in source.datasets
+    }
+    return pd.DataFrame(columns, index=genes)
+
+
+def _provenance(sources, parts, settings):
+    """Where a merged file comes from: by source its file, hash, layout and part; date and settings."""
+    told = {
+        "file": [source.path.name for source in sources],
+        "hash": [source.sha256 for source in sources],
+        "layout": [json.dumps(asdict(source.layout)) for source in sources],
+        "effect": [EFFECTS[source.layout.kind] for source in sources],
+        "part": [part.name for part in parts],
+    }
+    told = {name: np.array(values, dtype=object) for name, values in told.items()}
+    told["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+    told["settings"] = json.dumps(settings | {"version": VERSION})
+    return {"provenance": told}
+
+
+def _parts_of(path):
+    """Names of the parts that a file was joined from; None where there is no such file."""
+    if not path.exists():
+        return None
+    try:
+        with opened(path) as file:
+            return list(file["uns/provenance/part"].asstr()[:])
+    except InputError:
+        return None
+
+
+def _tidy(out, wanted):
+    """Remove stale parts, and what runs that were killed left behind; nothing else."""
+    for place in (out / PARTS).iterdir():
+        if PART_NAME.fullmatch(place.name) and place.name not in wanted:
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+    for name in (RESPONSES, CELLS, COVERAGE):
+        for place in out.glob(f".{name}.*"):
+            shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,197 @@
+"""The work of one task of `streaming`: a range of rows of one file, block by block, to its Sums."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import parent_process
+
+import numpy as np
+
+from ..io.files import InputError
+from ..io.matrix import MOST, Matrix
+from .sums import PER, Sums
+
+MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
+# Natural logarithms in one unit of a log-normalised file.
+LOG_SCALES = {"log1p_cp10k": 1.0, "log2_cp10k": float(np.log(2))}
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Called, it gives the Sums of a range of rows; its fields are the arguments of `tasks`."""
+
+    matrix: Matrix
+    rows: range
+    group: np.ndarray  # of these rows
+    columns: np.ndarray
+    genes: int
+    mito: np.ndarray  # empty: unknown
+    total: np.ndarray  # of these rows; empty: what the file adds up to
+    log_normalised: str | None
+    budget: int
+
+    def __call__(self):
+        slots = Slots(self.columns, self.genes)
+        result = self.nothing(slots)
+        if self.matrix.format == "csc":
+            add_columns(self, slots, result)
+        else:
+            for _ in add_rows(self, slots, result):
+                pass
+        self.check_totals(result.total)
+        if self.log_normalised or len(self.total):
+            result.total = self.total if len(self.total) else np.full(len(self.rows), np.nan)
+        if self.log_normalised:
+            result.mitochondrial = np.full(len(self.rows), np.nan)
+        result.sums = result.sums.take(slots.of_gene, axis=1)
+        result.squares = result.squares.take(slots.of_gene, axis=1)
+        return result
+
+    def nothing(self, slots):
+        """The Sums of the range before anything is added."""
+        groups = np.unique(self.group[self.group >= 0])
+        cells = np.bincount(self.place(groups) + 1, minlength=len(groups) + 1)[1:]
+        shape = len(groups), slots.unwanted + 2
+        by_cell = self.no_totals(len(self.rows))
+        return Sums(groups, cells, np.zeros(shape), np.zeros(shape), *by_cell)
+
+    def no_totals(self, cells):
+        """Total, detected and mitochondrial by cell before anything is added."""
+        mitochondrial = np.full(cells, 0.0 if len(self.mito) else np.nan)
+        return np.zeros(cells), np.zeros(cells, np.int32), mitochondrial
+
+    def place(self, groups):
+        """Row of the sums for each cell, -1 for none."""
+        return np.where(self.group < 0, -1, np.searchsorted(groups, self.group)).astype(np.int32)
+
+    def blocks(self, start, stop):
+        """Blocks of the matrix; of a log-normalised one, with CP10k for their logarithms."""
+        unit = LOG_SCALES.get(self.log_normalised)
+        for first, indptr, indices, data in self.matrix.blocks(start, stop, self.budget):
+            if unit:
+                data = data.astype(np.float64)
+                largest = (np.log1p(PER) + 1e-5) / unit
+                if not (data >= 0).all() or not (data <= largest).all():
+                    fault = self.log_normalised, largest
+                    raise self.matrix.fault(first, indptr, indices, data, *fault)
+                np.expm1(data * unit, out=data)
+            yield first, indptr, indices, data
+
+    def check_totals(self, counted):
+        """Raise InputError where a cell holds more than its total allows."""
+        if self.log_normalised:
+            wrong, most = counted > 1.01 * PER, np.full(len(counted), PER)
+            remedy = f"want {self.log_normalised}: name the file's scale, or its raw counts"
+        elif (counted > MOST).any():
+            row = int(np.argmax(counted))
+            raise InputError(
+                f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, more UMI "
+                "than any cell has; is the file corrupt?"
+            )
+        elif len(self.total):
+            # Totals come from files as float32 too: equal to about 1e-7. Cells left out may lack one.
+            wrong = ~((self.total >= counted * (1 - 1e-6)) & np.isfinite(self.total))
+            wrong &= self.group >= 0
+            most, remedy = self.total, "want the total over all genes of the source"
+        else:
+            return
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise InputError(
+                f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, "
+                f"its total is {most[row]:g}; {remedy}"
+            )
+
+
+class Slots:
+    """Where sums lie while they are made: in the order of the source, so that rows walk one way.
+
+    `of_column`, `of_gene`: the slot of each source column and output gene. Two more follow those of the
+    genes: `unwanted` takes the columns not wanted, the last stays zero for genes that the source lacks.
+    `shared`: slots of several columns.
+    """
+
+    def __init__(self, columns, genes):
+        wanted = np.flatnonzero(columns >= 0)
+        found, first, times = np.unique(columns[wanted], return_index=True, return_counts=True)
+        self.unwanted = len(found)
+        self.of_gene = np.full(genes, self.unwanted + 1)
+        self.of_gene[found[np.argsort(first)]] = np.arange(self.unwanted)
+        self.of_column = np.full(len(columns), self.unwanted, np.uint32)
+        self.of_column[wanted] = self.of_gene[columns[wanted]]
+        self.shared = self.of_gene[found[times > 1]]
+
+
+def add_rows(task, slots, result):
+    """Add the rows of a task's range to `result`; yields each block when it is in."""
+    from . import kernels
+
+    place = task.place(result.groups)
+    # A process of a pool has a core of its own, and no other.
+    threads = 1 if parent_process() else min(MOST_THREADS, os.cpu_count() or 1)
+    seen = np.full((threads, len(slots.of_column) + 2), -1)
+    with ThreadPoolExecutor(threads) as pool:
+        for block in task.blocks(task.rows.start, task.rows.stop):
+            first, indptr, *stored = block
+            here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
+
+            def add(order, seen, indptr=indptr, stored=stored, here=here):
+                return kernels.add_rows(
+                    indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0,
+                    task.mito, task.total[here], task.log_normalised is None, seen,
+                    result.total[here], result.detected[here], result.mitochondrial[here],
+                    result.sums, result.squares,
+                )  # fmt: skip
+
+            if max(pool.map(add, _orders(place[here], threads), seen)) >= 0:
+                raise task.matrix.fault(*block, task.log_normalised)
+            yield block
+
+
+def _orders(place, parts):
+    """Rows for each thread: whole groups, so that no two add to the same sums, and all in order.
+
+    The cells of a group are taken together, so that its sums stay in the cache.
+    """
+    order = np.argsort(place, kind="stable")
+    ordered = place[order]
+    starts = [len(place) * part // parts for part in range(1, parts)]
+    return np.split(order, np.searchsorted(ordered, ordered[starts]) if len(place) else starts)
+
+
+def add_columns(task, slots, result):
+    """Add the rows of a task's range to `result` by two readings of a CSC matrix."""
+    from . import kernels
+
+    cells, width = task.matrix.shape
+    seen = np.full(max(cells, width), -1)
+    by_cell = task.no_totals(cells)
+    for block in task.blocks(0, width):
+        first, indptr, *stored = block
+        mito = task.mito[first : first + len(indptr) - 1]
+        unsound = kernels.weigh_columns(
+            indptr, *stored, task.log_normalised is None, mito, seen, *by_cell
+        )
+        if unsound >= 0:
+            raise task.matrix.fault(*block, task.log_normalised)
+    inside = slice(task.rows.start, task.rows.stop)
+    result.total, result.detected, result.mitochondrial = (array[inside] for array in by_cell)
+
+    if not len(result.groups) or not slots.unwanted:
+        return
+    scale, place = np.ones(cells), np.full(cells, -1, np.int32)
+    place[inside] = task.place(result.groups)
+    if task.log_normalised is None:
+        divisor = task.total if len(task.total) else result.total
+        scale[inside] = np.divide(PER, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
+    to = scale, place, seen, result.sums, result.squares
+    own = slots.of_column.astype(np.int64)
+    own[np.isin(own, [*slots.shared, slots.unwanted])] = -1
+    for first, indptr, *stored in task.blocks(0, width):
+        kernels.add_columns(indptr, *stored, own[first : first + len(indptr) - 1], *to)
+    for slot in slots.shared:
+        columns = np.flatnonzero(slots.of_column == slot)
+        parts = [block[2:] for column in columns for block in task.blocks(column, column + 1)]
+        stored = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+        # As one column, in which a cell may occur several times.
+        kernels.add_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)
