@@ -230,15 +230,3 @@ def test_the_models_of_points_can_be_part_of_the_recipe(tmp_path):
     belief = model.predict_distribution(NAMES)
     np.testing.assert_allclose(belief.chances().sum(axis=2), 1, rtol=1e-4)
     assert np.isfinite(model.predict(NAMES)).to_numpy().all()
-
-
-@pytest.mark.parametrize(("make", "options"), [(Neighbours, {}), (Blend, {"parts": 0})])
-def test_a_knockdown_of_a_silent_gene_does_nothing(tmp_path, make, options):
-    competition, pathways = planted(tmp_path, rows=12, genes=8, modules=3)
-    levels = pd.Series({"P1": 0.0, "P2": 3.0})
-    prediction = (
-        make(pathways, levels=levels, **options).fit(competition).predict(["P1", "P2", "P4"])
-    )
-    assert not prediction.loc["P1"].any()
-    assert prediction.loc["P2"].abs().max() > 0.1
-    assert prediction.loc["P4"].abs().max() > 0.1

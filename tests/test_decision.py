@@ -16,7 +16,6 @@ from kit.decision import (
     decide,
     join,
     mix,
-    or_nothing,
 )
 
 
@@ -285,18 +284,3 @@ def test_the_expected_mass_of_a_plain_belief_is_chance_times_weight():
         wanted = belief.rows.to_numpy() * belief.weights.to_numpy()[:, gene]
         np.testing.assert_allclose(belief.masses()[gene], wanted, rtol=1e-5)
         np.testing.assert_allclose(belief.chances()[gene], belief.rows, rtol=1e-6)
-
-
-@pytest.mark.parametrize("apart", [False, True])
-def test_a_knockdown_may_do_nothing_at_all(apart):
-    belief = random_belief(2, atoms=6, genes=4, perturbations=3)
-    belief = told_apart(belief, 2) if apart else belief
-    chance = pd.Series({"new 1": 1.0, "new 2": 0.25})
-    doubted = or_nothing(belief, chance)
-    wanted = belief.mean().mul([1, 0, 0.75], axis=0)
-    np.testing.assert_allclose(doubted.mean(), wanted, atol=1e-6)
-    np.testing.assert_allclose(doubted.rows.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_allclose(doubted.chances().sum(axis=2), 1, rtol=1e-5)
-    np.testing.assert_allclose(doubted.masses()[:, 2, :6], 0.75 * belief.masses()[:, 2], rtol=1e-5)
-    assert not decide(doubted).loc["new 1"].any()
-    assert or_nothing(belief, chance * 0) is belief

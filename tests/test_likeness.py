@@ -10,7 +10,8 @@ import pytest
 from small_planted import planted
 from threadpoolctl import threadpool_limits
 
-from kit.knowledge import Knowledge, joined_responses, load_pathways, masked_cosine
+from kit.knowledge import Knowledge, load_pathways
+from kit.knowledge.similarity import joined_responses, masked_cosine
 from kit.models.transfer import Transfer
 from kit.screens.atlas import Atlas
 from kit.screens.gene_names import GeneNames

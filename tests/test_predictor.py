@@ -12,9 +12,9 @@ from small_competition import write_small, write_solution
 from small_planted import planted
 
 from kit import InputError, load_competition
-from kit.forecast.predict import forecast, gather_knowledge, predict_targets
+from kit.forecast.predict import forecast, predict_targets
 from kit.forecast.time_budget import networks
-from kit.knowledge import Knowledge
+from kit.knowledge import Knowledge, gather
 from kit.models import Constant, Mean, OnTargetGene
 from kit.networks.trained import Trained
 
@@ -51,7 +51,7 @@ def test_knowledge_that_a_variable_names_is_not_quietly_done_without(tmp_path, m
     competition = load_competition(write_small(tmp_path / "small"))
     monkeypatch.setenv("ESG_PATHWAYS", str(tmp_path / "none.gmt"))
     with pytest.raises(InputError, match=r"none\.gmt does not exist"):
-        gather_knowledge(competition)
+        gather(competition)
 
 
 @pytest.mark.filterwarnings(QUIET)

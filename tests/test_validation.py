@@ -19,10 +19,9 @@ from kit import (
     load_competition,
     out_of_fold,
     repeated_folds,
-    score,
     wmae,
 )
-from kit.evaluation.comparison import corrected_baseline, nearest_similarity, save_runs
+from kit.evaluation.comparison import nearest_similarity
 from kit.evaluation.predictions import summary
 from kit.expression.similarity import centred_cosine
 from kit.models import Constant, Mean, Zero
@@ -222,45 +221,3 @@ def test_bins_are_equally_full_and_ties_stay_together(competition):
     # Mutual nearest rows tie; those of the planted pairs all would, but for how a machine rounds.
     bins = by_nearness(run, centred_cosine(competition.effects), bins=4)["rows"]
     assert set(bins) <= {9, 10, 11}
-
-
-def test_the_corrected_baseline_is_the_error_under_the_mean_of_the_other_rows(competition):
-    """The shipped mean contains the row: (n - 1) / n of the error, log2(40 / 39) less W a row."""
-    corrected = corrected_baseline(competition)
-    for name in competition.effects.index:
-        others = competition.effects.drop(index=name).mean()
-        error = competition.weights.loc[name] * (competition.effects.loc[name] - others).abs()
-        assert corrected[name] == pytest.approx(error.mean(), rel=1e-4)  # files hold few digits
-    exact = replace(
-        competition,
-        baseline_wmae=wmae(competition.effects, competition.effects.mean(), competition.weights),
-    )
-    alone = [[name] for name in competition.effects.index]
-    left_out = out_of_fold(Constant(), competition, alone)
-    pd.testing.assert_series_equal(
-        left_out.baseline_wmae, corrected_baseline(exact), rtol=1e-12, check_names=False
-    )
-    shipped = replace(left_out, baseline_wmae=exact.baseline_wmae).score()
-    trap = 40 * np.log2(40 / 39)
-    assert left_out.score().w - shipped.w == pytest.approx(trap)
-
-
-def test_a_baseline_of_other_rows_is_not_corrected(competition):
-    with pytest.raises(InputError, match="not that of the mean of these 12 rows"):
-        corrected_baseline(competition.subset(competition.effects.index[:12]))
-
-
-def test_saved_predictions_give_the_score_again(competition, tmp_path):
-    repeats = repeated_folds(competition.effects.index, 3, 2)
-    _, runs = compare({"a, b": Constant(), "mean": Mean()}, competition, repeats, reference=None)
-    paths = save_runs(runs, tmp_path / "oof")
-    assert [path.name for path in paths] == ["a_b.csv", "mean.csv"]
-    saved = pd.read_csv(paths[0], index_col=[0, 1, 2], float_precision="round_trip")
-    assert saved.index.names == ["repeat", "fold", "perturbation"]
-    for repeat, run in enumerate(runs["a, b"]):
-        again = saved.loc[repeat].droplevel("fold")
-        mine = score(run.truth, again, run.weights, run.baseline_wmae)
-        assert mine.score == run.score().score
-        assert saved.loc[(repeat, 1)].index.equals(pd.Index(repeats[repeat][1]))
-    with pytest.raises(InputError, match=r"would share a file: a_b.csv"):
-        save_runs({"a b": runs["mean"], "a, b": runs["mean"]}, tmp_path)
