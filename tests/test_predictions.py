@@ -58,13 +58,6 @@ def test_a_score_less_the_mean_is_that_of_deviations_by_hand():
     assert result.w == pytest.approx(hand_made().score().w)
 
 
-def test_a_cosine_share_is_a_rows_part_of_the_numerator():
-    shares = hand_made().cosine_shares()
-    assert list(shares) == pytest.approx([6 / 20, 3 / 20, 8 / 20, 3 / 20])
-    nothing = replace(hand_made(), prediction=hand_made().prediction * 0)
-    assert nothing.cosine_shares().isna().all()
-
-
 def test_the_strongest_rows_are_those_of_the_truth_alone():
     """Energies are 9, 5, 16 and 2; a prediction that is huge in row d changes nothing."""
     result = hand_made()
