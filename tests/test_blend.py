@@ -24,8 +24,8 @@ from kit.models.trees import ComponentTrees
 MODELS = {
     "neighbours": Neighbours,
     "pairs": PairwiseRegression,
-    "transfer": lambda pathways=None, atlas=None: Transfer(Knowledge(pathways, atlas)),
-    "blend": lambda pathways=None, atlas=None: Blend(Knowledge(pathways, atlas), parts=0),
+    "transfer": Transfer,
+    "blend": partial(Blend, parts=0),
 }
 every_model = pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 NAMES = ["P1", "NOWHERE", "X1"]
@@ -54,7 +54,7 @@ def test_small_competitions_work(tmp_path, make, rows):
     competition, pathways = planted(tmp_path, rows=rows, genes=20, modules=3)
     held = noisy(competition.effects.iloc[:-2], 0.2)
     for knowledge in ((pathways, held), (None, held)):
-        prediction = make(*knowledge).fit(competition).predict(NAMES)
+        prediction = make(Knowledge(*knowledge)).fit(competition).predict(NAMES)
         assert np.isfinite(prediction).to_numpy().all()
         assert list(prediction.index) == NAMES
         assert list(prediction.columns) == list(competition.genes)
@@ -64,7 +64,7 @@ def test_small_competitions_work(tmp_path, make, rows):
 def test_discrete_values_and_columns_of_zeros_work(tmp_path, make):
     competition, pathways = planted(tmp_path, rows=24, genes=20, modules=3)
     competition = discrete(competition)
-    model = make(pathways, noisy(competition.effects, 0.3)).fit(competition)
+    model = make(Knowledge(pathways, noisy(competition.effects, 0.3))).fit(competition)
     prediction = model.predict(["P1", "X1"])
     assert np.isfinite(prediction).to_numpy().all()
     assert not prediction.iloc[:, :4].to_numpy().any()
@@ -73,7 +73,7 @@ def test_discrete_values_and_columns_of_zeros_work(tmp_path, make):
 @every_model
 def test_a_single_gene_works(tmp_path, make):
     competition, pathways = planted(tmp_path, rows=15, genes=1, modules=3)
-    model = make(pathways, noisy(competition.effects, 0.2)).fit(competition)
+    model = make(Knowledge(pathways, noisy(competition.effects, 0.2))).fit(competition)
     assert np.isfinite(model.predict(["P1", "X1"])).to_numpy().all()
 
 
@@ -82,7 +82,7 @@ def test_unknown_perturbations_get_the_constant_and_are_named(tmp_path, make):
     competition, pathways = planted(tmp_path, rows=18, genes=12, modules=3)
     atlas = noisy(competition.effects, 0.2)
     constant = Constant().fit(competition).effect_
-    model = make(pathways, atlas).fit(competition)
+    model = make(Knowledge(pathways, atlas)).fit(competition)
     prediction = model.predict([*NAMES, "ELSEWHERE"])
     for name in ("NOWHERE", "ELSEWHERE"):
         np.testing.assert_array_equal(prediction.loc[name], constant)
@@ -97,7 +97,7 @@ def test_one_perturbation_alone_is_predicted_nearly_as_among_others(tmp_path, ma
     competition, pathways = planted(tmp_path, rows=30, genes=40)
     names = list(competition.effects.index[-4:])
     train = competition.subset(competition.effects.index[:-4])
-    model = make(pathways, noisy(competition.effects, 0.2)).fit(train)
+    model = make(Knowledge(pathways, noisy(competition.effects, 0.2))).fit(train)
     together = model.predict(names)
     alone = pd.concat([model.predict([name]) for name in names])
     assert list(alone.index) == names
@@ -109,7 +109,7 @@ def test_one_perturbation_alone_is_predicted_nearly_as_among_others(tmp_path, ma
 @every_model
 def test_the_same_seed_gives_the_same_result_and_models_can_be_refitted(tmp_path, make):
     competition, pathways = planted(tmp_path, rows=12, genes=8, modules=3)
-    model = make(pathways, noisy(competition.effects, 0.2))
+    model = make(Knowledge(pathways, noisy(competition.effects, 0.2)))
     before = dict(vars(model))
     first = model.fit(competition).predict(NAMES)
     kept = {name: vars(model)[name] for name in before}
@@ -134,8 +134,10 @@ def test_order_of_rows_and_genes_means_nothing(tmp_path, name):
         control=competition.control[genes],
     )
     atlas = noisy(competition.effects, 0.2)
-    first = MODELS[name](pathways, atlas).fit(competition).predict_distribution(NAMES)
-    second = MODELS[name](pathways, atlas).fit(shuffled).predict_distribution(NAMES[::-1])
+    first = MODELS[name](Knowledge(pathways, atlas)).fit(competition).predict_distribution(NAMES)
+    second = (
+        MODELS[name](Knowledge(pathways, atlas)).fit(shuffled).predict_distribution(NAMES[::-1])
+    )
     there = second.mean().loc[NAMES, first.genes]
     np.testing.assert_allclose(first.mean(), there, atol=2e-3)
     np.testing.assert_allclose(first.rows, second.rows.loc[NAMES, first.rows.columns], atol=1e-6)
@@ -156,7 +158,8 @@ def test_a_prediction_does_not_know_the_held_out_rows(tmp_path, make):
     other.baseline_wmae[held_out] = 5.0
     names = competition.effects.index.difference(held_out, sort=False)
     first, second = (
-        make(pathways).fit(one.subset(names)).predict(held_out) for one in (competition, other)
+        make(Knowledge(pathways)).fit(one.subset(names)).predict(held_out)
+        for one in (competition, other)
     )
     pd.testing.assert_frame_equal(first, second)
 
@@ -164,7 +167,7 @@ def test_a_prediction_does_not_know_the_held_out_rows(tmp_path, make):
 def test_the_blend_finds_pathways_and_responses_elsewhere(tmp_path):
     competition, pathways = planted(tmp_path)
     for knowledge in ((pathways, None), (None, noisy(competition.effects, 0.1))):
-        found, constant = gains(Blend(*knowledge, parts=0), competition)
+        found, constant = gains(Blend(Knowledge(*knowledge), parts=0), competition)
         assert found > constant + 10
 
 

@@ -16,7 +16,7 @@ FAMILIES = [GeneTrees, ComponentTrees, PooledTrees]
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_shared_effect_of_pathway_members_is_found(tmp_path, family):
     competition, pathways = planted(tmp_path)
-    trees, constant = gains(family(pathways, jobs=1), competition)
+    trees, constant = gains(family(Knowledge(pathways), jobs=1), competition)
     assert trees > constant + 5
 
 
@@ -25,7 +25,7 @@ def test_shuffled_pathways_gain_nothing(tmp_path, family):
     differences = []
     for seed in range(3):
         competition, pathways = planted(tmp_path, seed=seed, shuffle=True)
-        trees, constant = gains(family(pathways, jobs=1), competition)
+        trees, constant = gains(family(Knowledge(pathways), jobs=1), competition)
         differences.append(trees - constant)
     assert np.mean(differences) < 2
 
@@ -47,7 +47,7 @@ def test_the_settings_of_lightgbm_itself_leave_plain_constants(tmp_path):
 def test_the_same_seed_gives_the_same_and_another_not(tmp_path, family):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
     runs = [
-        family(pathways, seed=seed, jobs=1).fit(competition).predict(["P1", "P7"])
+        family(Knowledge(pathways), seed=seed, jobs=1).fit(competition).predict(["P1", "P7"])
         for seed in (0, 0, 1)
     ]
     pd.testing.assert_frame_equal(runs[0], runs[1])
@@ -66,7 +66,7 @@ def test_the_number_of_processes_changes_nothing(tmp_path):
 @pytest.mark.parametrize("family", [GeneTrees, PooledTrees])
 def test_order_of_genes_means_nothing(tmp_path, family):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
-    first = family(pathways, jobs=1).fit(competition).predict(["P3", "P0"])
+    first = family(Knowledge(pathways), jobs=1).fit(competition).predict(["P3", "P0"])
     genes = np.random.default_rng(0).permutation(competition.genes)
     shuffled = replace(
         competition,
@@ -74,7 +74,7 @@ def test_order_of_genes_means_nothing(tmp_path, family):
         weights=competition.weights[genes],
         control=competition.control[genes],
     )
-    second = family(pathways, jobs=1).fit(shuffled).predict(["P0", "P3"])
+    second = family(Knowledge(pathways), jobs=1).fit(shuffled).predict(["P0", "P3"])
     second = second.loc[first.index, first.columns]
     pd.testing.assert_frame_equal(first, second, check_names=False, rtol=1e-4, atol=1e-5)
 
@@ -84,7 +84,7 @@ def test_order_of_rows_means_nothing(tmp_path, family):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
     names = np.random.default_rng(0).permutation(competition.effects.index)
     first, second = (
-        family(pathways, jobs=1).fit(train).predict(["P3", "P0"])
+        family(Knowledge(pathways), jobs=1).fit(train).predict(["P3", "P0"])
         for train in (competition, competition.subset(names))
     )
     pd.testing.assert_frame_equal(first, second, check_names=False, rtol=1e-4, atol=1e-5)
@@ -93,7 +93,7 @@ def test_order_of_rows_means_nothing(tmp_path, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_unknown_knockdown_gets_the_constant(tmp_path, family):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
-    model = family(pathways, jobs=1).fit(competition)
+    model = family(Knowledge(pathways), jobs=1).fit(competition)
     prediction = model.predict(["NOWHERE", "P1"])
     constant = Constant().fit(competition).effect_.to_numpy()
     np.testing.assert_array_equal(prediction.loc["NOWHERE"], constant)
@@ -104,7 +104,7 @@ def test_an_unknown_knockdown_gets_the_constant(tmp_path, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fifteen_rows_are_enough(tmp_path, family):
     competition, pathways = planted(tmp_path, rows=15, modules=4, genes=20)
-    model = family(pathways, jobs=1, parts=3).fit(competition)
+    model = family(Knowledge(pathways), jobs=1, parts=3).fit(competition)
     assert np.isfinite(model.predict(["P1", "X1"])).to_numpy().all()
     assert np.isfinite(model.residuals_).to_numpy().all()
 
@@ -112,7 +112,7 @@ def test_fifteen_rows_are_enough(tmp_path, family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_residuals_are_those_of_rows_not_seen(tmp_path, family):
     competition, pathways = planted(tmp_path, rows=36, shuffle=True)
-    model = family(pathways, jobs=1, parts=4).fit(competition)
+    model = family(Knowledge(pathways), jobs=1, parts=4).fit(competition)
     seen = competition.effects - model.predict(competition.effects.index)
     unseen = model.residuals_
     assert list(unseen.index) == list(competition.effects.index)
