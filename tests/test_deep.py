@@ -145,7 +145,7 @@ def test_a_network_is_asked_as_one_that_has_learned_and_not_as_one_that_learns(t
             return Restless(self.knowledge, [f"P{i}" for i in range(48)], genes)
 
     options = {"policy": "screens", "tuning": QUICK, "pretraining": QUICK}
-    model = Asked(pathways, an_atlas(competition), **options).fit(competition)
+    model = Asked(Knowledge(pathways, an_atlas(competition)), **options).fit(competition)
     assert not any(network.training for network in model.networks_)
     pd.testing.assert_frame_equal(model.logit_shift(["P1", "P2"]), model.logit_shift(["P1", "P2"]))
 
@@ -197,7 +197,7 @@ def test_a_checkpoint_of_other_knowledge_is_not_taken_up(kind, tmp_path):
     settings, files = Settings(steps=2, every=1), []
     for known in ((pathways, screen), (shuffled, screen), (pathways, other), (pathways, screen)):
         options = {"tuning": settings, "pretraining": settings, "checkpoints": tmp_path / "kept"}
-        kind(*known, members=1, **options).fit(competition)
+        kind(Knowledge(*known), members=1, **options).fit(competition)
         files.append(len(list((tmp_path / "kept").glob("*.pt"))))
     assert files == [2, 4, 6, 6]  # each learns twice, on the screen and on the competition
 

@@ -8,19 +8,22 @@ import pytest
 import torch
 from small_planted import planted
 
+from kit.knowledge import Knowledge
 from kit.models.baselines import Constant
 from kit.models.ranks import metric_row_weights
 from kit.networks.screen_data import LEVELS, PRIOR, atlas_rows, competition_rows
 from kit.screens.atlas import Atlas
 
 
-def an_atlas(effects, se=None, dataset="other", competition=None, names=None):
+def screens(effects, se=None, dataset="other", competition=None, names=None):
+    """Knowledge of one screen with these effects and standard errors."""
     labels = pd.Index([f"{dataset}|{i}" for i in range(len(effects))])
     obs = pd.DataFrame({"sgrna_symbol": names or list(effects.index), "dataset": dataset}, labels)
     obs["n_cells"] = 100.0
     if competition is not None:
         obs["competition"] = competition
-    return Atlas(effects.set_axis(labels), obs, None if se is None else se.set_axis(labels), None)
+    se = None if se is None else se.set_axis(labels)
+    return Knowledge(None, Atlas(effects.set_axis(labels), obs, se, None))
 
 
 def table(rows=30, genes=("B", "A", "C"), seed=0):
@@ -43,7 +46,7 @@ def test_genes_stand_in_order_of_name_and_values_with_them(tmp_path):
 def test_thresholds_odds_and_values_are_those_of_a_slow_loop():
     effects = table(rows=23)
     effects.iloc[4:9, 1] = np.nan
-    (rows,) = atlas_rows(an_atlas(effects), effects.columns)
+    (rows,) = atlas_rows(screens(effects), effects.columns)
     for column, gene in enumerate(rows.genes):
         known = np.sort(effects[gene].dropna().to_numpy())
         for level, share in enumerate(LEVELS):
@@ -65,7 +68,7 @@ def test_what_a_screen_did_not_measure_has_no_weight_and_no_value_that_counts():
     effects.iloc[:3, 0] = np.nan
     effects["C"] = np.nan
     effects.iloc[3:, 3] = np.nan  # three measured: too few for quantiles
-    (rows,) = atlas_rows(an_atlas(effects), ["A", "B", "C", "D", "E"])
+    (rows,) = atlas_rows(screens(effects), ["A", "B", "C", "D", "E"])
     measured = rows.measured.numpy()
     assert not measured[:3, 0].any()
     assert measured[3:, 0].all()
@@ -78,26 +81,27 @@ def test_what_a_screen_did_not_measure_has_no_weight_and_no_value_that_counts():
 
 def test_the_competitions_own_cells_and_small_screens_do_not_teach():
     own, foreign = table(30), table(30, seed=1)
-    atlas = an_atlas(pd.concat([own, foreign]), competition=[True] * 30 + [False] * 30)
+    atlas = screens(pd.concat([own, foreign]), competition=[True] * 30 + [False] * 30)
     (rows,) = atlas_rows(atlas, own.columns)
     np.testing.assert_allclose(rows.effects, foreign[rows.genes], rtol=1e-6)
-    assert atlas_rows(an_atlas(table(19)), ["A"]) == []
-    assert len(atlas_rows(an_atlas(table(19)), ["A"], at_least=19)) == 1
+    assert atlas_rows(screens(table(19)), ["A"]) == []
+    assert len(atlas_rows(screens(table(19)), ["A"], at_least=19)) == 1
 
 
 @pytest.mark.parametrize("errors", [False, True])
 def test_a_gene_that_was_not_measured_takes_no_weight_from_others(errors):
     effects = table(rows=25, genes=("A", "B", "C", "D"))
     se = effects * 0 + 0.3 if errors else None
-    (whole,) = atlas_rows(an_atlas(effects[["A", "B", "C"]], se), ["A", "B", "C"])
-    (rows,) = atlas_rows(an_atlas(effects.assign(D=np.nan), se), ["A", "B", "C", "D"])
+    three = [frame if frame is None else frame[["A", "B", "C"]] for frame in (effects, se)]
+    (whole,) = atlas_rows(screens(*three), ["A", "B", "C"])
+    (rows,) = atlas_rows(screens(effects.assign(D=np.nan), se), ["A", "B", "C", "D"])
     np.testing.assert_allclose(rows.weights[:, :3], whole.weights, rtol=1e-5)
     assert whole.weights.std() > 0.5
 
 
 def test_the_control_is_no_knockdown():
     names = ["non-targeting", *[f"P{i}" for i in range(29)]]
-    (rows,) = atlas_rows(an_atlas(table(30), names=names), ["A"])
+    (rows,) = atlas_rows(screens(table(30), names=names), ["A"])
     assert rows.perturbations == names[1:]
 
 
@@ -132,6 +136,6 @@ def test_drawn_rows_are_samples_of_cells_or_of_their_errors_or_themselves(tmp_pa
     assert any(np.array_equal(resampled[0], draw[4, order]) for draw in draws)
     effects = table(200)
     se = effects * 0 + [0.0, 0.1, 0.5]
-    (screen,) = atlas_rows(an_atlas(effects, se), effects.columns)
+    (screen,) = atlas_rows(screens(effects, se), effects.columns)
     noise = (screen.resample(np.arange(200), random) - screen.effects).numpy().std(axis=0)
     np.testing.assert_allclose(noise, [0.1, 0.0, 0.5], rtol=0.2)  # genes by name: A, B, C

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.knowledge import load_pathways
+from kit.knowledge import Knowledge, load_pathways
 from kit.networks.hub_graph import NONE, HubGraph
 from kit.screens.gene_names import GeneNames
 
@@ -25,7 +25,7 @@ def passed(graph, kind, sender, receivers):
 
 
 def test_a_message_by_hubs_is_the_pathways_own_kernel(pathways):
-    graph = HubGraph(pathways, ["A", "B", "C", "D", "X"])
+    graph = HubGraph(Knowledge(pathways), ["A", "B", "C", "D", "X"])
     for kind in ("sets", "sets, small"):
         kernel = pathways.kernels(["B", "A", "D", "X"])[kind]
         heard = passed(graph, kind, "B", ["A", "D", "X"])
@@ -37,24 +37,24 @@ def test_partners_are_those_of_the_normalised_graph_by_hand(pathways):
     a = np.array([1 / 3, 1 / 3, 0, 1 / 2]) ** 0.5  # to A, B, D, X
     b = np.array([1 / 3, 1 / 3, 1 / 2, 0]) ** 0.5
     wanted = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
-    graph = HubGraph(pathways, ["A"])
+    graph = HubGraph(Knowledge(pathways), ["A"])
     assert passed(graph, "bonds", "A", ["B"])[0] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_a_gene_that_a_type_does_not_know_neither_sends_nor_hears(pathways):
-    graph = HubGraph(pathways, ["A", "NOBODY"])
+    graph = HubGraph(Knowledge(pathways), ["A", "NOBODY"])
     assert not passed(graph, "sets", "NOBODY", ["A"]).any()
     assert not passed(graph, "sets", "A", ["NOBODY"]).any()
     assert graph.places(["NOWHERE"])[0] == -1
 
 
 def test_a_knocked_down_node_is_deaf_and_no_other(pathways):
-    graph = HubGraph(pathways, ["D", "A", "B"])
+    graph = HubGraph(Knowledge(pathways), ["D", "A", "B"])
     np.testing.assert_array_equal(graph.deaf(["B", "NOBODY"]).numpy(), [[1, 1], [0, 1], [1, 1]])
 
 
 def test_hubs_tell_what_they_carry(pathways):
-    graph = HubGraph(pathways, ["A"])
+    graph = HubGraph(Knowledge(pathways), ["A"])
     carried = graph.through("sets", "B", "C")
     assert set(carried.index) == {"one", "other"}
     assert carried.sum() == pytest.approx(passed(graph, "sets", "B", ["C"])[0], abs=1e-6)
@@ -62,7 +62,7 @@ def test_hubs_tell_what_they_carry(pathways):
 
 
 def test_without_pathways_the_graph_is_silent():
-    graph = HubGraph(None, ["A", "B"])
+    graph = HubGraph(Knowledge(), ["A", "B"])
     assert graph.types == [NONE]
     assert not passed(graph, NONE, "A", ["A", "B"]).any()
     assert not graph.at_nodes(NONE, graph.at_hubs(NONE, torch.ones(2, 3))).any()
@@ -71,7 +71,8 @@ def test_without_pathways_the_graph_is_silent():
 def test_old_names_meet_new_ones(tmp_path):
     (tmp_path / "sets.gmt").write_text("one\t\tAARS1\tKARS1\tB\nother\t\tX\tY\tZ\n")
     names = GeneNames(symbols={"AARS1", "KARS1"}, previous={"AARS": {"AARS1"}})
-    graph = HubGraph(load_pathways(tmp_path / "sets.gmt", names=names), ["AARS", "AARS1", "B"])
+    pathways = load_pathways(tmp_path / "sets.gmt", names=names)
+    graph = HubGraph(Knowledge(pathways), ["AARS", "AARS1", "B"])
     assert list(graph.symbols) == ["AARS1", "B"]
     assert graph.places(["AARS"])[0] == 0
     assert passed(graph, "sets", "AARS", ["KARS1"])[0] > 0
