@@ -1,6 +1,7 @@
 """A competition whose knockdowns share effects by pathway, beside the pathways that say so."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -48,15 +49,30 @@ def gains(model, competition, held_out=10):
     return [run.score().score_per_60 for run in runs]
 
 
+def atlas_of(effects, symbols=None, *, datasets="one", n_cells=np.nan, se=None, own=None):
+    """An Atlas of these effects (row x gene frame or array), rows by symbol."""
+    effects = pd.DataFrame(effects)
+    symbols = effects.index if symbols is None else symbols
+    obs = pd.DataFrame({"sgrna_symbol": list(symbols), "dataset": datasets, "n_cells": n_cells})
+    if own is not None:
+        obs["competition"] = own
+    obs.index = [f"row {i}" for i in range(len(obs))]
+    se = None if se is None else pd.DataFrame(se, obs.index, effects.columns)
+    return Atlas(effects.set_axis(obs.index), obs, se, Path("responses.h5ad"))
+
+
+def noisy(effects, noise, seed=0):
+    """An atlas of these effects plus noise."""
+    random = np.random.default_rng(seed)
+    return atlas_of(effects + random.normal(0, noise, effects.shape))
+
+
 def an_atlas(competition, seed=0, lost=()):
     """A screen with the same effects and other noise; genes that it has lost are NaN."""
     noise = np.random.default_rng(seed).normal(0, 0.05, competition.effects.shape)
     effects = competition.effects + noise
     effects[list(lost)] = np.nan
-    labels = pd.Index([f"{name}|other" for name in effects.index])
-    obs = pd.DataFrame({"sgrna_symbol": effects.index, "dataset": "other"}, index=labels)
-    obs["n_cells"] = 100
-    return Atlas(effects.set_axis(labels), obs, None, competition.source / "responses.h5ad")
+    return atlas_of(effects, datasets="other", n_cells=100)
 
 
 def turned(competition):

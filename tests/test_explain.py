@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from small_competition import write_small, write_solution
-from small_planted import planted
-from test_neighbours import noisy
+from small_planted import noisy, planted
 from threadpoolctl import threadpool_limits
 
 from kit import InputError, load_competition

@@ -7,30 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from small_planted import planted
+from small_planted import atlas_of, planted
 from threadpoolctl import threadpool_limits
 
 from kit.knowledge import Knowledge, load_pathways
 from kit.knowledge.similarity import joined_responses, masked_cosine
 from kit.models.transfer import Transfer
-from kit.screens.atlas import Atlas
 from kit.screens.gene_names import GeneNames
 
 NAMES = GeneNames(symbols={"AARS1", "KARS1"}, previous={"AARS": {"AARS1"}, "KARS": {"KARS1"}})
 SETS = "synthetases\t\tAARS1\tKARS1\tDARS1\tVARS1\nchannels\t\tKCN1\tKCN2\tKCN3\tKCN4\n"
 GENES = [f"G{i}" for i in range(12)]
-
-
-def atlas_of(effects, symbols=None, *, datasets="one", n_cells=np.nan, se=None, own=None):
-    """An Atlas of these effects (row x gene frame or array), rows by symbol."""
-    effects = pd.DataFrame(effects)
-    symbols = effects.index if symbols is None else symbols
-    obs = pd.DataFrame({"sgrna_symbol": list(symbols), "dataset": datasets, "n_cells": n_cells})
-    if own is not None:
-        obs["competition"] = own
-    obs.index = [f"row {i}" for i in range(len(obs))]
-    se = None if se is None else pd.DataFrame(se, obs.index, effects.columns)
-    return Atlas(effects.set_axis(obs.index), obs, se, Path("responses.h5ad"))
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from small_planted import gains, planted
-from test_likeness import atlas_of
+from small_planted import gains, noisy, planted
 from threadpoolctl import threadpool_limits
 
 from kit import out_of_fold
@@ -17,12 +16,6 @@ def one_thread():
     """Matrices are small here: on a busy machine threads would wait for each other."""
     with threadpool_limits(1):
         yield
-
-
-def noisy(effects, noise, seed=0):
-    """An atlas of these effects plus noise."""
-    random = np.random.default_rng(seed)
-    return atlas_of(effects + random.normal(0, noise, effects.shape))
 
 
 @pytest.mark.parametrize("learn", [True, False])

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from small_planted import gains, planted
-from test_neighbours import noisy
+from small_planted import gains, noisy, planted
 from threadpoolctl import threadpool_limits
 
 from kit.knowledge import Knowledge

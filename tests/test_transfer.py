@@ -3,9 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from small_planted import gains, planted
-from test_likeness import atlas_of
-from test_neighbours import noisy
+from small_planted import atlas_of, gains, noisy, planted
 from threadpoolctl import threadpool_limits
 
 from kit import load_competition
