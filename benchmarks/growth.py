@@ -1,8 +1,8 @@
-"""How long a model takes at a competition's size, and with half of its genes, knockdowns, screens.
+"""How long a model takes at a competition's size, and with half of its genes, perturbations, screens.
 
     python -m benchmarks.growth NAME... --folder FOLDER [--atlas FILE] [--pathways FILE...]
 
-Names are those of `benchmarks.splits`. Prints seconds of fit and of prediction.
+Names are those of `benchmarks.compare`. Prints seconds of fit and of prediction.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import kit
-from benchmarks.deep import knowledge
-from benchmarks.splits import models
+from benchmarks.compare import models
 from kit.evaluation.cell_lines import COMPETITION
+from kit.knowledge import Knowledge, gather
 
 
 def growth(name, args):
@@ -23,21 +23,23 @@ def growth(name, args):
     rows goes first; all is timed in turn, so that ratios are of the same machine and moment.
     """
     competition = kit.load_competition(args.folder)
-    pathways, atlas = knowledge(args, competition)
-    if name not in models(pathways, atlas):
+    knowledge = gather(competition, pathways=args.pathways or (), atlas=args.atlas)
+    if name not in models(knowledge):
         return None
+    pathways, atlas = knowledge.pathways, knowledge.atlas
     rows, genes = competition.effects.shape
     parts = {
         "whole": (competition, atlas),
         "genes": (_of_genes(competition, genes // 2), atlas),
-        "knockdowns": (competition.subset(competition.effects.index[: rows // 2]), atlas),
+        "perturbations": (competition.subset(competition.effects.index[: rows // 2]), atlas),
     }
-    if name in ("transfer", "predict") and len(screens := _screens(atlas)) > 1:
+    if name in ("transfer", "default forecast") and len(screens := _screens(atlas)) > 1:
         parts["screens"] = (competition, _of_screens(atlas, screens[: len(screens) // 2]))
     small = _of_genes(competition.subset(competition.effects.index[:12]), genes // 2)
-    _timed(models(pathways, atlas)[name], small)
+    _timed(models(knowledge)[name], small)
     found = {
-        what: _timed(models(pathways, held)[name], train) for what, (train, held) in parts.items()
+        what: _timed(models(Knowledge(pathways, held))[name], train)
+        for what, (train, held) in parts.items()
     }
     targets = len(competition.targets)
     return found | {"size": f"{rows} x {genes}, for {targets}"}

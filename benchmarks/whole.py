@@ -22,7 +22,7 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks import deep, merge
+from benchmarks import merge, network_cost
 from benchmarks import metric as metrics
 from benchmarks.growth import growth
 from kit.io.files import InputError
@@ -31,13 +31,13 @@ ROOT = Path(__file__).resolve().parent.parent
 MODELS = (
     "constant",
     "ridge",
-    "trees by gene",
-    "trees by component",
+    "LightGBM",
+    "gene trees",
     "pooled trees",
     "neighbours",
-    "pairs",
+    "pairwise regression",
     "transfer",
-    "predict",
+    "default forecast",
 )
 SIZES = ((120, 5127), (240, 5127), (120, 10_254))  # rows and genes of a submission
 CELLS = (50_000, 200_000, 500_000)
@@ -122,7 +122,7 @@ def _metric(rows, genes):
 
 
 def sums(place, args):
-    """Means and variances by knockdown of a file's cells, beside reading it and beside scanpy."""
+    """Means and variances by perturbation of a file's cells, beside reading it and beside scanpy."""
     for cells in QUICK_CELLS if args.quick else CELLS:
         for form in ("gzip", "plain"):
             path = place / f"{cells}-{form}.h5ad"
@@ -193,16 +193,18 @@ def models(place, args):
 
 def networks(place, args):
     """A training step of each network on this machine, and as estimated for a T4."""
-    for name in deep.NAMES:
+    for name in network_cost.NAMES:
         costs, peak = apart(_network, name, args)
-        for told in costs:
-            remark = f"a step; {told['flops'] / 1e9:.1f} GFLOP, {1000 * told['t4']:.0f} ms on a T4"
-            line("network", name, f"policy {told['policy']}", told["seconds"], peak, remark)
+        for found in costs:
+            remark = (
+                f"a step; {found['flops'] / 1e9:.1f} GFLOP, {1000 * found['t4']:.0f} ms on a T4"
+            )
+            line("network", name, f"policy {found['policy']}", found["seconds"], peak, remark)
 
 
 def _network(name, args):
     lines = queue.SimpleQueue()
-    deep.cost(name, args, lines)
+    network_cost.cost(name, args, lines)
     return [lines.get() for _ in range(lines.qsize())]
 
 
