@@ -8,7 +8,9 @@ from small_planted import planted
 
 from kit import metric
 from kit.networks.losses import (
+    APART,
     LossWeights,
+    beyond,
     bin_chances,
     chance_loss,
     cosine_loss,
@@ -56,6 +58,32 @@ def test_a_shift_moves_the_expectation_up_and_a_width_pulls_it_together(rows):
     assert (
         far[:, :, [0, -1]].sum(dim=2) > bin_chances(rows, *said(rows))[:, :, [0, -1]].sum(dim=2)
     ).all()
+
+
+@pytest.mark.parametrize("name", LOSS_WEIGHTS)
+@pytest.mark.parametrize("count", [15, 16])  # of an even number of rows the middle odds are 0
+def test_odds_drawn_apart_without_end_leave_loss_and_slope_finite(rows, name, count):
+    rows = rows.subset(range(count))
+    assert (rows.odds == 0).any() == (count == 16)
+    for far in (-90.0, -1e4):
+        shift, width = said(rows, 0.5)
+        width[0] = far
+        shift, width = (part.requires_grad_() for part in (shift, width))
+        found = of(LOSS_WEIGHTS[name], rows, shift, width)
+        found.backward()
+        assert torch.isfinite(found)
+        assert torch.isfinite(shift.grad).all()
+        assert torch.isfinite(width.grad).all()
+        assert shift.grad[1:].any()
+
+
+def test_up_to_a_great_width_the_odds_are_drawn_apart_to_the_bit(rows):
+    for width in (-APART, -20.0, -1.0, 0.0, 3.0, 200.0):
+        shift, widths = said(rows, 0.5, width)
+        plain = rows.odds.T[None] * torch.exp(-widths)[:, :, None] + shift[:, :, None]
+        assert torch.equal(beyond(rows, shift, widths), plain)
+    certain = bin_chances(rows, *said(rows, 0, -APART))
+    assert torch.equal(bin_chances(rows, *said(rows, 0, -1e4)), certain)
 
 
 @pytest.mark.parametrize("name", ["chance", "wmae"])

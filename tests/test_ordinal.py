@@ -143,6 +143,13 @@ def test_an_empty_bin_leaves_its_chance_to_the_others():
     np.testing.assert_allclose(after[0, 0], [0.2, 0.2, 0.3, 0.3], atol=1e-3)
 
 
+def test_a_chance_that_is_all_in_an_empty_bin_leaves_the_atoms_as_they_were():
+    base = np.array([[[0.1, 0.2, 0.3, 0.4]]], dtype=np.float32)
+    bins = np.array([[0, 0], [0, 0], [2, 1], [2, 2]])  # the second gene has no empty bin
+    after = tilted(base, np.array([[[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]]]), bins)
+    np.testing.assert_allclose(after[:, 0], [base[0, 0], [0, 0, 1, 0]], rtol=1e-6)
+
+
 def test_gene_thresholds_equal_a_slow_weighted_quantile():
     random = np.random.default_rng(0)
     effects = random.normal(size=(17, 6)).round(1)

@@ -71,6 +71,9 @@ def tilted(base, chances, bins):
     before = base @ members
     ratio = np.moveaxis(chances, 1, 0).astype(np.float32) / (before + np.float32(LEAST))
     after = base * (ratio @ np.swapaxes(members, 1, 2))
+    # Between equal thresholds a bin is empty: a chance that lies all there leaves the atoms as they are.
+    silent = ~after.any(axis=2)
+    after[silent] = np.broadcast_to(base, after.shape)[silent]
     return after / after.sum(axis=2, keepdims=True)
 
 

@@ -14,6 +14,7 @@ from ..metric import GATE
 
 LIMIT = 10.0  # x the mean: no entry weighs more
 EPS = 1e-6
+APART = 80.0  # largest -log width: exp of 89 is infinite in float32
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ def beyond(rows, shift, width):
     shift, width: (rows, genes) or (rows, 1).
     """
     odds = rows.odds.T[None]  # (1, genes, levels)
-    return odds * torch.exp(-width)[:, :, None] + shift[:, :, None]
+    # Without log loss nothing holds the width back, and infinity times an odds or a slope of 0 is NaN.
+    apart = torch.exp(-width.clamp(min=-APART))
+    return odds * apart[:, :, None] + shift[:, :, None]
 
 
 def bin_chances(rows, shift, width):
