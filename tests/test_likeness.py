@@ -176,7 +176,7 @@ def test_old_symbols_meet_new_ones(pathways, atlas):
         ).items():
             np.testing.assert_array_equal(kernel, old[name])
     # Without pathways there is no naming: exact symbols only.
-    assert Knowledge(None, atlas).covered(["AARS", "AARS1"]).tolist() == [True, False]
+    assert Knowledge(None, atlas).has_response(["AARS", "AARS1"]).tolist() == [True, False]
 
 
 def test_a_perturbation_is_known_by_pathways_or_atlas(pathways, atlas):
@@ -239,7 +239,7 @@ def test_alone_a_perturbations_own_response_is_not_its_own_evidence(pathways, at
 
 def test_without_knowledge_there_are_no_kernels():
     nothing = Knowledge()
-    assert not nothing.known
+    assert not nothing
     assert nothing.kernels(["A", "B"]) == {}
     assert nothing.response(["A"]) is None
     assert nothing.knows(["A"]).tolist() == [False]
@@ -247,7 +247,7 @@ def test_without_knowledge_there_are_no_kernels():
 
 def test_an_atlas_of_own_and_control_rows_alone_is_no_knowledge(pathways):
     empty = atlas_of(np.ones((2, 3)), ["A", "non-targeting"], own=[True, False])
-    assert not Knowledge(None, empty).known
+    assert not Knowledge(None, empty)
     assert set(Knowledge(pathways, empty).kernels(ALL)) == set(Knowledge(pathways).kernels(ALL))
 
 
