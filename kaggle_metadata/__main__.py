@@ -9,8 +9,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from kit.competition import SLUG
 from kit.io.files import InputError, quote_some
+from kit.io.locate import SLUG
 
 from . import metadata
 

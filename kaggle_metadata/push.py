@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from kit.competition import ROOT
 from kit.io.files import InputError
+from kit.io.locate import ROOT
 
 from .client import DONE, FAILED, Busy
 from .metadata import DATASET, FOLDER

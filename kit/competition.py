@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .io import locate
 from .io.files import (
     InputError,
     content_hash,
@@ -26,23 +27,13 @@ from .io.files import (
 )
 from .metric import wmae
 
-SLUG = "echoes-of-silenced-genes"
-DATASET = "myllia-echoes-of-silenced-genes-competition-data"  # the same files as a Kaggle dataset
 CONTROL = "non-targeting"
-MEANS = "training_data_means.csv"
+MEANS = locate.COMPETITION.names[0]
 TRUTH = "training_data_ground_truth_table.csv"
 SAMPLE = "sample_submission.csv"
 CELLS = "training_cells.h5ad"
 USAGE = ["Usage", "usage", "USAGE"]  # a solution's column that tells public from private rows
 TOLERANCE = 1e-3  # the host's own files hold the numerical identities only to about 1e-4
-
-ROOT = Path(__file__).resolve().parent.parent
-KAGGLE_INPUT = Path("/kaggle/input")
-MOUNTS = [
-    pattern
-    for slug in (SLUG, DATASET)
-    for pattern in (f"competitions/{slug}", slug, f"datasets/*/{slug}")
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,38 +199,24 @@ def load_competition(path=None):
     return competition
 
 
-def on_kaggle():
-    """Whether this runs as a Kaggle kernel."""
-    return bool(os.environ.get("KAGGLE_KERNEL_RUN_TYPE")) or KAGGLE_INPUT.exists()
-
-
-def find_folder(path=None):
-    """The folder that `load_competition` reads; InputError naming every place looked at."""
-    for given, said in (
-        (path, "the path given"),
-        (os.environ.get("ESG_DATA") or None, "$ESG_DATA"),
-    ):
-        if given is not None:
-            folder = Path(given).expanduser().absolute()
-            if not (folder / MEANS).is_file():
-                fault = f"holds no {MEANS}" if folder.is_dir() else "is not a folder"
-                raise InputError(f"{folder} ({said}) {fault}; give the folder of the CSV files")
-            return folder
-    own, twin = f"data/{SLUG}", "data/twin-quick"
-    mounts = [(KAGGLE_INPUT, pattern) for pattern in MOUNTS]
-    places = [*mounts, (ROOT, own)] if on_kaggle() else [(ROOT, own), (ROOT, twin)]
-    for base, pattern in places:
-        for folder in sorted(base.glob(pattern)):
-            if (folder / MEANS).is_file():
-                return folder
-    looked = ", ".join(str(base / pattern) for base, pattern in places)
+def find_folder(path: Path | str | None = None) -> Path:
+    """Return the folder that `load_competition` reads; InputError naming every place searched."""
+    if (named := locate.named(locate.COMPETITION, path)) is not None:
+        folder, origin = named[0].absolute(), named[1]
+        if not (folder / MEANS).is_file():
+            fault = f"holds no {MEANS}" if folder.is_dir() else "is not a folder"
+            raise InputError(f"{folder} ({origin}) {fault}; give the folder of the CSV files")
+        return folder
+    if (means := locate.find_file(locate.COMPETITION)) is not None:
+        return means.parent
+    *places, last = locate.places(locate.COMPETITION)
     step = "attach the competition to the notebook (Add Input)"
-    if not on_kaggle():
+    if not locate.on_kaggle():
         step = (
-            "put its CSV files in the first, set ESG_DATA to their folder, or simulate some: "
-            f"python -m kit twin {ROOT / twin}"
+            f"put its CSV files in {places[0]}, set ESG_DATA to their folder, or simulate some: "
+            f"python -m kit twin {last}"
         )
-    raise InputError(f"no competition data in {looked}; {step}")
+    raise InputError(f"no competition data in {', '.join([*places, last])}; {step}")
 
 
 def read_solution(path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 from conftest import ROOT
 
-from kit.competition import DATASET, SLUG
+from kit.io.locate import DATASET, SLUG
 
 RUNNER = ROOT / "notebooks" / "execute.py"
 # Where Kaggle puts what is attached: as it does now, as it did, and with the host's own dataset of the

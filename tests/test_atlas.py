@@ -9,7 +9,7 @@ import pytest
 from small_merged import small_competition, write_responses
 
 from kit import InputError, load_competition
-from kit.screens import atlas
+from kit.io import locate
 from kit.screens.atlas import find_responses, read_responses
 from kit.screens.cells import MergedCells
 
@@ -77,10 +77,13 @@ def test_the_real_atlas_of_k562_is_read(shared):
 
 def test_responses_are_found_by_argument_variable_or_mount(file, tmp_path, monkeypatch):
     mounts = tmp_path / "input"
-    monkeypatch.setattr(atlas, "KAGGLE_INPUT", mounts)
+    monkeypatch.setattr(locate, "KAGGLE_INPUT", mounts)
     monkeypatch.delenv("ESG_ATLAS", raising=False)
     assert find_responses() is None
-    with pytest.raises(InputError, match=r"no responses.h5ad in .*datasets/\*/\*.*set ESG_ATLAS"):
+    with pytest.raises(InputError, match=r"no responses.h5ad .*set ESG_ATLAS"):
+        read_responses()
+    mounts.mkdir()
+    with pytest.raises(InputError, match=r"no responses.h5ad in .*datasets/\*/\*.*attach"):
         read_responses()
     for folder in ("notebooks/someone/esg-00-merge", "datasets/someone/atlas", "atlas"):
         place = mounts / folder / "responses.h5ad"

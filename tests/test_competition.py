@@ -28,8 +28,8 @@ from small_competition import (
     write_solution,
 )
 
-from kit import competition as competition_module
 from kit.competition import CONTROL, InputError, load_competition, read_solution
+from kit.io import locate
 
 MEANS = "training_data_means.csv"
 TRUTH = "training_data_ground_truth_table.csv"
@@ -49,8 +49,8 @@ def nowhere(tmp_path, monkeypatch):
     """An empty project and no Kaggle: nothing to find."""
     monkeypatch.delenv("ESG_DATA", raising=False)
     monkeypatch.delenv("KAGGLE_KERNEL_RUN_TYPE", raising=False)
-    monkeypatch.setattr(competition_module, "ROOT", tmp_path / "project")
-    monkeypatch.setattr(competition_module, "KAGGLE_INPUT", tmp_path / "kaggle" / "input")
+    monkeypatch.setattr(locate, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(locate, "KAGGLE_INPUT", tmp_path / "kaggle" / "input")
     return tmp_path
 
 

@@ -7,6 +7,7 @@ import torch
 from small_planted import an_atlas, gains, killed, planted, turned
 
 from kit import InputError, out_of_fold
+from kit.io import locate
 from kit.io.device import device
 from kit.knowledge import Knowledge
 from kit.models import Constant
@@ -207,7 +208,7 @@ def test_a_fit_goes_on_from_the_attached_output_of_an_earlier_run(mount, tmp_pat
     competition, pathways = planted(tmp_path, rows=24)
     earlier = tmp_path / "input" / mount / "checkpoints"
     whole = small(pathways, checkpoints=earlier).fit(competition).logit_shift(["P1"])
-    monkeypatch.setattr(deep, "KAGGLE_INPUT", tmp_path / "input")
+    monkeypatch.setattr(locate, "KAGGLE_INPUT", tmp_path / "input")
     steps = []
     original = Linear.forward
 

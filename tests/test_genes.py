@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kit.io import locate
 from kit.io.files import InputError
 from kit.screens import hgnc
 from kit.screens.gene_names import (
@@ -45,9 +46,8 @@ def names(tmp_path_factory):
 def nowhere(tmp_path, monkeypatch):
     """No table anywhere, no network; returns the project's empty stand-in."""
     monkeypatch.delenv("ESG_HGNC", raising=False)
-    monkeypatch.setattr(hgnc, "KAGGLE_INPUT", tmp_path / "kaggle")
-    monkeypatch.setattr(hgnc, "ROOT", tmp_path / "project")
-    monkeypatch.setattr(hgnc, "on_kaggle", lambda: False)
+    monkeypatch.setattr(locate, "KAGGLE_INPUT", tmp_path / "kaggle")
+    monkeypatch.setattr(locate, "ROOT", tmp_path / "project")
     monkeypatch.setattr(hgnc, "URL", "http://127.0.0.1:9/none.txt")
     return tmp_path / "project"
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from kit import InputError
+from kit.io import locate
 from kit.knowledge import Pathways, load_knowledge, load_pathways, places
 from kit.screens.gene_names import GeneNames
 
@@ -55,9 +56,8 @@ def nowhere(monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.delenv("ESG_PATHWAYS", raising=False)
-    monkeypatch.setattr(places, "ROOT", tmp_path / "project")
-    monkeypatch.setattr(places, "KAGGLE_INPUT", tmp_path / "input")
-    monkeypatch.setattr(places, "on_kaggle", lambda: False)
+    monkeypatch.setattr(locate, "ROOT", tmp_path / "project")
+    monkeypatch.setattr(locate, "KAGGLE_INPUT", tmp_path / "input")
     monkeypatch.setattr(places.urllib.request, "urlopen", refuse)
     return tmp_path
 
@@ -347,7 +347,7 @@ def test_places_are_looked_at_in_order(nowhere, monkeypatch, files):
     def found(**options):
         return [path.parent.name for path in places.find_files(download=False, **options)]
 
-    with pytest.raises(InputError, match=r"input/.*project/data, and fetching it was not wanted"):
+    with pytest.raises(InputError, match=r"project/data, and fetching it was not wanted"):
         found()
     for folder in ("project/data", "input/attached", "folder"):
         (nowhere / folder).mkdir(parents=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..competition import KAGGLE_INPUT
+from ..io import locate
 from ..io.files import (
     InputError,
     content_hash,
@@ -22,7 +22,6 @@ from .predictions import OutOfFold
 from .reports import read_report
 
 OUT_OF_FOLD, TEST, REPORT = "oof.csv", "test.csv", "report.json"
-MOUNTS = ("*", "notebooks/*/*")  # where Kaggle puts the outputs of attached kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +41,9 @@ class Member:
 
 def find_outputs(folder=None):
     """Folders with a report: under `folder`, and on Kaggle in the outputs of attached kernels."""
-    roots = [KAGGLE_INPUT.glob(mount) for mount in MOUNTS]
-    places = [place for root in roots for place in root]
+    places = [place for kind in locate.places(locate.RUNS).values() for place in kind]
     if folder is not None:
-        places = [Path(folder), *Path(folder).glob("*"), *places]
+        places += [Path(folder), *Path(folder).glob("*")]
     return sorted({place for place in places if (place / REPORT).is_file()})
 
 

@@ -3,61 +3,47 @@
 import json
 import os
 import urllib.request
+from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 
-from ..competition import KAGGLE_INPUT, ROOT, on_kaggle
+from ..io import locate
 from ..io.files import InputError, keep_fetched
 from ..screens.gene_names import load_gene_names
-from ..screens.hgnc import MOUNTS, TIMEOUT
+from ..screens.hgnc import TIMEOUT
 from .formats import parsed, unpacked
 
 REACTOME = "ReactomePathways.gmt"
 URL = f"https://reactome.org/download/current/{REACTOME}.zip"
-KINDS = ("*.gmt", "interactions*.tsv", "interactions*.csv", "interactions*.txt")
-PATTERNS = tuple(f"{kind}{packed}" for kind in KINDS for packed in ("", ".gz", ".zip"))
 
 
-def find_files(paths=(), *, folder=None, download=True):
-    """Paths of GMT files and edge lists: those given, or all of the first place that has any.
+def find_files(
+    paths: Sequence[Path | str] = (),
+    *,
+    folder: Path | str | None = None,
+    download: bool = True,
+) -> list[Path]:
+    """Return the paths of GMT files and edge lists: those given, or what `kit.io.locate` finds.
 
-    Places: $ESG_PATHWAYS (joined by os.pathsep), `folder` (the competition's), the Kaggle mounts, `data/`
-    in the project; then Reactome is fetched once. Raises InputError naming the places.
+    $ESG_PATHWAYS may name several, joined by os.pathsep; folder: the competition's. Where none is found
+    Reactome is fetched once. Raises InputError naming the places.
     """
-    given = list(paths) or [
-        path for path in os.environ.get("ESG_PATHWAYS", "").split(os.pathsep) if path
-    ]
-    if given:
+    named = os.environ.get(locate.PATHWAYS.variable, "")
+    if given := list(paths) or [path for path in named.split(os.pathsep) if path]:
         return list(dict.fromkeys(Path(path).expanduser() for path in given))
-    # The project itself may lie in Kaggle's read-only input.
-    home = Path("/kaggle/working") if on_kaggle() else ROOT / "data"
-    folders = {folder: [] if folder is None else [Path(folder)]}
-    folders |= {
-        f"{KAGGLE_INPUT}/{{{','.join(MOUNTS)}}}": [
-            place for mount in MOUNTS for place in sorted(KAGGLE_INPUT.glob(mount))
-        ],
-        ROOT / "data": [ROOT / "data"],
-        home: [home],
-    }
-    for places in folders.values():
-        if found := [path for place in places for path in _inside(place)]:
-            return list(dict.fromkeys(found))
+    if found := locate.find_files(locate.PATHWAYS, folder=folder):
+        return found
     fault = "fetching it was not wanted"
     if download:
         try:
-            return [fetch(URL, home / REACTOME)]
+            return [fetch(URL, locate.home() / REACTOME)]
         except (OSError, HTTPException, InputError) as error:
             fault = f"fetching it failed: {error}"
-    looked = ", ".join(str(place) for place in folders if place is not None)
+    searched = ", ".join(locate.places(locate.PATHWAYS, folder))
     step = f"fetch {URL} into data/, give paths or set ESG_PATHWAYS"
-    if on_kaggle():
+    if locate.on_kaggle():
         step = f"attach a dataset with {REACTOME} (Add Input), or switch the internet on"
-    raise InputError(f"no gene sets or interactions in {looked}, and {fault}; {step}")
-
-
-def _inside(folder):
-    found = {path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()}
-    return sorted(found)
+    raise InputError(f"no gene sets or interactions in {searched}, and {fault}; {step}")
 
 
 def find_names(files, *, folder=None, download=True):

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..competition import KAGGLE_INPUT
 from ..decision import Distribution, decide
-from ..evaluation.saved_runs import MOUNTS
 from ..evaluation.splits import folds
 from ..expression.bootstrap import bootstrap_effects
+from ..io import locate
 from ..io.device import device
 from ..io.files import InputError
 from ..knowledge import Knowledge
@@ -272,7 +271,8 @@ class Trained:
         key = self._key(stage, settings, content, names, *start)
         place = folder / f"{type(self).__name__.lower()}-{key}.pt"
         # On Kaggle a session begins with an empty folder; what an earlier one left may be attached.
-        attached = [one for mount in MOUNTS for one in KAGGLE_INPUT.glob(f"{mount}/*/{place.name}")]
+        kernels = [run for kind in locate.places(locate.RUNS).values() for run in kind]
+        attached = [one for run in kernels for one in run.glob(f"*/{place.name}")]
         if attached and not place.exists():
             shutil.copy(min(attached), place)
         return place

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..competition import ROOT, on_kaggle
 from ..evaluation.predictions import STRONGEST, OutOfFold, summary
 from ..io.files import InputError, content_hash, replacing
+from ..io.locate import ROOT, on_kaggle
 from ..submission import score_submission, submission_table, write_submission
 
 GATES = (0.2, 0.3)  # the host's code and the host's page

@@ -3,7 +3,6 @@
 NaN is not measured, 0 is no effect; nothing is imputed here.
 """
 
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..competition import CONTROL, KAGGLE_INPUT, Competition, on_kaggle
+from ..competition import CONTROL, Competition
+from ..io import locate
 from ..io.files import InputError, frames_hash, quote_some, repeated
 from ..io.hdf5 import opened
 from ..io.matrix import MOST
 
-RESPONSES = "responses.h5ad"
+RESPONSES = locate.RESPONSES.names[0]
 LABELS = ("sgrna_symbol", "dataset")
 FARTHEST = 1e6  # from zero: no effect, on whatever scale, is so large
-MOUNTS = ("*", "datasets/*/*", "notebooks/*/*")  # Kaggle's datasets and outputs of notebooks
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +74,12 @@ class Atlas:
         return frames_hash({name: frame for name, frame in frames.items() if frame is not None})
 
 
-def find_responses(path=None):
-    """Path of a `responses.h5ad`, or None: `path`, $ESG_ATLAS (files or folders), Kaggle's mounts.
+def find_responses(path: Path | str | None = None) -> Path | None:
+    """Return the path of a `responses.h5ad`, found as `kit.io.locate` lists it, or None.
 
-    Raises InputError where `path` or $ESG_ATLAS names no file.
+    path: the file, or a folder that holds it. Raises InputError where it or $ESG_ATLAS names no file.
     """
-    for given, said in ((path, "the path given"), (os.environ.get("ESG_ATLAS"), "$ESG_ATLAS")):
-        if given:
-            place = Path(given).expanduser()
-            place = place / RESPONSES if place.is_dir() else place
-            if not place.is_file():
-                raise InputError(f"{place} ({said}) does not exist; give the path of {RESPONSES}")
-            return place
-    places = [place for mount in MOUNTS for place in KAGGLE_INPUT.glob(f"{mount}/{RESPONSES}")]
-    return min(places, default=None)
+    return locate.find_file(locate.RESPONSES, path)
 
 
 def read_responses(path=None, competition=None):
@@ -101,11 +92,12 @@ def read_responses(path=None, competition=None):
     """
     place = find_responses(path)
     if place is None:
-        looked = ", ".join(f"{KAGGLE_INPUT}/{mount}" for mount in MOUNTS)
-        step = "give its path, set ESG_ATLAS to it, or make it: python -m kit merge FILE..."
-        if on_kaggle():
-            step = "attach the output of the notebook ESG 00 Merge (Add Input)"
-        raise InputError(f"no {RESPONSES} in {looked}; {step}")
+        if locate.on_kaggle():
+            searched = ", ".join(locate.places(locate.RESPONSES))
+            step = f"in {searched}; attach the output of the notebook ESG 00 Merge (Add Input)"
+        else:
+            step = "is named; give its path, set ESG_ATLAS, or make it: python -m kit merge FILE..."
+        raise InputError(f"no {RESPONSES} {step}")
     obs, genes, arrays = _read(place)
     check_labels(place, obs, LABELS, numbers=("n_cells",))
     wanted = genes if competition is None else competition.genes

@@ -1,7 +1,6 @@
 """HGNC's table of gene names: find it, fetch it once, read it. What names mean is in `genes`."""
 
 import io
-import os
 import re
 import urllib.request
 import warnings
@@ -9,12 +8,11 @@ from collections import defaultdict
 from http.client import HTTPException
 from pathlib import Path
 
-from ..competition import KAGGLE_INPUT, ROOT, on_kaggle
+from ..io import locate
 from ..io.files import InputError, keep_fetched, quote_some
 
-TABLE = "hgnc_complete_set.txt"
+TABLE = locate.GENE_NAMES.names[0]
 URL = f"https://storage.googleapis.com/public-download-files/hgnc/tsv/tsv/{TABLE}"
-MOUNTS = ("*", "datasets/*/*")  # where Kaggle puts an attached dataset
 TIMEOUT = 10  # seconds without an answer
 ENSEMBL = re.compile(r"(ENS[A-Z]*G\d+)(\.\d+)?")
 
@@ -25,33 +23,24 @@ def bare_ensembl(text):
     return found[1] if found else None
 
 
-def find_table(path=None, *, folder=None, download=True):
-    """Path of the table of gene names, or None with a warning.
+def find_table(
+    path: Path | str | None = None,
+    *,
+    folder: Path | str | None = None,
+    download: bool = True,
+) -> Path | None:
+    """Return the path of the table of gene names, or None with a warning.
 
-    Looks at `path`, $ESG_HGNC, `folder` (the competition's), the Kaggle mounts and `data/` in the
-    project; then fetches it from HGNC once. Raises InputError where `path` or $ESG_HGNC names no file.
+    path: the file, or a folder that holds it; folder: the competition's. By default found as
+    `kit.io.locate` lists it, or fetched from HGNC once. Raises InputError where `path` or $ESG_HGNC names
+    no file.
     """
-    for given, said in ((path, "the path given"), (os.environ.get("ESG_HGNC"), "$ESG_HGNC")):
-        if given:
-            place = Path(given).expanduser()
-            place = place / TABLE if place.is_dir() else place
-            if not place.is_file():
-                raise InputError(
-                    f"{place} ({said}) does not exist; give the path of HGNC's {TABLE}"
-                )
-            return place
-    places = [] if folder is None else [Path(folder) / TABLE]
-    for pattern in MOUNTS:
-        places += sorted(KAGGLE_INPUT.glob(f"{pattern}/{TABLE}"))
-    # The project itself may lie in Kaggle's read-only input.
-    home = Path("/kaggle/working") if on_kaggle() else ROOT / "data"
-    for place in (*places, ROOT / "data" / TABLE, home / TABLE):
-        if place.is_file():
-            return place
+    if (place := locate.find_file(locate.GENE_NAMES, path, folder=folder)) is not None:
+        return place
     fault = "and it was not to be fetched"
     if download:
         try:
-            return fetch_table(home / TABLE)
+            return fetch_table(locate.home() / TABLE)
         except (OSError, HTTPException, InputError) as error:
             fault = f"and fetching it failed: {error}"
     warnings.warn(
