@@ -240,3 +240,15 @@ def test_figures_of_the_twin_are_labelled_and_fit_800_pixels(name, competition, 
         box = text.get_window_extent()
         assert box.x0 >= 0
         assert box.x1 <= columns
+
+
+def test_an_embedding_shows_which_grouping_explains_the_cells():
+    random = np.random.default_rng(0)
+    symbols = np.repeat(["non-targeting", "A", "B"], 40)
+    channels = np.tile(["ch_1", "ch_2"], 60)
+    coordinates = random.normal(size=(120, 3))
+    coordinates[:, 0] += 100 * (symbols == "A")
+    obs = pd.DataFrame({"sgrna_symbol": symbols, "channel": channels})
+    figure = plots.cell_embedding(coordinates, obs)
+    assert "channels explain 0.0%, perturbations 99.9%" in title(figure)
+    assert [len(points.get_offsets()) for points in figure.axes[1].collections] == [80, 40]

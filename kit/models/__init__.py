@@ -4,7 +4,7 @@
 competition's gene order). Constructors only store their arguments; what is learned ends in `_`.
 """
 
-from .baselines import Constant, Mean, OnTargetGene, Zero
+from .baselines import Constant, Mean, OnTargetGene, Zero, weighted_median
 from .blend import Blend
 from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
@@ -28,4 +28,5 @@ __all__ = [
     "Ridge",
     "Transfer",
     "Zero",
+    "weighted_median",
 ]

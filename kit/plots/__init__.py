@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from .agreement import agreement
 from .attention import attention, episode, mixtures
-from .cells import cells_per_perturbation, depth
+from .cells import cell_embedding, cells_per_perturbation, depth
 from .effects import effect_distribution, own_gene, similarity_map
 from .ensemble import blend_path, members_alike, spread
 from .graph import carriers, gates, routes
@@ -44,6 +44,7 @@ __all__ = [
     "blend_path",
     "calibration",
     "carriers",
+    "cell_embedding",
     "cells_per_perturbation",
     "comparison",
     "complexes",

@@ -1,7 +1,10 @@
-"""Figures of the cells: how many a knockdown has, and how deep they are read."""
+"""Figures of the cells: how many a perturbation has, how deep they are sequenced, and an embedding."""
+
+import numpy as np
+import pandas as pd
 
 from ..competition import CONTROL
-from .style import colours_of, height_of, name_rows, new_figure
+from .style import BLUE, ORANGE, colours_of, height_of, name_rows, new_figure, plt
 
 
 def cells_per_perturbation(obs):
@@ -40,4 +43,37 @@ def depth(obs):
             axis.hist(values, 40, range=span, histtype="step", color=colour, label=channel)
         axis.set(xlabel=f"{label} in a cell", ylabel="cells")
     axes[0].legend(title="channel", frameon=False)
+    return figure
+
+
+def cell_embedding(coordinates: np.ndarray, obs: pd.DataFrame) -> plt.Figure:
+    """Draw cells in two dimensions, coloured by channel and by perturbed or non-targeting control.
+
+    coordinates: (cells, at least 2), such as principal components; obs: by cell, `sgrna_symbol` and
+    `channel`. The title gives the share of the variance along the first two that a grouping explains,
+    less what as many random groups would (adjusted R squared).
+    """
+    places = pd.DataFrame(np.asarray(coordinates)[:, :2], obs.index)
+    symbols, channels = obs["sgrna_symbol"].astype(str), obs["channel"].astype(str)
+    control = (symbols == CONTROL).map({True: "control", False: "perturbed"})
+    explained = {}
+    for name, group in {"channels": channels, "perturbations": symbols}.items():
+        rest = (places - places.groupby(group).transform("mean")) ** 2
+        rest = rest.sum() / max(len(places) - group.nunique(), 1)
+        explained[name] = max(0.0, 1 - rest.sum() / places.var().sum())
+    figure, axes = new_figure(
+        f"Of the variance of {len(places):,} cells along the first two axes channels explain "
+        f"{explained['channels']:.1%},\nperturbations {explained['perturbations']:.1%}",
+        columns=2,
+        height=4.2,
+    )
+    kinds = {"perturbed": BLUE, "control": ORANGE}
+    for axis, group, shown in (
+        (axes[0], channels, colours_of(sorted(channels.unique()))),
+        (axes[1], control, kinds),
+    ):
+        for label, colour in shown.items():
+            axis.scatter(*places[group == label].to_numpy().T, s=4, color=colour, label=label)
+        axis.set(xlabel="first axis", ylabel="second axis")
+        axis.legend(frameon=False, markerscale=3)
     return figure
