@@ -13,6 +13,7 @@ by the members named, on left-out rows, paired, with its 90 % interval.
 """
 
 import argparse
+import math
 import tempfile
 import warnings
 from dataclasses import replace
@@ -23,24 +24,23 @@ import kit.twin
 from kit.evaluation.blending import blend, expected_spread
 from kit.evaluation.predictions import interval
 from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_members, with_mean
-from kit.forecast.predict import gather_knowledge
-from kit.forecast.time_budget import affordable, cheap_models, networks
-from kit.knowledge import Knowledge
+from kit.forecast import predict_targets
+from kit.forecast.time_budget import cheap_models, fit_within, networks
+from kit.knowledge import gather
 from kit.submission import score_submission, submission_table
 
 BLEND = "08_ensemble"  # whose predictions are no member of a blend
 
 
-def fitted(competition, pathways, atlas, only=None, *, deep=False, seed=0):
+def fitted(competition, knowledge, only=None, *, deep=False, seed=0):
     """Members and their OutOfFold by name, without released truth, and which rows the atlas holds."""
     blind = replace(competition, solution=None)
-    knowledge = Knowledge(pathways, atlas)
     models = cheap_models(knowledge, seed=seed)
     if deep:
         models |= networks(knowledge, seed=seed)
     chosen = {name: model for name, model in models.items() if not only or name in only}
     held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
-    members = affordable(chosen, blind, held_out).members
+    members = fit_within(math.inf, chosen, blind, held_out, predict_targets).members
     members = with_mean(blind, members)
     names = [*blind.effects.index, *blind.targets["perturbation"]]
     return members, out_of_fold_runs(blind, members), knowledge.has_response(names)
@@ -63,8 +63,8 @@ def calibration(args):
         with tempfile.TemporaryDirectory() as folder:
             place = kit.twin.simulate(Path(folder) / "twin", seed=seed)
             competition = kit.load_competition(place)
-            known = gather_knowledge(competition, merged=Path(folder) / "atlas")[:2]
-            members, runs, covered = fitted(competition, *known, args.only)
+            knowledge = gather(competition, merge_into=Path(folder) / "atlas")
+            members, runs, covered = fitted(competition, knowledge, args.only)
             found = blend(runs, groups=covered)
             nested = found.nested["best"]
             draws = expected_spread(nested, rows=len(competition.targets))["score"]
@@ -83,16 +83,15 @@ def calibration(args):
 def one_folder(args):
     competition = kit.load_competition(args.folder)
     files = {"pathways": args.pathways or (), "atlas": args.atlas}
-    known = gather_knowledge(competition, **files)[:2]
+    knowledge = gather(competition, **files)
     if args.outputs:
         saved = [one for one in find_outputs(args.outputs) if one.name != BLEND]
         members, _ = read_members(competition, saved)
         runs = out_of_fold_runs(competition, members)
-        covered = Knowledge(*known).covered(
-            [*runs["mean"].truth.index, *members["mean"].test.index]
-        )
+        names = [*runs["mean"].truth.index, *members["mean"].test.index]
+        covered = knowledge.has_response(names)
     else:
-        members, runs, covered = fitted(competition, *known, args.only, deep=args.networks)
+        members, runs, covered = fitted(competition, knowledge, args.only, deep=args.networks)
     found = blend(runs, groups=covered)
     tests = {name: member.test for name, member in members.items()}
     rows = {name: (runs[name], member.test) for name, member in members.items()}

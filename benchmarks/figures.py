@@ -22,8 +22,7 @@ from kit import (
 from kit.decision import decide
 from kit.evaluation.cell_lines import with_competition
 from kit.expression.similarity import between_screens
-from kit.forecast.predict import gather_knowledge
-from kit.knowledge import Knowledge
+from kit.knowledge import Knowledge, gather
 from kit.models import (
     Constant,
     Mean,
@@ -61,7 +60,7 @@ def belief(competition, knowledge, seed=0):
             if name not in chosen:
                 chosen[name] = (name, gene)
                 break
-    return plots.distributions(found, values, list(chosen.values()), competition.effects)
+    return plots.beliefs(found, values, list(chosen.values()), competition.effects)
 
 
 def models(competition, pathways, atlas, knowledge, seed=0):
@@ -88,10 +87,10 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.folder or simulate(Path(scratch) / "twin")
         competition = load_competition(folder)
-        pathways, atlas, _ = gather_knowledge(competition, merged=Path(scratch) / "atlas")
+        knowledge = gather(competition, merge_into=Path(scratch) / "atlas")
+        pathways, atlas = knowledge.pathways, knowledge.atlas
         if pathways is None or atlas is None:
             parser.error(f"{folder} brings no pathways or no screens; give one that does")
-        knowledge = Knowledge(pathways, atlas)
         run = Run("figures", competition)
         run.folder = args.out
         args.out.mkdir(exist_ok=True)

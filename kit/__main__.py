@@ -76,27 +76,27 @@ def predict(args):
 
 def explain(args):
     from .competition import load_competition
-    from .forecast.ablation import without
-    from .forecast.explanation import explain
+    from .forecast.explanation import explain, refit_without
     from .forecast.explanation_text import as_record, as_text, gene_as_text
     from .knowledge import gather
 
+    names, gene = [args.perturbation], args.gene
+    if args.target:
+        names, gene = args.target, args.perturbation
+        print("warning: --target is deprecated; want PERTURBATION --gene GENE", file=sys.stderr)
     competition = load_competition(args.data)
     knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
-    names, gene = (args.target, args.gene) if args.target else ([args.gene], None)
-    found = {name: explain(competition, name, knowledge, seed=args.seed) for name in names}
-    refit = args.refit and gene is None
-    left = {
-        name: without(one, knowledge, seed=args.seed) if refit else None
-        for name, one in found.items()
-    }
+    found = [explain(competition, name, knowledge, seed=args.seed) for name in names]
+    refit = args.refit and not gene
+    refits = [refit_without(one, knowledge, seed=args.seed) if refit else None for one in found]
+    both = list(zip(found, refits, strict=True))
     if args.json:
         genes = [gene] if gene else ()
-        print(json.dumps([as_record(one, left[name], genes) for name, one in found.items()]))
+        print(json.dumps([as_record(one, refit, genes) for one, refit in both]))
         return
     print(*knowledge.remarks, sep="\n")
-    for name, one in found.items():
-        print("", gene_as_text(one, gene) if gene else as_text(one, left[name]), sep="\n")
+    for one, refit in both:
+        print("", gene_as_text(one, gene) if gene else as_text(one, refit), sep="\n")
 
 
 def propose(args):
@@ -225,16 +225,15 @@ def parser():
     )
     one.set_defaults(run=predict)
 
-    one = commands.add_parser("explain", help="say what a prediction rests on")
-    one.add_argument("gene", metavar="GENE", help="a knockdown; with --target a gene that answers")
-    one.add_argument(
-        "--target", metavar="PERTURBATION", nargs="+", default=[], help="knockdowns that move GENE"
-    )
+    one = commands.add_parser("explain", help="explain a prediction")
+    one.add_argument("perturbation", metavar="PERTURBATION")
+    one.add_argument("--gene", metavar="GENE", help="explain the effect on this gene only")
+    one.add_argument("--target", metavar="PERTURBATION", nargs="+", help=argparse.SUPPRESS)
     _from(one, "pathways", "atlas")
     one.add_argument(
         "--refit",
         action="store_true",
-        help="of a knockdown: refit without each source, and without the loudest knockdowns",
+        help="refit without each source, and without each main training perturbation",
     )
     one.add_argument("--seed", type=whole, default=0)
     one.add_argument("--json", action="store_true")

@@ -1,4 +1,4 @@
-"""Time given is kept: what fits is fitted, what does not is left out with its measured cost."""
+"""The time budget is kept: what fits is fitted, what does not is left out with its measured cost."""
 
 import re
 import threading
@@ -12,7 +12,8 @@ from small_planted import planted
 
 from kit import folds, load_competition, out_of_fold
 from kit.evaluation.saved_runs import out_of_fold_runs
-from kit.forecast.time_budget import affordable, cheap_models
+from kit.forecast import predict_targets
+from kit.forecast.time_budget import cheap_models, fit_within
 from kit.knowledge import Knowledge
 from kit.models import Constant
 
@@ -50,9 +51,15 @@ def parts(competition, number=4):
     return folds(competition.effects.index, number, seed=0)
 
 
+def within(seconds, models, competition, held_out=None):
+    """`fit_within` on four folds of the training rows."""
+    held_out = held_out or parts(competition)
+    return fit_within(seconds, models, competition, held_out, predict_targets)
+
+
 def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
     held_out = parts(competition)
-    found = affordable({"constant": Constant()}, competition, held_out, 60)
+    found = within(60, {"constant": Constant()}, competition, held_out)
     member = found.members["constant"]
     again = out_of_fold(Constant(), competition, held_out)
     pd.testing.assert_frame_equal(
@@ -66,29 +73,29 @@ def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
 
 def test_a_model_too_slow_is_left_out_after_its_first_fold(competition):
     slow = Slow(0.8)  # it would need 5 x 0.8 s
-    found = affordable({"slow": slow, "constant": Constant()}, competition, parts(competition), 2)
+    found = within(2, {"slow": slow, "constant": Constant()}, competition)
     assert slow.fits == 1
     assert list(found.members) == ["constant"]
     assert re.match(r"4 more fits of 0\.\d s or more, ", found.left_out["slow"])
-    assert found.lines()[0].startswith("fitted besides: constant")
+    assert found.lines()[0].startswith("also fitted: constant")
     assert found.lines()[1].startswith("left out for time: slow")
 
 
 def test_what_is_done_once_for_all_folds_does_not_count_for_each(competition):
     models = {"pretrained": Slow(0.5, first=0.5)}  # a first fold of 1 s: 5 of these were too long
-    found = affordable(models, competition, parts(competition), 4.5)
+    found = within(4.5, models, competition)
     assert list(found.members) == ["pretrained"]
 
 
 def test_a_fit_that_does_not_end_is_stopped(competition):
     start = time.perf_counter()
-    found = affordable({"endless": Slow(60)}, competition, parts(competition), 0.3)
+    found = within(0.3, {"endless": Slow(60)}, competition)
     assert time.perf_counter() - start < 20
     assert found.left_out == {"endless": "time was over in the middle of a fit"}
 
 
 def test_without_time_nothing_is_tried(competition):
-    found = affordable({"constant": Constant()}, competition, parts(competition), 0)
+    found = within(0, {"constant": Constant()}, competition)
     assert found.left_out == {"constant": "no time is left"}
 
 
@@ -98,16 +105,16 @@ def test_a_fault_in_a_model_is_no_lack_of_time(competition):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        affordable({"faulty": Faulty()}, competition, parts(competition), 60)
+        within(60, {"faulty": Faulty()}, competition)
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_the_cheap_models_need_no_more_knowledge_than_there_is(tmp_path):
     _, pathways = planted(tmp_path, rows=12, genes=8)
-    assert list(cheap_models()) == ["constant"]
+    assert list(cheap_models(Knowledge())) == ["constant"]
     assert list(cheap_models(Knowledge(pathways))) == ["constant", "ridge", "neighbours", "pairs"]
     small = load_competition(write_small(tmp_path / "small"))
-    found = affordable(cheap_models(), small, parts(small, 2), 60)
+    found = within(60, cheap_models(Knowledge()), small, parts(small, 2))
     assert np.isfinite(found.members["constant"].test.to_numpy()).all()
 
 
@@ -115,7 +122,7 @@ def test_where_there_are_no_alarms_the_time_is_kept_between_fits(competition):
     slow, found = Slow(0.4), []
 
     def work():
-        found.append(affordable({"slow": slow}, competition, parts(competition), 0.2))
+        found.append(within(0.2, {"slow": slow}, competition))
 
     thread = threading.Thread(target=work)
     thread.start()

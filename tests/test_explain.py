@@ -1,4 +1,4 @@
-"""Explanations: a planted reason is named, parts sum to the whole, the row itself is not seen."""
+"""Explanations: a planted reason is named, parts sum to the whole, the row itself is left out."""
 
 import json
 import re
@@ -16,20 +16,19 @@ from threadpoolctl import threadpool_limits
 
 from kit import InputError, load_competition
 from kit.decision import Distribution
-from kit.forecast.ablation import without
+from kit.forecast import explain, forecast
 from kit.forecast.attribution import (
-    ALIKE_TO_NONE,
     KINDS,
-    NEAR,
+    NEIGHBOURS,
     SCREENS,
     STRONG,
-    _terms,
-    pulls,
-    shares,
+    UNIFORM,
+    contribution_shares,
+    contributions,
+    kernel_terms,
 )
-from kit.forecast.explanation import explain
+from kit.forecast.explanation import refit_without
 from kit.forecast.explanation_text import as_record, as_text, gene_as_text
-from kit.forecast.predict import forecast
 from kit.knowledge import Knowledge, load_pathways
 from kit.models import Blend, Neighbours
 from kit.models.pairwise_regression import LEVELS
@@ -55,30 +54,30 @@ def two_sources(folder, **settings):
 
 
 def members(competition, name, modules=6):
-    """The other knockdowns of a planted module."""
+    """The other perturbations of a planted module."""
     rows = competition.effects.index
     return {row for row in rows if int(row[1:]) % modules == int(name[1:]) % modules} - {name}
 
 
-def test_the_knockdowns_and_the_pathway_that_were_planted_are_named(tmp_path):
+def test_the_perturbations_and_the_pathway_that_were_planted_are_named(tmp_path):
     competition, pathways = two_sources(tmp_path)
     found = explain(competition, "P44", Knowledge(pathways))
     friends = members(competition, "P44")
-    speakers = found.speakers()
-    assert set(speakers.index[: len(friends)]) == friends
-    assert speakers["share"].sum() == pytest.approx(1)
-    assert speakers["share"].iloc[: len(friends)].sum() > 0.6  # of 47 rows seven friends
-    assert "planted: module 2" in found.shared[speakers.index[0]].index
-    heard = found.chances.loc[sorted(friends)].sum().drop(ALIKE_TO_NONE)
-    assert heard.idxmax() == "planted"
-    assert heard["planted"] > 3 * heard["noise"]
-    moved = found.genes().iloc[0]
-    assert moved["knockdown"] in friends
-    largest = found.pulls.sum().abs().max()
+    shares = found.training_shares()
+    assert set(shares.index[: len(friends)]) == friends
+    assert shares["share"].sum() == pytest.approx(1)
+    assert shares["share"].iloc[: len(friends)].sum() > 0.6  # of 47 rows seven friends
+    assert "planted: module 2" in found.shared[shares.index[0]].index
+    evidence = found.probability.loc[sorted(friends)].sum().drop(UNIFORM)
+    assert evidence.idxmax() == "planted"
+    assert evidence["planted"] > 3 * evidence["noise"]
+    moved = found.main_reasons().iloc[0]
+    assert moved["perturbation"] in friends
+    largest = found.contributions.sum().abs().max()
     assert abs(moved["expected"] - moved["mean"]) == pytest.approx(largest, rel=1e-5)
     text = as_text(found)
     assert "planted: module 2" in text
-    assert "not seen by this fit" in text
+    assert "not used in this fit" in text
 
 
 @pytest.mark.parametrize("screens", [False, True])
@@ -87,13 +86,14 @@ def test_parts_sum_to_chances_to_expected_effects_and_to_log_odds(tmp_path, scre
     atlas = noisy(competition.effects, 0.3) if screens else None
     found = explain(competition, "P7", Knowledge(pathways, atlas))
     blend = Blend(Knowledge(pathways, atlas), parts=0).fit(found.train)
-    belief = blend.predict_distribution(["P7"])
-    np.testing.assert_allclose(found.effects["expected"], belief.mean().loc["P7"])
-    summed = found.effects["mean"] + found.pulls.sum()
+    distribution = blend.predict_distribution(["P7"])
+    np.testing.assert_allclose(found.effects["expected"], distribution.mean().loc["P7"])
+    summed = found.effects["mean"] + found.contributions.sum()
     np.testing.assert_allclose(summed, found.effects["expected"], atol=1e-5)
-    expert = blend.base_models_.transfer.expert(screens)
+    expert = blend.expert("P7")
+    assert expert.exclude_own_response != screens
     chance = expert.neighbours_.rows(["P7"]).loc["P7"]
-    np.testing.assert_allclose(found.chances.sum(axis=1), chance, rtol=1e-5)
+    np.testing.assert_allclose(found.probability.sum(axis=1), chance, rtol=1e-5)
     features, model = expert.evidence(["P7"])[0], expert.models_[0]
     for place, up in ((len(LEVELS) - STRONG, True), (STRONG - 1, False)):
         linear = features[0] @ model.coefficients_[place] + model.intercepts_[place]
@@ -112,37 +112,37 @@ def test_terms_add_up_to_every_kernel(tmp_path):
         )
         model.fit(competition.subset(rows[:-1]))
         kernels = model.knowledge.kernels(list(rows), exclude_own_response=alone)
-        terms = _terms(model, rows[-1])
+        terms = kernel_terms(model, rows[-1])
         assert set(terms) == set(kernels)
         for name, kernel in kernels.items():
             np.testing.assert_allclose(
                 sum(terms[name].values()), kernel.loc[rows[-1], rows[:-1]], atol=1e-6
             )
         kinds = {kind for term in terms.values() for kind in term}
-        assert kinds == {"planted", "noise", NEAR if alone else SCREENS}
+        assert kinds == {"planted", "noise", NEIGHBOURS if alone else SCREENS}
 
 
-def test_a_screen_speaks_where_pathways_know_nothing_right(tmp_path):
+def test_a_screen_is_the_evidence_where_pathways_are_wrong(tmp_path):
     competition, wrong = planted(tmp_path, shuffle=True)
     found = explain(competition, "P44", Knowledge(wrong, noisy(competition.effects, 0.05)))
-    heard = found.chances.drop(columns=ALIKE_TO_NONE).loc[sorted(members(competition, "P44"))]
-    assert heard.sum().idxmax() == SCREENS
-    strong = found.genes().head(10)
+    evidence = found.probability.drop(columns=UNIFORM)
+    assert evidence.loc[sorted(members(competition, "P44"))].sum().idxmax() == SCREENS
+    strong = found.main_reasons().head(10)
     assert strong["evidence"].isin([SCREENS, KINDS["shape and wide"]]).mean() > 0.8
 
 
-def test_pulls_and_shares_are_as_counted_by_hand():
+def test_contributions_and_shares_are_as_counted_by_hand():
     values = pd.DataFrame([[1.0, 0], [0, -2], [0, 0]], list("abc"), ["g", "h"])
     rows = pd.DataFrame([[0.5, 0.25, 0.25]], ["X"], list("abc"))
-    belief = Distribution(values, values * 0 + 1, rows, values["g"], values.mean())
-    found = pulls(belief)
+    distribution = Distribution(values, values * 0 + 1, rows, values["g"], values.mean())
+    found = contributions(distribution)
     # (1/2 - 1/3) 1 and (1/4 - 1/3) (-2)
     expected = [[1 / 6, 0], [0, 1 / 6], [0, 0]]
     np.testing.assert_allclose(found, expected, atol=1e-7)
-    assert shares(found).to_dict() == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
+    assert contribution_shares(found).to_dict() == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
 
 
-def test_the_effects_of_the_knockdown_itself_change_nothing(tmp_path):
+def test_the_effects_of_the_perturbation_itself_change_nothing(tmp_path):
     competition, pathways = two_sources(tmp_path, rows=18, genes=10)
     other = competition.effects.copy()
     other.loc["P5"] = 3.0
@@ -151,8 +151,8 @@ def test_the_effects_of_the_knockdown_itself_change_nothing(tmp_path):
         for effects in (competition.effects, other)
     )
     pd.testing.assert_frame_equal(one.effects, two.effects)
-    pd.testing.assert_frame_equal(one.pulls, two.pulls)
-    assert "P5" not in one.pulls.index
+    pd.testing.assert_frame_equal(one.contributions, two.contributions)
+    assert "P5" not in one.contributions.index
     assert (two.truth == 3).all()
 
 
@@ -172,53 +172,48 @@ def test_what_is_explained_is_the_row_that_is_submitted(tmp_path, target):
     assert (found.truth is not None) == (target == "STAT1")
 
 
-def test_a_knockdown_of_which_nothing_is_known_gets_the_constant_and_that_is_said(tmp_path):
+def test_without_knowledge_the_constant_is_predicted_and_named(tmp_path):
     competition, pathways = two_sources(tmp_path, rows=18, genes=10)
     found = explain(competition, "G3", Knowledge(pathways))  # a gene of the table, in no pathway
     assert found.constant
     assert "the prediction is the constant" in as_text(found)
-    np.testing.assert_allclose(found.chances.sum(axis=1), 1 / 18)
+    np.testing.assert_allclose(found.probability.sum(axis=1), 1 / 18)
     assert as_record(found)["constant"] is True
     without_knowledge = explain(competition, "P5")
     assert without_knowledge.constant
-    assert list(without_knowledge.chances) == [ALIKE_TO_NONE]
+    assert list(without_knowledge.probability) == [UNIFORM]
     with pytest.raises(InputError, match=r"`P99` is in no pathway.*is it P9"):
         explain(competition, "P99", Knowledge(pathways))
     with pytest.raises(InputError, match=r"is it P9"):
         explain(competition, "p9", Knowledge(pathways))
     with pytest.raises(InputError, match="`G99` is not among the 10 genes"):
-        found.gene("G99")
+        found.of_gene("G99")
 
 
 def test_without_its_source_or_its_friends_a_prediction_moves_and_without_noise_hardly(tmp_path):
     competition, pathways = two_sources(tmp_path, modules=16)  # three members each: two friends
     found = explain(competition, "P40", Knowledge(pathways))
     friends = members(competition, "P40", modules=16)
-    table = without(found, Knowledge(pathways), rows=3)
-    assert set(found.speakers().index[:2]) == friends
+    table = refit_without(found, Knowledge(pathways), rows=3)
+    assert set(found.training_shares().index[:2]) == friends
     change = table["change"]
     assert change["without planted"] > 0.8
     assert change["without noise"] < change["without planted"] / 2
-    (third,) = {*found.speakers().index[:3]} - friends
+    (third,) = {*found.training_shares().index[:3]} - friends
     for name in friends:
-        least = change[f"without knockdown {name}"]
-        assert 5 * change[f"without knockdown {third}"] < least < change["without planted"]
-    first, second = found.speakers().index[:2]
-    assert table.at[f"without knockdown {first}", "speaker"] == second
-    screens = noisy(competition.effects, 0.1)
-    both = without(
-        explain(competition, "P40", Knowledge(pathways, screens)),
-        pathways=pathways,
-        atlas=screens,
-        rows=0,
-    )
+        least = change[f"without perturbation {name}"]
+        assert 5 * change[f"without perturbation {third}"] < least < change["without planted"]
+    first, second = found.training_shares().index[:2]
+    assert table.at[f"without perturbation {first}", "perturbation"] == second
+    knowledge = Knowledge(pathways, noisy(competition.effects, 0.1))
+    both = refit_without(explain(competition, "P40", knowledge), knowledge, rows=0)
     assert list(both.index[-2:]) == ["without all pathways", "without other screens"]
 
 
 def test_the_text_on_one_gene_adds_up(tmp_path):
     competition, pathways = two_sources(tmp_path, rows=30, genes=20)
     found = explain(competition, "P7", Knowledge(pathways))
-    gene = found.genes().index[0]
+    gene = found.main_reasons().index[0]
     lines = gene_as_text(found, gene).splitlines()
     pulled = sum(float(line.split()[2 if "others" in line else 1]) for line in lines[1:-1])
     row = found.effects.loc[gene]
@@ -237,14 +232,19 @@ def test_a_shell_gets_text_json_and_one_line_for_a_name_that_is_in_nothing(twin)
     target = pd.read_csv(twin / "pert_ids_all.csv")["pert"].iloc[-1]
     done = command(target, "--data", twin)
     assert done.returncode == 0, done.stderr
-    assert "who spoke" in done.stdout
+    assert "training perturbations:" in done.stdout
     done = command("NOSUCHGENE", "--data", twin)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: `NOSUCHGENE` is in no pathway")
     assert "Traceback" not in done.stderr
     gene = pd.read_csv(twin / "sample_submission.csv", nrows=1).columns[5]
-    done = command(gene, "--target", target, "--data", twin, "--json")
+    done = command(target, "--gene", gene, "--data", twin, "--json")
     assert done.returncode == 0, done.stderr
+    assert "--target" not in done.stderr
     (record,) = json.loads(done.stdout)
     assert record["perturbation"] == target
     assert [one["gene"] for one in record["genes"]] == [gene]
+    old = command(gene, "--target", target, "--data", twin, "--json")
+    assert old.returncode == 0, old.stderr
+    assert old.stdout == done.stdout
+    assert sum("--target" in line for line in old.stderr.splitlines()) == 1

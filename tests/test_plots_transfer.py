@@ -93,7 +93,7 @@ def test_beliefs_count_the_pairs_whose_decided_value_is_farther_out(belief, tmp_
     farther.loc["b"] = mean.loc["b"] * 0.5
     stake = (np.maximum(farther.abs(), mean.abs()) > 0.1).sum(axis=1)
     pairs = [("a", "g"), ("b", "h"), ("a", "j")]
-    figure = plots.distributions(belief, {"mean": mean, "decided": farther}, pairs, mean)
+    figure = plots.beliefs(belief, {"mean": mean, "decided": farther}, pairs, mean)
     assert title(figure).startswith(f"Of {stake.sum()} pairs with a mean or decided value beyond")
     assert title(figure).endswith(f"than the mean in {100 * stake['a'] / stake.sum():.3g} %")
     assert [axis.get_title() for axis in figure.axes] == ["a: g", "b: h", "a: j"]

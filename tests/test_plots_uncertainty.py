@@ -6,7 +6,7 @@ import pytest
 from figures import _closed_figures, fits, labels, title  # noqa: F401
 
 from kit import plots
-from kit.forecast.calibration import Calibration
+from kit.forecast import Calibration
 
 
 def found(levels):
@@ -19,8 +19,10 @@ def found(levels):
     }
     ones = pd.DataFrame(1.0, rows, genes)
     size = ones * np.geomspace(0.01, 1, 40)
-    believed = {level: ones * (level + 0.02) for level in levels}
-    return Calibration(frames, believed, {level: 3 * ones * level for level in levels}, size, ones)
+    probability = {level: ones * (level + 0.02) for level in levels}
+    return Calibration(
+        frames, probability, {level: 3 * ones * level for level in levels}, size, ones
+    )
 
 
 def test_the_calibration_states_coverage_with_its_interval_and_its_spread(tmp_path):

@@ -12,9 +12,10 @@ from small_competition import write_small, write_solution
 from small_planted import planted
 
 from kit import InputError, load_competition
-from kit.forecast.predict import forecast, predict_targets
+from kit.forecast import forecast, predict_targets
+from kit.forecast import predict as predict_module
 from kit.forecast.time_budget import networks
-from kit.knowledge import Knowledge, gather
+from kit.knowledge import Knowledge, gather, load_pathways
 from kit.models import Constant, Mean, OnTargetGene
 from kit.networks.trained import Trained
 
@@ -61,15 +62,13 @@ def test_without_any_knowledge_every_target_gets_the_constant(tmp_path):
     targets = list(competition.targets["perturbation"])
     constant = OnTargetGene(Constant()).fit(competition).predict(targets)
     pd.testing.assert_frame_equal(found.prediction, constant, check_names=False)
-    assert any("nothing is known" in remark for remark in found.remarks)
+    assert any("without any knowledge" in remark for remark in found.remarks)
 
 
 @pytest.mark.filterwarnings(QUIET)
 def test_a_released_row_trains_the_others_and_never_itself(tmp_path):
     folder = write_small(tmp_path / "small")
     (folder / "sets.gmt").write_text("all\t\tSTAT1\tC4orf36.1\tLRPPRC\tKRAS\tTFAM\tAARS1\n")
-    from kit.knowledge import load_pathways
-
     pathways = load_pathways(folder / "sets.gmt", download=False)
     found = {}
     for size in (1.0, 40.0):
@@ -103,7 +102,7 @@ def test_the_estimate_is_of_rows_that_no_fit_has_seen(tmp_path):
     assert forecast(shuffled, Knowledge(wrong)).inner.score().score_per_60 < 5
 
 
-class Told(Constant):
+class Noisy(Constant):
     """Truth with noise, as if known from elsewhere."""
 
     def __init__(self, truth, noise):
@@ -116,43 +115,54 @@ class Told(Constant):
         return found
 
 
-def test_with_minutes_a_better_model_is_blended_in_and_said(tmp_path):
+@pytest.fixture
+def only(monkeypatch):
+    """Makes these the only models that `forecast` tries beside its default blend."""
+
+    def replace(models):
+        monkeypatch.setattr(predict_module, "cheap_models", lambda *_, **__: dict(models))
+        monkeypatch.setattr(predict_module, "networks", lambda *_, **__: {})
+
+    return replace
+
+
+def test_with_minutes_a_better_model_is_blended_in_and_named(tmp_path, only):
     competition, pathways = planted(tmp_path, rows=48, genes=20, noise=0.2)
-    others = {"told": Told(competition.effects, 0.05), "useless": Told(competition.effects, 3)}
+    only({"good": Noisy(competition.effects, 0.05), "useless": Noisy(competition.effects, 3)})
     alone = forecast(competition, Knowledge(pathways))
-    found = forecast(competition, Knowledge(pathways), minutes=5, others=others)
+    found = forecast(competition, Knowledge(pathways), minutes=5)
     assert found.inner.score().score_per_60 > alone.inner.score().score_per_60 + 20
     said = "\n".join(found.remarks)
-    assert "fitted besides: told (" in said
-    assert "taken: told" in said
+    assert "also fitted: good (" in said
+    assert "taken: good" in said
     assert "useless 0" not in said
     assert list(found.prediction.index) == list(competition.targets["perturbation"])
 
 
-def test_with_minutes_what_gains_nothing_leaves_the_default(tmp_path):
+def test_with_minutes_what_gains_nothing_leaves_the_default(tmp_path, only):
     competition, pathways = planted(tmp_path, rows=40, genes=20)
-    others = {"useless": Told(competition.effects, 3)}
+    only({"useless": Noisy(competition.effects, 3)})
     alone = forecast(competition, Knowledge(pathways))
-    found = forecast(competition, Knowledge(pathways), minutes=5, others=others)
+    found = forecast(competition, Knowledge(pathways), minutes=5)
     pd.testing.assert_frame_equal(found.prediction, alone.prediction)
     np.testing.assert_allclose(found.inner.score().score, alone.inner.score().score)
     assert any("taken: the default blend" in remark for remark in found.remarks)
 
 
-def test_with_few_rows_nothing_is_chosen(tmp_path):
+def test_with_few_rows_nothing_is_chosen(tmp_path, only):
     competition, pathways = planted(tmp_path, rows=15, genes=20, noise=0.2)
-    others = {"told": Told(competition.effects, 0.02)}
-    found = forecast(competition, Knowledge(pathways), minutes=5, others=others)
+    only({"good": Noisy(competition.effects, 0.02)})
+    found = forecast(competition, Knowledge(pathways), minutes=5)
     assert any("nothing is chosen" in remark for remark in found.remarks)
     alone = forecast(competition, Knowledge(pathways))
     pd.testing.assert_frame_equal(found.prediction, alone.prediction)
 
 
-def test_time_that_is_over_after_the_default_leaves_the_rest_out_by_name(tmp_path):
+def test_time_that_is_over_after_the_default_leaves_the_rest_out_by_name(tmp_path, only):
     competition, pathways = planted(tmp_path, rows=24, genes=20)
-    others = {"told": Told(competition.effects, 0.05)}
-    found = forecast(competition, Knowledge(pathways), minutes=1e-6, others=others)
-    assert "left out for time: told, no time is left" in found.remarks
+    only({"good": Noisy(competition.effects, 0.05)})
+    found = forecast(competition, Knowledge(pathways), minutes=1e-6)
+    assert "left out for time: good, no time is left" in found.remarks
     assert any("taken: the default blend" in remark for remark in found.remarks)
 
 
@@ -175,7 +185,7 @@ def test_the_networks_stand_behind_the_same_door(tmp_path):
     assert set(found) == {"gnn", "transformer", "vae"}
     for model in found.values():
         assert isinstance(model.base, Trained)
-        assert model.base.pathways is pathways
+        assert model.base.knowledge.pathways is pathways
         assert model.base.seed == 1
 
 

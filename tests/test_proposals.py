@@ -1,4 +1,4 @@
-"""Proposals: by hand, on a planted world, and none twice; what nobody knows teaches nothing."""
+"""Proposals: by hand, on a planted world, and none twice; what nobody knows explains nothing."""
 
 from dataclasses import replace
 
@@ -12,11 +12,11 @@ from kit import InputError, load_competition
 from kit.__main__ import main
 from kit.forecast.next_perturbations import (
     NOISE,
+    conditional_covariance,
     greedy,
-    kernel,
+    pathway_similarity,
     propose,
     read_words,
-    remaining,
 )
 from kit.knowledge import Knowledge
 from kit.metric import score, wmae
@@ -28,13 +28,13 @@ def frame(values, names):
 
 
 def test_the_first_proposal_takes_what_is_counted_by_hand():
-    # Targets s and t; a is like s (.5), b like both (.4), c like nobody.
+    # Targets s and t; a is similar to s (.5), b to both (.4), c to none.
     half = [[1, 0, 0.5, 0.4, 0], [0, 1, 0, 0.4, 0], [0.5, 0, 1, 0, 0], [0.4, 0.4, 0, 1, 0]]
     covariance = frame([*half, [0, 0, 0, 0, 1]], "stabc")
     (first, one), (second, two), (third, three) = greedy(covariance, list("st"), list("abc"), 3)
     assert (first, second, third) == ("b", "a", "c")
     assert one.to_dict() == pytest.approx(dict.fromkeys("st", 0.16 / (1 + NOISE)))
-    assert two["s"] == pytest.approx(0.25 / (1 + NOISE))  # a and b tell different things
+    assert two["s"] == pytest.approx(0.25 / (1 + NOISE))  # a and b share nothing
     assert three.sum() == 0
 
 
@@ -46,7 +46,7 @@ def test_variance_that_is_left_equals_an_explicit_update_one_by_one():
     for place in (1, 4):
         column = by_hand[:, [place]]
         by_hand = by_hand - column @ column.T / (by_hand[place, place] + NOISE)
-    np.testing.assert_allclose(remaining(covariance, ["b", "e"]), by_hand)
+    np.testing.assert_allclose(conditional_covariance(covariance, ["b", "e"]), by_hand)
     taken = [part.sum() for _, part in greedy(covariance, ["a"], ["b", "e"], 2)]
     assert covariance.at["a", "a"] - sum(taken) == pytest.approx(by_hand[0, 0])
 
@@ -71,10 +71,10 @@ def test_one_of_each_module_that_is_not_measured_is_proposed_first(tmp_path):
     assert not table.index.has_duplicates
     assert (table["gain"].diff().dropna() <= 1e-6).all()
     assert table["left"].iloc[0] == pytest.approx(1 - table["gain"].iloc[0], abs=1e-3)
-    assert (module[table["teaches"].iloc[0].split(", ")] == module[table.index[0]]).all()
+    assert (module[table["informs"].iloc[0].split(", ")] == module[table.index[0]]).all()
 
 
-def test_proposed_knockdowns_help_more_than_random_ones(tmp_path):
+def test_proposed_perturbations_help_more_than_random_ones(tmp_path):
     whole, asked, pathways, _, pool = world(tmp_path)
     targets = list(asked.targets["perturbation"])
     truth = whole.subset(targets)
@@ -97,11 +97,11 @@ def test_order_and_unknown_candidates_change_nothing(tmp_path):
     one = propose(asked, pathways, 3, candidates=pool)
     two = propose(asked, pathways, 3, candidates=["STRANGER", *pool, *pool])
     pd.testing.assert_frame_equal(one, two)
-    values = kernel(pathways, ["STRANGER", *pool])
+    values = pathway_similarity(pathways, ["STRANGER", *pool])
     assert (values.loc["STRANGER"] == 0).all()
 
 
-def test_what_cannot_be_proposed_is_said(tmp_path, twin):
+def test_what_cannot_be_proposed_is_an_error(tmp_path, twin):
     _, asked, pathways, _, pool = world(tmp_path)
     with pytest.raises(InputError, match="99 proposals of 18 candidates"):
         propose(asked, pathways, 99, candidates=pool)
@@ -127,7 +127,7 @@ def test_a_shell_gets_a_table_or_one_line(tmp_path, capsys):
     (tmp_path / "among.txt").write_text("JAK2 SLIRP STAT1 KRAS")
     assert main(["next", "2", *words, "--among", str(tmp_path / "among.txt")]) == 0
     first, second = capsys.readouterr().out.splitlines()[-2:]
-    assert first.startswith("JAK2")  # of LRPPRC the training row TFAM has told already
+    assert first.startswith("JAK2")  # LRPPRC is explained by the training row TFAM
     assert second.startswith("SLIRP")
     assert main(["next", "3", *words, "--among", str(tmp_path / "among.txt")]) == 1
     assert "3 proposals of 2 candidates" in capsys.readouterr().err

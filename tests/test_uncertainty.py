@@ -1,4 +1,4 @@
-"""Intervals: by hand, held to their level where beliefs are too sure, blind to the rows they are for."""
+"""Intervals: by hand, calibrated where distributions are too narrow, blind to the rows they are for."""
 
 from dataclasses import replace
 
@@ -12,14 +12,12 @@ from threadpoolctl import threadpool_limits
 from kit import InputError, folds, load_competition
 from kit.__main__ import main
 from kit.decision import Distribution
-from kit.forecast.calibration import Calibration, calibration
+from kit.forecast import Calibration, Intervals, calibration, target_intervals
 from kit.forecast.intervals import (
-    Intervals,
-    intervals,
-    own_fall,
-    own_genes,
-    spread,
-    target_intervals,
+    central_interval,
+    is_on_target,
+    mean_deviation,
+    on_target_interval,
     write_intervals,
 )
 from kit.knowledge import Knowledge, load_pathways
@@ -34,7 +32,7 @@ def one_thread():
 
 
 class Even:
-    """The belief that any training row comes true again, `sure` times as near to their median."""
+    """Every training row is as probable, `sure` times as near to their median."""
 
     def __init__(self, sure=1.0):
         self.sure = sure
@@ -61,20 +59,20 @@ def independent(folder, rows, genes=50, seed=0):
     )
 
 
-def test_intervals_are_interpolated_quantiles_of_the_belief():
+def test_intervals_are_interpolated_quantiles_of_the_distribution():
     values = pd.DataFrame({"g": [3.0, -1.0, 0.0, 1.0]}, list("abcd"))
     rows = pd.DataFrame([[0.05, 0.05, 0.5, 0.4]], ["X"], list("abcd"))
-    belief = Distribution(values, values * 0 + 1, rows, values["g"], values.mean())
+    distribution = Distribution(values, values * 0 + 1, rows, values["g"], values.mean())
     # Sorted: -1, 0, 1, 3, whose middles stand at shares .025, .3, .75, .975.
     for level, ends in {0.5: (-1 + 0.225 / 0.275, 1), 0.95: (-1, 3), 0.99: (-1, 3)}.items():
-        low, high = intervals(belief, level)
+        low, high = central_interval(distribution, level)
         assert (low.at["X", "g"], high.at["X", "g"]) == pytest.approx(ends)
     with pytest.raises(InputError, match="level is 90; want a share between 0 and 1"):
-        intervals(belief, 90)
+        central_interval(distribution, 90)
 
 
 @pytest.mark.parametrize("sure", [0.5, 1.0, 3.0])
-def test_a_belief_that_is_too_sure_or_too_shy_is_held_to_its_level(tmp_path, sure):
+def test_a_distribution_that_is_too_narrow_or_too_wide_is_calibrated(tmp_path, sure):
     competition = independent(tmp_path, rows=60)
     held_out = folds(competition.effects.index, 4)
     plain, mended = (
@@ -100,7 +98,7 @@ def test_few_rows_are_widened_beyond_anything_seen(tmp_path):
     assert mended["observed"].iloc[0] == pytest.approx(0.95, abs=0.02)
 
 
-def test_what_a_fit_says_of_its_level_comes_true(tmp_path):
+def test_the_observed_coverage_of_a_fit_holds_for_new_rows(tmp_path):
     competition = independent(tmp_path, rows=90)
     rows = competition.effects.index
     fitted = Intervals(Even(2.0)).fit(competition.subset(rows[:45]))
@@ -111,7 +109,7 @@ def test_what_a_fit_says_of_its_level_comes_true(tmp_path):
         assert inside.to_numpy().mean() == pytest.approx(fitted.observed_[level], abs=0.04)
 
 
-def test_a_better_belief_has_narrower_intervals_of_the_same_level(tmp_path):
+def test_a_better_distribution_has_narrower_intervals_of_the_same_level(tmp_path):
     competition, pathways = planted(tmp_path, rows=60, genes=40, noise=0.1)
     held_out = folds(competition.effects.index, 3)
     known, blind = (
@@ -123,7 +121,7 @@ def test_a_better_belief_has_narrower_intervals_of_the_same_level(tmp_path):
         assert one["observed"] == pytest.approx(0.8, abs=0.06)
 
 
-def test_every_model_with_a_belief_has_intervals(tmp_path):
+def test_every_model_with_a_distribution_has_intervals(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=10, modules=3)
     for model in (
         Blend(Knowledge(pathways), parts=0),
@@ -148,7 +146,7 @@ def test_effects_of_held_out_rows_change_no_interval(tmp_path):
     pd.testing.assert_frame_equal(*widths)
 
 
-def test_an_own_gene_falls_as_far_as_those_of_training_rows(tmp_path):
+def test_an_on_target_gene_falls_as_far_as_those_of_training_rows(tmp_path):
     competition = independent(tmp_path, rows=40, genes=45)
     effects = competition.effects.rename(columns=lambda gene: gene.replace("G", "P"))
     control = pd.Series(np.linspace(0.5, 4, 45), effects.columns)
@@ -163,9 +161,9 @@ def test_an_own_gene_falls_as_far_as_those_of_training_rows(tmp_path):
         assert ends.at["P42", (0.8, end, "P42")] == pytest.approx(wanted)
     assert ends.at["X", (0.8, "high", "P42")] > 0
     table = calibration(Even(), competition, folds(effects.index, 5), levels=(0.8,)).table()
-    assert table.at[("own gene", 0.8), "observed"] == pytest.approx(0.8, abs=0.1)
-    assert table.at[("own gene", 0.8), "pairs"] == 40
-    np.testing.assert_allclose(own_fall([-0.5, -0.2], 0.9), [-1, 0])
+    assert table.at[("on-target gene", 0.8), "observed"] == pytest.approx(0.8, abs=0.1)
+    assert table.at[("on-target gene", 0.8), "pairs"] == 40
+    np.testing.assert_allclose(on_target_interval([-0.5, -0.2], 0.9), [-1, 0])
 
 
 def test_the_table_counts_as_by_hand():
@@ -176,21 +174,21 @@ def test_the_table_counts_as_by_hand():
     width = pd.DataFrame([[1.0, 2, 3], [4, 5, 6]], rows, genes)
     found = Calibration({0.9: inside}, {0.9: width / 10}, {0.9: width}, size, weights)
     table = found.table().xs(0.9, level="nominal")
-    assert list(table.index) == ["all", "0 to 0.15", "0.15 to 0.2", "own gene"]
+    assert list(table.index) == ["all", "0 to 0.15", "0.15 to 0.2", "on-target gene"]
     assert table["observed"].tolist() == pytest.approx([4 / 6, 2 / 3, 1 / 2, 1])
     assert table["by_weight"].tolist()[:3] == pytest.approx([3 / 6, 2 / 3, 1 / 3])
     assert table["width"].tolist() == pytest.approx([3.5, 11 / 3, 3.5, 3])
-    assert table["believed"].tolist() == pytest.approx([0.35, 1.1 / 3, 0.35, 0.3])
+    assert table["probability"].tolist() == pytest.approx([0.35, 1.1 / 3, 0.35, 0.3])
     assert table["pairs"].tolist() == [6, 3, 2, 1]
     assert (table["low"] <= table["observed"]).all()
     assert (table["observed"] <= table["high"]).all()
     assert found.by_perturbation(0.9).to_dict() == pytest.approx({"a": 2 / 3, "b": 2 / 3})
-    assert own_genes(size).tolist() == [[False, False, True], [False, False, False]]
+    assert is_on_target(size).tolist() == [[False, False, True], [False, False, False]]
 
 
-def test_spread_is_the_mean_distance_from_the_median_and_never_zero():
+def test_mean_deviation_is_the_mean_distance_from_the_median_and_never_zero():
     effects = pd.DataFrame({"g": [0.0, 1, 5], "h": [2.0, 2, 2]})
-    assert spread(effects).tolist() == pytest.approx([5 / 3, 5 / 3 / 2 / 100])
+    assert mean_deviation(effects).tolist() == pytest.approx([5 / 3, 5 / 3 / 2 / 100])
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")

@@ -1,82 +1,82 @@
-"""What spoke for a belief, taken apart without a rest: training knockdowns, pathways, other screens."""
+"""A predictive distribution as exact sums over training perturbations, pathways and other screens."""
 
 import numpy as np
 import pandas as pd
 
-from ..models.pairwise_regression import LEVELS
+from ..decision import Distribution
+from ..models.neighbours import Neighbours
+from ..models.pairwise_regression import LEVELS, PairwiseRegression
 
-ALIKE_TO_NONE = "alike to none"  # the floor that every training knockdown keeps
-SCREENS, NEAR = "other screens", "its neighbours in other screens"
-TOGETHER, BOTH = "pathways together", "pathways and screens"
-KINDS = {"wide": TOGETHER, "narrow": TOGETHER, "near": NEAR, "near same": NEAR}  # by kernel
-KINDS |= {"same": SCREENS, "shape": SCREENS, "smooth": SCREENS}
+UNIFORM = "uniform floor"  # what every training row gets without any similarity
+SCREENS, NEIGHBOURS = "other screens", "pathway neighbours in other screens"
+TOGETHER, BOTH = "all pathways", "pathways and screens"
+KINDS = {"wide": TOGETHER, "narrow": TOGETHER, "near": NEIGHBOURS, "near same": NEIGHBOURS}
+KINDS |= {"same": SCREENS, "shape": SCREENS, "smooth": SCREENS}  # kind of evidence by kernel
 KINDS |= dict.fromkeys(("smooth and wide", "shape and wide", "near and wide"), BOTH)
-STRONG = 2  # tenths of a gene's training effects on one side that count as a strong answer
+STRONG = 2  # tenths of a gene's training effects on one side that count as a strong effect
 
 
-def pulls(belief):
-    """What each scenario adds to the expected effects of one perturbation: row x gene, log2.
+def contributions(distribution: Distribution) -> pd.DataFrame:
+    """Return what each training row adds to the expected effects of one perturbation: row x gene, log2.
 
-    A column sums to expected - mean, the mean being that of all scenarios alike.
+    A column sums to expected - mean, the mean being that of all training rows with equal probability.
     """
-    chance = belief.chances()[:, 0].T  # (scenarios, genes)
-    return belief.values * (chance - 1 / len(chance))
+    chance = distribution.chances()[:, 0].T  # (training rows, genes)
+    return distribution.values * (chance - 1 / len(chance))
 
 
-def shares(pulled):
-    """Share of each scenario in what is expected beyond the mean, by squares over genes: sums to 1.
+def contribution_shares(added: pd.DataFrame) -> pd.Series:
+    """Return each training row's share of the expected departure from the mean, by squares over genes.
 
-    Below 0 for one that pulls the other way.
+    added: `contributions`. Shares sum to 1, the largest first; below 0 for a row in the opposite
+    direction.
     """
-    departure = pulled.sum()
-    share = pulled @ departure / max((departure**2).sum(), 1e-12)
+    departure = added.sum()
+    share = added @ departure / max((departure**2).sum(), 1e-12)
     return share.rename("share").sort_values(ascending=False, kind="stable")
 
 
-def chances_by_kind(neighbours, perturbation):
-    """Chance of each training row from each kind of evidence: row x kind, sums to the row's chance.
+def probability_by_kind(neighbours: Neighbours, perturbation: str) -> pd.DataFrame:
+    """Return the probability that each kind of evidence gives each training row: row x kind.
 
-    What the floor gives every row is `alike to none`. A mean of kernels, to any power, is parted as its
-    terms stand in the mean.
+    A row sums to its whole probability; what the floor gives every row is `UNIFORM`. A mean of kernels,
+    to any power, is divided as its terms stand in the mean.
     """
     rows = neighbours.train_.effects.index
     settings = neighbours.settings([perturbation], rows)
     if not settings:
-        return pd.DataFrame({ALIKE_TO_NONE: 1 / len(rows)}, rows)
-    terms = _terms(neighbours, perturbation)
-    total = {ALIKE_TO_NONE: np.zeros(len(rows))}
+        return pd.DataFrame({UNIFORM: 1 / len(rows)}, rows)
+    terms = kernel_terms(neighbours, perturbation)
+    total = {UNIFORM: np.zeros(len(rows))}
     for (name, power, floor), share in neighbours.mixture_.items():
         chance = share * settings[name, power, floor][0]
-        alike = sum(terms[name].values()) ** power
-        heard = chance * alike / (alike + floor * (3 if power == 1 else 1))
-        total[ALIKE_TO_NONE] += chance - heard
-        whole = np.maximum(sum(terms[name].values()), 1e-300)
+        similarity = sum(terms[name].values())
+        raised = similarity**power
+        by_similarity = chance * raised / (raised + floor * (3 if power == 1 else 1))
+        total[UNIFORM] += chance - by_similarity
         for kind, term in terms[name].items():
-            total[kind] = total.get(kind, 0.0) + heard * term / whole
+            part = by_similarity * term / np.maximum(similarity, 1e-300)
+            total[kind] = total.get(kind, 0.0) + part
     return pd.DataFrame(total, rows)
 
 
-def _terms(neighbours, perturbation):
-    """Terms that add up to each kernel's likeness of the rows: arrays by kernel and kind of evidence."""
+def kernel_terms(neighbours: Neighbours, perturbation: str) -> dict[str, dict[str, np.ndarray]]:
+    """Return terms that add up to each kernel's similarity, by kernel and kind of evidence: (rows,)."""
     knowledge, rows = neighbours.knowledge, neighbours.train_.effects.index
     names = list(dict.fromkeys([*rows, perturbation]))
     kernels = knowledge.kernels(names, exclude_own_response=neighbours.exclude_own_response)
-    found = {
-        name: values.loc[perturbation, rows].to_numpy(float) for name, values in kernels.items()
-    }
+    found = {name: kernel.loc[perturbation, rows].to_numpy() for name, kernel in kernels.items()}
     terms = {name: {KINDS.get(name, name): values} for name, values in found.items()}
     if knowledge.pathways is None:
         return terms
-    parts = knowledge.pathways.kernels(names)
-    parts = {name: part.loc[perturbation, rows].to_numpy(float) for name, part in parts.items()}
+    kernels = knowledge.pathways.kernels(names)
+    parts = {n: kernel.loc[perturbation, rows].to_numpy(float) for n, kernel in kernels.items()}
     small = {name for name in parts if name.endswith(", small")}
     sets = {name.removesuffix(", small") for name in small}
     for kernel, left_out in (("wide", small), ("narrow", sets)):
         if kernel in terms:
             chosen = [name for name in parts if name not in left_out]
-            terms[kernel] = {
-                name.removesuffix(", small"): parts[name] / len(chosen) for name in chosen
-            }
+            terms[kernel] = {n.removesuffix(", small"): parts[n] / len(chosen) for n in chosen}
     for kernel in ("smooth", "shape", "near"):
         if f"{kernel} and wide" in terms:
             halves = {KINDS[kernel]: found[kernel] / 2}
@@ -85,21 +85,20 @@ def _terms(neighbours, perturbation):
     return terms
 
 
-def odds_by_kind(expert, perturbation, up):
-    """Natural log odds that each gene answers strongly: gene x (`usual`, kinds of evidence).
+def log_odds_by_kind(model: PairwiseRegression, perturbation: str, up: np.ndarray) -> pd.DataFrame:
+    """Return natural log odds of a strong effect: gene x (`usual`, kinds of evidence).
 
-    up: by gene, whether strongly means above the fourth fifth of its training effects or below the
-    first. A row adds up to the log odds of the pooled regression (`models_`) at that threshold.
+    up: (genes,), whether strong means above the fourth fifth of a gene's training effects or below the
+    first. A row sums to the log odds of the pooled regression (`models_`) at that threshold.
     """
-    features, kernels = expert.evidence([perturbation])
-    model = expert.models_[0]
+    features, kernels = model.evidence([perturbation])
+    regression = model.models_[0]
     place = np.where(up, len(LEVELS) - STRONG, STRONG - 1)
     side = np.where(up, 1.0, -1.0)[:, None]
-    added = side * features[0] * model.coefficients_[place]  # (genes, features)
-    usual = side[:, 0] * model.intercepts_[place, np.arange(len(place))]
-    response = NEAR if expert.exclude_own_response else SCREENS
+    added = side * features[0] * regression.coefficients_[place]  # (genes, features)
+    response = NEIGHBOURS if model.exclude_own_response else SCREENS
     kinds = [response if name == "elsewhere" else KINDS.get(name, name) for name in kernels]
-    by_kind = pd.DataFrame(added.T, kinds, expert.train_.genes).groupby(level=0, sort=False).sum()
+    by_kind = pd.DataFrame(added.T, kinds, model.train_.genes).groupby(level=0, sort=False).sum()
     found = by_kind.T
-    found.insert(0, "usual", usual)
+    found.insert(0, "usual", side[:, 0] * regression.intercepts_[place, np.arange(len(place))])
     return found

@@ -1,14 +1,15 @@
-"""Why a knockdown is predicted as it is: who spoke, by how much, and what it rests on.
+"""Why a perturbation is predicted as it is: training perturbations, pathways and screens behind it.
 
-A belief is made of the effects that training knockdowns had, so it can be taken apart without a rest.
-The chance of each knockdown is a sum over what made it like the one in question, pathways or screens.
-What a gene is expected to do beyond the mean training effect is a sum over training knockdowns. Where
-genes are told apart, the log odds that a gene answers strongly are a sum over kinds of evidence. Only
-what the last step makes of the belief, the value submitted, is no sum: `decision.decide` weighs all genes
-at once.
+A predictive distribution is made of the effects of training perturbations, so it can be taken apart
+into exact sums. The probability of each training perturbation is a sum over kinds of evidence of its
+similarity, pathways or screens. The expected effect of a gene beyond the mean training effect is a sum
+over training perturbations. In the gene-by-gene part, the log odds of a strong effect are a sum over
+kinds of evidence. Only the last step, the value submitted, is no sum: `decision.decide` weighs all
+genes at once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -16,84 +17,97 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, quote_some
-from ..knowledge import Knowledge
+from ..knowledge import Knowledge, Pathways
 from ..models.baselines import OnTargetGene
 from ..models.blend import Blend
-from .attribution import chances_by_kind, odds_by_kind, pulls, shares
+from .attribution import (
+    contribution_shares,
+    contributions,
+    log_odds_by_kind,
+    probability_by_kind,
+)
+from .predict import released_targets
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What the prediction of one knockdown is made of.
+    """What the prediction of one perturbation is made of.
 
-    known: how many sets and interactions of each source, and which screens, hold it. train: the rows
-    that the fit saw. recipe: of the Blend. effects: gene x (`predicted`, as submitted, `expected` by the
-    belief, `mean` training effect), log2.
-    chances: training knockdown x kind of evidence, sums to its chance where whole rows are scenarios.
-    pulls: training knockdown x gene, log2, sums to expected - mean. odds: gene x (`usual`, kinds of
-    evidence), natural log odds that the gene answers as strongly as the outermost fifth of its training
-    effects, on the expected side. shared: pathways by training knockdown, the rarest first. constant:
-    whether nothing is known and the constant is predicted. truth: measured effects, or None.
+    known: how many sets and interactions of each source, and which screens, hold it. train: the rows of
+    the fit. recipe: of the Blend. effects: gene x (`predicted`, as submitted, `expected` by the
+    predictive distribution, `mean` training effect), log2. probability: training perturbation x kind of
+    evidence, sums to its probability as a scenario. contributions: training perturbation x gene, log2,
+    sums to expected - mean. odds: gene x (`usual`, kinds of evidence), natural log odds that the effect
+    is as strong as the outermost fifth of the gene's training effects, on the expected side. shared:
+    pathways by training perturbation, the smallest first. constant: whether nothing is known and the
+    constant is predicted. truth: measured effects, or None.
     """
 
     perturbation: str
-    known: list
+    known: list[str]
     train: Competition
-    recipe: tuple
+    recipe: tuple[float, float]
     effects: pd.DataFrame
-    chances: pd.DataFrame
-    pulls: pd.DataFrame
+    probability: pd.DataFrame
+    contributions: pd.DataFrame
     odds: pd.DataFrame
-    shared: dict
+    shared: dict[str, pd.Series]
     constant: bool
     truth: pd.Series | None
 
-    def speakers(self):
-        """Training knockdowns, the largest share first: a frame.
+    def training_shares(self) -> pd.DataFrame:
+        """Return training perturbations, the largest share first.
 
-        chance: as a scenario; times: an even chance; share: of what is expected beyond the mean, see
-        `evidence.shares`.
+        probability: as a scenario; ratio: to a uniform one; share: of the expected departure from the
+        mean, see `contribution_shares`.
         """
-        share = shares(self.pulls)
-        chance = self.chances.sum(axis=1)[share.index]
-        return pd.DataFrame({"chance": chance, "times": chance * len(chance), "share": share})
+        share = contribution_shares(self.contributions)
+        chance = self.probability.sum(axis=1)[share.index]
+        return pd.DataFrame({"probability": chance, "ratio": chance * len(chance), "share": share})
 
-    def kinds(self):
-        """Share of all chance that each kind of evidence gave to training knockdowns: sums to 1."""
-        return self.chances.sum().sort_values(ascending=False, kind="stable").rename("share")
+    def evidence_shares(self) -> pd.Series:
+        """Return the share of all probability from each kind of evidence, the largest first."""
+        return self.probability.sum().sort_values(ascending=False, kind="stable").rename("share")
 
-    def genes(self):
-        """Genes, the farthest from the mean training effect first, and the main reasons: a frame.
+    def main_reasons(self) -> pd.DataFrame:
+        """Return genes, the farthest from the mean training effect first, and the main reasons.
 
-        Beside `effects`: the training knockdown that pulls most in the expected direction and its pull,
-        log2; the kind of evidence that raises the odds of a strong answer most, and its factor.
+        Beside `effects`: the training perturbation with the largest contribution in the expected
+        direction and that contribution, log2; the kind of evidence that raises the odds of a strong
+        effect most, and its factor.
         """
         frame = self.effects.copy()
         departure = frame["expected"] - frame["mean"]
         side = np.where(departure < 0, -1.0, 1.0)
-        towards = self.pulls * side
-        frame["knockdown"], frame["pull"] = towards.idxmax(), towards.max() * side
+        towards = self.contributions * side
+        frame["perturbation"], frame["contribution"] = towards.idxmax(), towards.max() * side
         added = self.odds.drop(columns="usual")
         frame["evidence"], frame["factor"] = added.idxmax(axis=1), np.exp(added.max(axis=1))
         order = departure.abs().sort_values(ascending=False, kind="stable").index
         return frame.loc[order]
 
-    def gene(self, gene):
-        """Training knockdowns, the largest pull on one gene first: their effect on it and pull, log2."""
+    def of_gene(self, gene: str) -> pd.DataFrame:
+        """Return each training perturbation's effect on a gene and contribution, log2, largest first."""
         if gene not in self.effects.index:
-            near = _spelt_alike(gene, self.effects.index)
             raise InputError(
                 f"`{gene}` is not among the {len(self.effects)} genes that are predicted; "
-                + (f"is it {' or '.join(near)}?" if near else "give one of them")
+                + _suggestion(gene, self.effects.index, "give one of them")
             )
-        frame = pd.DataFrame({"effect": self.train.effects[gene], "pull": self.pulls[gene]})
-        return frame.sort_values("pull", key=np.abs, ascending=False, kind="stable")
+        columns = {"effect": self.train.effects[gene], "contribution": self.contributions[gene]}
+        frame = pd.DataFrame(columns)
+        return frame.sort_values("contribution", key=np.abs, ascending=False, kind="stable")
 
 
-def explain(competition, perturbation, knowledge=None, *, seed=0):
-    """Explain the prediction of one knockdown by the default blend: an Explanation.
+def explain(
+    competition: Competition,
+    perturbation: str,
+    knowledge: Knowledge | None = None,
+    *,
+    seed: int = 0,
+) -> Explanation:
+    """Explain the prediction of one perturbation by the default blend.
 
-    The fit sees what `predictor.forecast` lets it see: of a measured knockdown nothing. Raises InputError
+    The fit uses the rows that `forecast` uses: of a measured perturbation nothing. Raises InputError
     for a name that is in no table, pathway or screen.
     """
     knowledge = knowledge or Knowledge()
@@ -102,38 +116,77 @@ def explain(competition, perturbation, knowledge=None, *, seed=0):
     model = OnTargetGene(Blend(knowledge, parts=0, seed=seed)).fit(train)
     blend = model.base
     predicted = model.predict([perturbation, *beside]).loc[perturbation]
-    constant = not knowledge.knows([perturbation]).iloc[0]
-    belief = blend.predict_distribution([perturbation])
-    expected = belief.mean().loc[perturbation]
-    with_response = bool(knowledge.has_response([perturbation]).iloc[0])
-    expert = blend.base_models_.transfer.expert(with_response)
-    shared = {}
-    if knowledge.pathways is not None:
-        shared = {
-            name: knowledge.pathways.shared(perturbation, name) for name in train.effects.index
-        }
+    distribution = blend.predict_distribution([perturbation])
+    expected, mean = distribution.mean().loc[perturbation], distribution.baseline
+    expert = blend.expert(perturbation)
+    sets = knowledge.pathways
+    rows = train.effects.index if sets is not None else ()
     return Explanation(
         perturbation,
         known,
         train,
         blend.recipe_,
-        pd.DataFrame({"predicted": predicted, "expected": expected, "mean": belief.baseline}),
-        chances_by_kind(expert.neighbours_, perturbation),
-        pulls(belief),
-        odds_by_kind(expert, perturbation, (expected >= belief.baseline).to_numpy()),
-        shared,
-        constant,
+        pd.DataFrame({"predicted": predicted, "expected": expected, "mean": mean}),
+        probability_by_kind(expert.neighbours_, perturbation),
+        contributions(distribution),
+        log_odds_by_kind(expert, perturbation, (expected >= mean).to_numpy()),
+        {name: sets.shared(perturbation, name) for name in rows},
+        not knowledge.knows([perturbation]).iloc[0],
         truth,
     )
 
 
-def _spelt_alike(name, names):
-    """Up to three of `names` that are spelt like `name`, capitals aside."""
-    capitals = {str(one).upper(): str(one) for one in sorted({*map(str, names)})}
-    return [capitals[one] for one in get_close_matches(name.upper(), capitals, 3)]
+def refit_without(
+    explanation: Explanation, knowledge: Knowledge, *, seed: int = 0, rows: int = 3
+) -> pd.DataFrame:
+    """Refit without each source, and without each of the main training perturbations: a row a refit.
+
+    knowledge: of the Explanation. rows: how many training perturbations are left out in turn. `change`:
+    how far expected effects move, mean absolute, as a share of their mean distance from the mean
+    training effect; `perturbation`: the training perturbation with the largest share then, "none" where
+    no knowledge is left.
+    """
+    train, name = explanation.train, explanation.perturbation
+    pathways, atlas = knowledge.pathways, knowledge.atlas
+    runs = {}
+    for source in () if pathways is None else _sources(pathways):
+        runs[f"without {source}"] = train, _without_source(pathways, source), atlas
+    if pathways is not None and atlas is not None:
+        runs["without all pathways"] = train, None, atlas
+    if atlas is not None:
+        runs["without other screens"] = train, pathways, None
+    main = explanation.training_shares().index[: min(rows, len(train.effects) - 2)]
+    for row in main if not explanation.constant else ():
+        runs[f"without perturbation {row}"] = _without_row(train, row), pathways, atlas
+    before, mean = explanation.effects["expected"], explanation.effects["mean"]
+    departure = max((before - mean).abs().mean(), 1e-12)
+    found = {}
+    for label, (rows_left, sets, screens) in runs.items():
+        left = Knowledge(sets, screens)
+        distribution = Blend(left, parts=0, seed=seed).fit(rows_left).predict_distribution([name])
+        change = (distribution.mean().loc[name] - before).abs().mean() / departure
+        first = contribution_shares(contributions(distribution)).index[0]
+        found[label] = change, first if left.knows([name]).iloc[0] else "none"
+    return pd.DataFrame.from_dict(found, "index", columns=["change", "perturbation"])
 
 
-def without_row(competition, perturbation):
+def _sources(pathways: Pathways) -> list[str]:
+    edges = pathways.edges["source"].unique() if len(pathways.edges) else ()
+    return [*pathways.sets["source"].unique(), *edges, *pathways.tables]
+
+
+def _without_source(pathways, source):
+    """Pathways without one source, None where nothing is left."""
+    left = replace(
+        pathways,
+        sets=pathways.sets[pathways.sets["source"] != source],
+        edges=pathways.edges[pathways.edges["source"] != source],
+        tables={name: table for name, table in pathways.tables.items() if name != source},
+    )
+    return left if left.parts else None
+
+
+def _without_row(competition, perturbation):
     """The competition without one training row, if it is one."""
     rows = competition.effects.index
     return competition.subset(rows[rows != perturbation])
@@ -144,17 +197,15 @@ def _as_forecast(competition, perturbation):
 
     `decide` weighs all targets of a fit at once: the value submitted is that beside these.
     """
-    targets, released = competition.targets["perturbation"], []
-    if competition.solution is not None:
-        released = list(targets.loc[competition.solution.index])
+    released = released_targets(competition)
     known = competition.with_released() if released else competition
     measured = perturbation in known.effects.index
     truth = known.effects.loc[perturbation] if measured else None
-    alike = [name for name in targets if (name in released) == (perturbation in released)]
-    beside = [name for name in alike if name != perturbation]
-    # Of released truth nothing is seen by what predicts a released target.
-    train = competition if perturbation in released else without_row(known, perturbation)
-    return train, truth, beside
+    among = perturbation in released
+    beside = [x for x in competition.targets["perturbation"] if (x in released) == among]
+    # Released truth is no part of the fit that predicts a released target.
+    train = competition if among else _without_row(known, perturbation)
+    return train, truth, [name for name in beside if name != perturbation]
 
 
 def _known(competition, knowledge, perturbation):
@@ -165,14 +216,20 @@ def _known(competition, knowledge, perturbation):
         lines = [f"{source} {int(count)}" for source, count in counts.items() if count]
     if knowledge.has_response([perturbation]).iloc[0]:
         obs = knowledge.atlas.obs
-        symbols = knowledge.symbols(obs["sgrna_symbol"].astype(str))
-        same = np.array(symbols) == knowledge.symbols([perturbation])[0]
+        symbols = np.array(knowledge.symbols(obs["sgrna_symbol"].astype(str)))
+        same = symbols == knowledge.symbols([perturbation])[0]
         lines.append(f"screens {quote_some(obs['dataset'][same].unique())}")
     named = [*competition.targets["perturbation"], *competition.effects.index, *competition.genes]
     if not lines and perturbation not in named:
-        near = _spelt_alike(perturbation, named)
         raise InputError(
             f"`{perturbation}` is in no pathway, no screen and no table of {competition.source.name}; "
-            + (f"is it {' or '.join(near)}?" if near else "give the symbol of a gene")
+            + _suggestion(perturbation, named, "give the symbol of a gene")
         )
     return lines
+
+
+def _suggestion(name: str, names: Iterable[str], otherwise: str) -> str:
+    """A question that offers up to three of `names` spelt like `name`, capitals aside, or `otherwise`."""
+    capitals = {str(one).upper(): str(one) for one in sorted({*map(str, names)})}
+    near = [capitals[one] for one in get_close_matches(name.upper(), capitals, 3)]
+    return f"is it {' or '.join(near)}?" if near else otherwise

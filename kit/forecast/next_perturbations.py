@@ -1,67 +1,78 @@
-"""Which knockdowns would teach most about the targets: the experiment to ask for next.
+"""Which perturbations to measure next: those that reduce the uncertainty about the targets most.
 
-Knockdowns that are alike answer alike, so a measured one makes its relatives less uncertain, and what
-the training rows or an earlier proposal have told already teaches nothing again. As in a Gaussian
-process, how much it teaches does not depend on what will be measured, only on who is alike by the
-pathways: greedily, each next knockdown is the one that takes most from the targets' summed variance
-(Krause, Singh and Guestrin 2008).
+Similar perturbations have similar effects, so a measured one reduces the variance of those similar to
+it, and adds little to what training rows or an earlier proposal already explain. As in a Gaussian
+process, that reduction does not depend on what will be measured, only on similarity by pathways. Each
+next perturbation is greedily the one that reduces the targets' summed variance most (Krause, Singh and
+Guestrin, JMLR 2008).
 """
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..io.files import InputError
+from ..knowledge import Pathways
 from ..models.neighbours import EXPRESSED
 
-NOISE = 0.1  # variance of what is a knockdown's own, beside 1; from .01 to .1 few choices change
-TAUGHT = 3  # targets named beside a proposal
-LEAST = 0.001  # variance taken away that is worth a name
+NOISE = (
+    0.1  # variance that no other perturbation shares, beside 1; from .01 to .1 few choices change
+)
+INFORMED = 3  # targets named beside a proposal
+LEAST = 0.001  # reduction of variance for which a target is named
 
 
-def propose(competition, pathways, number=20, *, candidates=None):
-    """Choose knockdowns to measure next, the most instructive first: a frame by perturbation.
+def propose(
+    competition: Competition,
+    pathways: Pathways,
+    number: int = 20,
+    *,
+    candidates: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return perturbations to measure next, the most informative first.
 
     candidates: perturbations, by default the expressed genes of the competition that pathways know and
     that are neither measured nor targets. `gain`: share of the targets' variance, before anything was
-    measured, that it takes away; `left`: what is left then; `teaches`: the targets it tells most of.
+    measured, that it explains; `left`: what is left then; `informs`: the targets it explains most of.
     """
     known = competition if competition.solution is None else competition.with_released()
     rows = list(known.effects.index)
     targets = [name for name in competition.targets["perturbation"] if name not in set(rows)]
     if candidates is None:
         expressed = competition.control[competition.control > EXPRESSED].index
-        candidates = pathways.knows(expressed).loc[lambda known: known].index
+        candidates = expressed[pathways.knows(expressed).to_numpy()]
     taken = {*rows, *targets}
     pool = list(dict.fromkeys(name for name in candidates if name not in taken))
     if not targets:
         raise InputError(
-            f"every target is measured, some by solution*.csv in {competition.source.name}; there is "
-            "nothing left to learn about unless you take these files out"
+            f"every target is measured, some by solution*.csv in {competition.source.name}; take these "
+            "files out to get proposals"
         )
     if not 0 < number <= len(pool):
         raise InputError(
             f"{number} proposals of {len(pool)} candidates; want 1 to their number, or name others that "
             "pathways know, with --among FILE from a shell"
         )
-    prior = kernel(pathways, [*rows, *targets, *pool])
+    prior = pathway_similarity(pathways, [*rows, *targets, *pool])
     total = max(np.diag(prior.loc[targets, targets]).sum(), 1e-12)
-    left = remaining(prior, rows).loc[[*targets, *pool], [*targets, *pool]]
+    left = conditional_covariance(prior, rows).loc[[*targets, *pool], [*targets, *pool]]
     del prior
     share = np.diag(left.loc[targets, targets]).sum() / total
     found = {}
-    for name, taken_away in greedy(left, targets, pool, number):
-        gain = taken_away.sum() / total
+    for name, reduction in greedy(left, targets, pool, number):
+        gain = reduction.sum() / total
         share -= gain
-        told = taken_away.nlargest(TAUGHT).loc[lambda part: part > LEAST].index
-        found[name] = gain, share, ", ".join(told)
-    table = pd.DataFrame.from_dict(found, "index", columns=["gain", "left", "teaches"])
+        informs = reduction.nlargest(INFORMED).loc[lambda part: part > LEAST].index
+        found[name] = gain, share, ", ".join(informs)
+    table = pd.DataFrame.from_dict(found, "index", columns=["gain", "left", "informs"])
     return table.rename_axis("perturbation")
 
 
-def read_words(path):
-    """Symbols of a text file, by white space or commas, each once."""
+def read_words(path: Path | str) -> list[str]:
+    """Return the symbols of a text file, separated by white space or commas, each once."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -69,32 +80,34 @@ def read_words(path):
     return list(dict.fromkeys(text.replace(",", " ").split()))
 
 
-def kernel(pathways, names):
-    """Likeness by pathways: the mean of all sources' kernels, 0 where one knows nothing: a frame."""
+def pathway_similarity(pathways: Pathways, names: Sequence[str]) -> pd.DataFrame:
+    """Return the mean of all sources' kernels, name x name, 0 where one knows nothing."""
     parts = [name for name in pathways.parts if not name.endswith(", small")]
     total = sum(pathways.kernel(names, names, parts=[part]).to_numpy() for part in parts)
     return pd.DataFrame(total / len(parts), names, names)
 
 
-def remaining(covariance, measured):
-    """Covariance that is left once some perturbations are measured: a frame like the one given."""
+def conditional_covariance(covariance: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
+    """Return the covariance that is left once some perturbations are measured, of the same shape."""
     inner = covariance.loc[measured, measured].to_numpy() + NOISE * np.eye(len(measured))
     across = covariance[measured].to_numpy()
     return covariance - across @ np.linalg.solve(inner, across.T)
 
 
-def greedy(covariance, targets, candidates, number):
-    """Yield the best candidate, and the variance that it takes from each target (a series), in turn.
+def greedy(
+    covariance: pd.DataFrame, targets: Sequence[str], candidates: Sequence[str], number: int
+) -> Iterator[tuple[str, pd.Series]]:
+    """Yield the best candidate in turn, and its reduction of each target's variance.
 
-    covariance: of targets and candidates, as what is measured has left it.
+    covariance: of targets and candidates, given what is measured.
     """
     names, left = covariance.index, covariance.to_numpy(dtype=float)
-    told, open_ones = names.get_indexer(targets), names.get_indexer(candidates)
+    wanted, remaining = names.get_indexer(targets), names.get_indexer(candidates)
     for _ in range(number):
-        noisy = left[open_ones, open_ones] + NOISE
-        gains = left[np.ix_(told, open_ones)] ** 2 / noisy
+        noisy = left[remaining, remaining] + NOISE
+        gains = left[np.ix_(wanted, remaining)] ** 2 / noisy
         best = int(gains.sum(axis=0).argmax())
-        place = open_ones[best]
+        place = remaining[best]
         yield names[place], pd.Series(gains[:, best], targets)
         left = left - np.outer(left[:, place], left[place]) / noisy[best]
-        open_ones = np.delete(open_ones, best)
+        remaining = np.delete(remaining, best)

@@ -1,14 +1,15 @@
-"""From a competition folder to the best submission we know: `python -m kit predict`.
+"""From a competition folder to the best submission: `python -m kit predict`.
 
-By default that is the blend of the classical models. Given minutes, whatever else can be fitted in them,
-networks too, is blended with it, and taken if left-out rows say that this is the better one. Released
-truth (`solution*.csv`) serves as training rows for all other targets; a target whose own truth is
-released is predicted by a fit that has not seen any of it.
+By default that is the blend of the classical models. With a time budget it is blended with what else
+can be fitted in that time, networks too, and the larger blend is taken if its nested out-of-fold score
+is higher. Released truth (`solution*.csv`) serves as training rows for all other targets; a target
+whose own truth is released is predicted by a fit without any released row.
 """
 
 import copy
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -16,23 +17,24 @@ from ..competition import Competition
 from ..evaluation.blending import blend, expected_spread
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.saved_runs import Member, out_of_fold_runs, with_mean
+from ..io.files import quote_some
 from ..knowledge import Knowledge
 from ..models.baselines import Constant, OnTargetGene
 from ..models.blend import ENOUGH, Blend
-from .time_budget import affordable, cheap_models, networks
+from .time_budget import cheap_models, fit_within, networks
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
     """A prediction for all targets and what it rests on.
 
-    prediction: perturbation x gene frame, log2. inner: OutOfFold of the training rows by what was
-    chosen, or None. remarks: lines that say what was used and what to expect.
+    prediction: perturbation x gene, log2. inner: out-of-fold predictions of the training rows by the
+    chosen model, or None. remarks: lines on what was used and on the score to expect.
     """
 
     prediction: pd.DataFrame
-    inner: object
-    remarks: list
+    inner: OutOfFold | None
+    remarks: list[str]
 
 
 def forecast(
@@ -42,10 +44,10 @@ def forecast(
     seed: int = 0,
     minutes: float | None = None,
 ) -> Forecast:
-    """Predict all targets of the competition: a Forecast.
+    """Predict all targets of the competition by the default blend of classical models.
 
-    By the default blend of classical models; with `minutes`, by a blend of it with those cheap models and
-    networks that can be fitted in what it leaves of that time.
+    minutes: time budget; the default blend is then blended with the cheap models and networks that can
+    be fitted in what it leaves of that time.
     """
     begun = time.perf_counter()
     knowledge = knowledge or Knowledge()
@@ -53,42 +55,43 @@ def forecast(
     default = model.base
     again = OnTargetGene(Blend(knowledge, recipe=default.recipe_, seed=seed))
     prediction = predict_targets(again, competition, fitted=model)
-    remarks = []
-    if competition.solution is not None and len(competition.solution) < len(prediction):
-        rows = len(competition.solution)
-        remarks.append(f"released truth: {rows} rows train the models for the others")
-    remarks += _on_targets(knowledge, list(prediction.index))
+    remarks = _on_targets(competition, knowledge)
     remarks.append(_on_recipe(default.recipe_))
     if default.inner_ is None:
         remarks.append("estimate: none, too few training rows or no knowledge")
         return Forecast(prediction, None, remarks)
     inner = _with_on_target_gene(default.inner_, competition)
     if minutes is not None:
-        others = cheap_models(knowledge, seed=seed)
+        models = cheap_models(knowledge, seed=seed) | networks(knowledge, seed=seed)
         for name in ("pairs", "transfer"):  # the default blend is made of them
-            others.pop(name, None)
-        others |= networks(knowledge, seed=seed)
+            models.pop(name, None)
         took = time.perf_counter() - begun
         held_out = [list(names) for names in inner.fold.groupby(inner.fold).groups.values()]
-        options = {"finish": predict_targets}
-        found = affordable(others, competition, held_out, 60 * minutes - took, **options)
+        found = fit_within(60 * minutes - took, models, competition, held_out, predict_targets)
         fold = inner.fold.loc[competition.effects.index]
         first = Member("default", inner.prediction.loc[fold.index], prediction, fold, took)
         members = with_mean(competition, {"default": first, **found.members})
-        prediction, inner, said = _blended(competition, members, knowledge)
-        remarks += [f"default blend: {took:.0f} s of {60 * minutes:.0f}", *found.lines(), said]
+        prediction, inner, remark = _blended(competition, members, knowledge)
+        remarks += [f"default blend: {took:.0f} s of {60 * minutes:.0f}", *found.lines(), remark]
     return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
 
 
-def predict_targets(model, competition, *, fitted=None):
-    """Fit a model to all that is known and predict all targets: perturbation x gene.
+def released_targets(competition: Competition) -> list[str]:
+    """Return the targets whose truth is released in `solution*.csv`."""
+    if competition.solution is None:
+        return []
+    return list(competition.targets["perturbation"].loc[competition.solution.index])
 
-    A target whose own truth is released is predicted by a fit that has not seen any released row:
-    `fitted`, by default a copy of `model` fitted to the training rows.
+
+def predict_targets(
+    model: Any, competition: Competition, *, fitted: Any | None = None
+) -> pd.DataFrame:
+    """Fit a model to all rows that each target may use and predict all targets: perturbation x gene.
+
+    A target whose own truth is released is predicted by a fit without any released row: `fitted`, by
+    default a copy of `model` fitted to the training rows.
     """
-    targets, released = competition.targets["perturbation"], []
-    if competition.solution is not None:
-        released = list(targets.loc[competition.solution.index])
+    targets, released = competition.targets["perturbation"], released_targets(competition)
     others = [name for name in targets if name not in set(released)]
     fitted = fitted or copy.deepcopy(model).fit(competition)
     parts = [fitted.predict(released)] if released else []
@@ -131,30 +134,34 @@ def _blended(competition, members, knowledge):
     return found.best.predict(tests, groups), nested, f"taken: {found.best}; {said}"
 
 
-def _on_targets(knowledge, targets):
+def _on_targets(competition, knowledge):
+    """Lines on released truth and on what is known of the targets."""
+    targets, released = list(competition.targets["perturbation"]), released_targets(competition)
+    lines = []
+    if 0 < len(released) < len(targets):
+        lines.append(f"released truth: {len(released)} rows train the models for the others")
     known, covered = knowledge.knows(targets), knowledge.has_response(targets)
     unknown = list(known.index[~known.to_numpy()])
     line = f"targets: {len(targets)}, {covered.sum()} with a response in the atlas, "
-    line += f"{len(unknown)} of which nothing is known"
-    return [line + (f" (the constant's prediction): {', '.join(unknown[:5])}" if unknown else "")]
+    line += f"{len(unknown)} without any knowledge"
+    return [*lines, line + (f" (constant prediction): {quote_some(unknown)}" if unknown else "")]
 
 
 def _on_recipe(recipe):
     scenarios, points = recipe
     models = [f"scenarios {scenarios * (1 - points):.2f}"]
-    models.append(f"genes told apart {(1 - scenarios) * (1 - points):.2f}")
+    models.append(f"gene by gene {(1 - scenarios) * (1 - points):.2f}")
     models += [f"ridge and LightGBM on components {points:.2f}"] if points else []
     return f"blend: {', '.join(models)}"
 
 
 def _on_score(inner, targets):
-    """What to expect: the score of left-out training rows, and what as many new rows may score."""
+    """Lines on the score to expect: of the training rows out of fold, and of as many new rows."""
     score = inner.score()
     draws = expected_spread(inner, rows=targets)
     lines = [
-        f"estimate on {len(inner.truth)} training rows, each left out once: {score.score_per_60:.2f} "
-        f"for 60 rows (W {60 * score.w / score.rows:.2f}, Wcos {score.wcos:.3f}); the mean baseline "
-        "scores 0"
+        f"estimate on {len(inner.truth)} training rows, out of fold: {score.score_per_60:.2f} for 60 "
+        f"rows (W {60 * score.w / score.rows:.2f}, Wcos {score.wcos:.3f}); the mean baseline scores 0"
     ]
     for column, rows in {"score": f"all {targets} targets", "private": "a half of them"}.items():
         low, high = draws[column].quantile([0.05, 0.95])

@@ -1,30 +1,26 @@
-"""Which models can be had in the time given: each is measured by its own first fold, none by a guess.
+"""Which models can be fitted in the time given: each is timed on its own first fold.
 
-Models are taken in the order given, cheap ones first. One is left out as soon as its folds so far say
-that the rest would not be done in time, or when time is over in the middle of one: the fit is then
-stopped where the system can do so (a main thread on anything but Windows).
+Models are taken in the order given, cheap ones first. One is left out as soon as its folds so far show
+that the rest would not end in time. A fit that is still running when time is over is stopped where the
+system has alarms: in a main thread, not on Windows; elsewhere it is finished first.
 """
 
 import math
 import signal
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
+from ..competition import Competition
 from ..evaluation.comparison import out_of_fold
 from ..evaluation.saved_runs import Member
 from ..knowledge import Knowledge
-from ..models import (
-    Constant,
-    Neighbours,
-    OnTargetGene,
-    PairwiseRegression,
-    Ridge,
-    Transfer,
-)
+from ..models import Constant, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
 
 ONCE = 0.5  # share of a first fold that may be work done once for all folds, as pretraining is
 
@@ -35,74 +31,69 @@ class OutOfTime(BaseException):  # as KeyboardInterrupt: no `except Exception` i
 
 @dataclass(frozen=True, eq=False)
 class TimedFits:
-    """Members by name of model, and by name why others were left out."""
+    """Runs by name of model, and by name the reason why others were left out."""
 
-    members: dict
-    left_out: dict = field(default_factory=dict)
+    members: dict[str, Member]
+    left_out: dict[str, str] = field(default_factory=dict)
 
-    def lines(self):
-        """What was fitted in how many seconds, and what was left out, for people."""
-        used = [f"{name} ({member.seconds:.0f} s)" for name, member in self.members.items()]
+    def lines(self) -> list[str]:
+        """Return which models were fitted in how many seconds, and which were left out."""
+        fitted = [f"{name} ({member.seconds:.0f} s)" for name, member in self.members.items()]
         left_out = [f"left out for time: {name}, {why}" for name, why in self.left_out.items()]
-        return [f"fitted besides: {', '.join(used) or 'nothing'}", *left_out]
+        return [f"also fitted: {', '.join(fitted) or 'nothing'}", *left_out]
 
 
-def affordable(models, competition, held_out, seconds=math.inf, *, finish=None):
-    """Predict training rows out of fold and all targets by as many models as the time allows: TimedFits.
+def fit_within(
+    seconds: float,
+    models: Mapping[str, Any],
+    competition: Competition,
+    held_out: Sequence[Sequence[str]],
+    predict_targets: Callable[[Any, Competition], pd.DataFrame],
+) -> TimedFits:
+    """Predict training rows out of fold, and all targets, by as many models as the time allows.
 
-    models: by name, cheapest first; held_out: lists of training rows, as `folds` gives them; finish:
-    fits a model on all it may see and predicts the targets, by default on the training rows.
+    models: by name, cheapest first. held_out: lists of training rows, as `folds` gives them.
+    predict_targets: fits a model and predicts the targets, as `kit.forecast.predict_targets`.
     """
     end = time.perf_counter() + seconds
-    fold = _numbered(held_out, competition)
+    fold = pd.Series({name: number for number, names in enumerate(held_out) for name in names})
+    fold = fold.loc[list(competition.effects.index)]
     members, left_out = {}, {}
     for name, model in models.items():
         began = time.perf_counter()
         try:
-            with _stopped(end - began):
-                unseen = _out_of_fold(model, competition, held_out, end)
-                test = (finish or on_targets)(model, competition)
+            with _time_limit(end - began):
+                prediction = _out_of_fold(model, competition, held_out, end).loc[fold.index]
+                test = predict_targets(model, competition)
         except OutOfTime as reason:
             left_out[name] = str(reason)
             continue
-        unseen = unseen.loc[fold.index]
-        members[name] = Member(name, unseen, test, fold, time.perf_counter() - began)
+        members[name] = Member(name, prediction, test, fold, time.perf_counter() - began)
     return TimedFits(members, left_out)
 
 
-def on_targets(model, competition):
-    """Fit on the training rows and predict all targets: perturbation x gene."""
-    return model.fit(competition).predict(list(competition.targets["perturbation"]))
-
-
-def cheap_models(knowledge: Knowledge, *, seed: int = 0) -> dict:
-    """Models that take seconds to a few minutes, by name, cheapest first."""
-    found = {"constant": OnTargetGene(Constant())}
+def cheap_models(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGene]:
+    """Return the models that take seconds to a few minutes, by name, cheapest first."""
+    found = {"constant": Constant()}
     if knowledge.pathways is not None:
-        found["ridge"] = OnTargetGene(Ridge(knowledge))
+        found["ridge"] = Ridge(knowledge)
     if knowledge:
-        found["neighbours"] = OnTargetGene(Neighbours(knowledge))
+        found["neighbours"] = Neighbours(knowledge)
     if knowledge.atlas is not None:
-        found["transfer"] = OnTargetGene(Transfer(knowledge, seed=seed))
+        found["transfer"] = Transfer(knowledge, seed=seed)
     elif knowledge.pathways is not None:
-        found["pairs"] = OnTargetGene(PairwiseRegression(knowledge, seed=seed))
-    return found
+        found["pairs"] = PairwiseRegression(knowledge, seed=seed)
+    return {name: OnTargetGene(model) for name, model in found.items()}
 
 
-def networks(knowledge: Knowledge, *, seed: int = 0) -> dict:
-    """The three networks, by name, the one with the cheapest step first."""
+def networks(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGene]:
+    """Return the three networks, by name, the one with the cheapest step first."""
     from ..networks.gnn import GNN
     from ..networks.transformer import Transformer
     from ..networks.vae import VAE
 
     kinds = {"gnn": GNN, "transformer": Transformer, "vae": VAE}
     return {name: OnTargetGene(kind(knowledge, seed=seed)) for name, kind in kinds.items()}
-
-
-def _numbered(held_out, competition):
-    """Number of each training row's fold: a series."""
-    numbers = {name: number for number, names in enumerate(held_out) for name in names}
-    return pd.Series(numbers).loc[list(competition.effects.index)]
 
 
 def _out_of_fold(model, competition, held_out, end):
@@ -120,12 +111,11 @@ def _out_of_fold(model, competition, held_out, end):
 
 
 @contextmanager
-def _stopped(seconds):
-    """Raise OutOfTime within when the time is over, where there are alarms."""
+def _time_limit(seconds):
+    """Raise OutOfTime inside the block once the time is over, where there are alarms."""
     if seconds <= 0:
         raise OutOfTime("no time is left")
-    alarms = hasattr(signal, "setitimer") and seconds < math.inf
-    if not alarms or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
         yield
         return
 
@@ -133,7 +123,7 @@ def _stopped(seconds):
         raise OutOfTime("time was over in the middle of a fit")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, 1e8))
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ from ..decision import Distribution, decide, mix
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.splits import folds
 from ..knowledge import Knowledge
+from .pairwise_regression import PairwiseRegression
 from .residual_distribution import ResidualDistribution
 from .ridge import Ridge
 from .transfer import Transfer
@@ -70,6 +71,11 @@ class Blend:
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Distribution over the training rows' effects by the chosen recipe."""
         return _mixed(self.base_models_.distributions(perturbations), self.recipe_)
+
+    def expert(self, perturbation: str) -> PairwiseRegression:
+        """Return the fitted pairwise regression, and by it the neighbours, behind one perturbation."""
+        with_response = bool(self.knowledge.has_response([perturbation]).iloc[0])
+        return self.base_models_.transfer.expert(with_response)
 
     def _choose(self, train, held_out):
         recipes = [self.default_]

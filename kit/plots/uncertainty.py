@@ -34,14 +34,14 @@ def calibration(found):
         height=4.2,
     )
     left.plot([0, 100], [0, 100], color="black", linewidth=0.8, zorder=0)
-    sizes = [size for size in table.index.unique("size") if size != "own gene"]  # too few
+    sizes = [size for size in table.index.unique("size") if size != "on-target gene"]  # too few
     for number, size in enumerate(sizes):
         part, colour = table.loc[size], COLOURS[number] if number else "0.4"
         nominal = 100 * (part.index + 0.012 * (number - (len(sizes) - 1) / 2))
         left.vlines(nominal, 100 * part["low"], 100 * part["high"], colour, linewidth=1.5)
         label = "all" if size == "all" else f"|expected| {size}"
         left.plot(nominal, 100 * part["observed"], "o", color=colour, markersize=5, label=label)
-    said = table.loc["all", "believed"]
+    said = table.loc["all", "probability"]
     left.plot(100 * said.index, 100 * said, "x", color=RED, markersize=7, label="as believed")
     first = 100 * min(levels[0], table["low"].min()) - 5
     left.set(xlabel="nominal coverage, %", ylabel="observed coverage, %")
