@@ -77,6 +77,13 @@ class Competition:
         return self.effects.columns
 
     @property
+    def splits(self) -> pd.Series:
+        """Return the split of each perturbation, training rows (`train`) first."""
+        train = pd.Series("train", self.effects.index, dtype=object)
+        others = self.targets.set_index("perturbation")["split"]
+        return pd.concat([train, others[~others.index.isin(train.index)]])
+
+    @property
     def simulated(self):
         """Whether the folder was made by `twin`: scores on it say nothing about real knockdowns."""
         return (self.source / "twin.json").exists()

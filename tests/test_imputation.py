@@ -10,7 +10,13 @@ from kit import InputError, load_competition
 from kit.knowledge import load_pathways
 from kit.screens.cells import MergedCells
 from kit.screens.gene_names import load_gene_names
-from kit.screens.imputation import SHRINKAGE, TERMS, PathwayGuess, aligned_weights
+from kit.screens.imputation import (
+    SHRINKAGE,
+    TERMS,
+    PathwayGuess,
+    aligned_weights,
+    hidden_gene_errors,
+)
 
 
 def random_values(cells, genes, seed=0):
@@ -90,6 +96,27 @@ def test_planted_neighbours_are_found():
         ((values[:, 9] - guess) ** 2).mean() for guess in (near, alone, control[9])
     )
     assert error < 0.6 * error_alone < 0.6 * spread
+
+
+def test_errors_of_hidden_genes_are_those_of_the_rules_on_the_other_half_of_the_cells():
+    control, values, random = random_values(400, 12)
+    values[:, [0, 1, 2, 9]] += random.normal(0, 1, (400, 1))
+    genes = pd.Index([f"g{i}" for i in range(12)])
+    weights = pd.DataFrame(0.0, genes, genes)
+    weights.iloc[[0, 1, 2, 9], [0, 1, 2, 9]] = 1.0
+    measured = pd.Series(True, genes)
+    measured["g11"] = False
+    values[:, 11] = np.nan
+    given = {"genes": genes, "control": pd.Series(control, genes)}
+    found = [hidden_gene_errors(values, measured, weights, **given, seed=s) for s in range(20)]
+    assert set(pd.concat(found).index) <= set(genes[:11])
+    assert np.isfinite(pd.concat(found)).all(axis=None)
+    # Where one gene of the four is hidden, the other three predict it.
+    one = [e for e in found if set(e.index) & set(genes[[0, 1, 2, 9]]) == {"g9"}]
+    assert one
+    for errors in one:
+        near, alone, mean = errors.loc["g9", ["pathway", "pathway, no neighbours", "control_mean"]]
+        assert near < 0.8 * alone < 0.85 * mean
 
 
 def hidden_errors(tmp_path, cells, competition, neighbours, share, seed=0):

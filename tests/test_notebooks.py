@@ -23,6 +23,8 @@ def execute(path, folder, data):
     environment.pop("ESG_BUDGET", None)
     if files := sorted(data.parent.glob("pathways/*.g*")):  # .gmt and .gz, of the real folders
         environment["ESG_PATHWAYS"] = os.pathsep.join(map(str, files))
+    if (data / "atlas.h5ad").exists():
+        environment["ESG_ATLAS"] = str(data / "atlas.h5ad")
     command = [sys.executable, RUNNER, path, folder / f"{path.stem}.ipynb"]
     done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

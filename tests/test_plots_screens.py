@@ -162,16 +162,6 @@ def test_batches_are_counted_within_their_screen(obs):
     assert drawn(right)[:2] == [[5, 15], [20]]
 
 
-def test_the_loss_of_own_genes_is_told_by_screen():
-    loss = by_screen({"a": {"P": 0.5, "Q": 0.7, "R": 0.05}, "b": {"P": 0.2, "Q": 0.3}})
-    figure = plots.own_gene_by_screen(loss)
-    assert title(figure) == (
-        "The own gene loses 25 % to 50 % of its level in the median of a screen; "
-        "1 of 5 lose less than a tenth"
-    )
-    assert drawn(figure.axes[0]) == [[0.05, 0.5, 0.7], [0.2, 0.3]]
-
-
 def test_the_title_on_batches_names_the_knockdown_that_moves_most():
     figure = plots.without_batches(by_screen({"a": {"P": 0.1, "Q": 0.4}, "b": {"R": 0.25}}))
     assert title(figure) == (
@@ -204,7 +194,6 @@ def test_figures_of_screens_are_labelled_and_fit_800_pixels(screens, tmp_path):
         {n: table_of(random, "pqrst") for n in [*names[:3], "z"]}
     )
     figures = [
-        plots.own_gene_by_screen(loss),
         plots.without_batches(loss),
         plots.hidden_genes(errors),
         plots.agreement(same, floor),

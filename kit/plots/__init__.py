@@ -21,7 +21,6 @@ from .screens import (
     batches,
     depth_by_screen,
     hidden_genes,
-    own_gene_by_screen,
     targets_covered,
     without_batches,
 )
@@ -69,7 +68,6 @@ __all__ = [
     "neighbourhood",
     "one_shift",
     "own_gene",
-    "own_gene_by_screen",
     "pathway_coverage",
     "plt",
     "routes",

@@ -18,8 +18,6 @@ from .style import (
     strips,
 )
 
-WEAK = 0.1  # share of its level: an own gene that loses less was hardly knocked down
-
 
 def targets_covered(screens, split):
     """Bars of the competition's knockdowns by the number of other screens that hold them.
@@ -92,22 +90,6 @@ def batches(obs, min_controls):
     right.axvline(min_controls, color=RED, label="enough of its own")
     right.set(xlabel="control cells, a dot a batch", yticklabels=[], xlim=(0, None))
     legend_below(figure, right)
-    return figure
-
-
-def own_gene_by_screen(loss):
-    """Share of its control level that each own gene loses; a series by (screen, perturbation)."""
-    median = loss.groupby(level=0, sort=False).median()
-    figure, (axis,) = new_figure(
-        f"The own gene loses {_span(100 * median, '{:.0f} %')} of its level in the median of a screen;\n"
-        f"{(loss < WEAK).sum()} of {len(loss)} lose less than a tenth",
-        height=2 + 0.4 * len(median),
-    )
-    strips(axis, {screen: loss[screen] for screen in median.index})
-    axis.axvline(0, color="0.6", linewidth=0.8)
-    axis.axvline(1, color=RED, label="nothing left")
-    axis.set(xlabel="share lost of the control level, log2(1 + CP10k)", xlim=_shown(loss, 0, 1.05))
-    legend_below(figure, axis)
     return figure
 
 

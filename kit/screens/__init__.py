@@ -3,6 +3,16 @@
 from .atlas import Atlas, read_responses
 from .cells import MergedCells
 from .gene_names import load_gene_names
+from .imputation import hidden_gene_errors
+from .labels import read_screen
 from .merging import merge
 
-__all__ = ["Atlas", "MergedCells", "load_gene_names", "merge", "read_responses"]
+__all__ = [
+    "Atlas",
+    "MergedCells",
+    "hidden_gene_errors",
+    "load_gene_names",
+    "merge",
+    "read_responses",
+    "read_screen",
+]

@@ -67,6 +67,12 @@ class Atlas:
         se = None if self.se is None else self.se[mask]
         return replace(self, effects=self.effects[mask], obs=self.obs[mask], se=se)
 
+    def effects_by_screen(self) -> dict[str, pd.DataFrame]:
+        """Return the effects of each screen, by its name: perturbation x gene frames."""
+        groups = self.obs.groupby("dataset", observed=True, sort=False).groups
+        symbols = self.obs["sgrna_symbol"].astype(str)
+        return {name: self.effects.loc[own].set_axis(symbols[own]) for name, own in groups.items()}
+
     @cached_property
     def fingerprint(self):
         """Hash of what it holds, wherever its file lies."""

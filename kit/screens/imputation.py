@@ -14,6 +14,7 @@ RULES = ("control_mean", "pathway", "none")
 NEIGHBOURS = 20  # of a gene; more gain nothing on the twin or on real cells, and cost time
 SHRINKAGE = 10.0  # weight of "no deviation" in the mean over neighbours
 RIDGE = 1e-4  # share of the mean square of the regressors
+HIDDEN = 0.2  # share of the measured genes, for `hidden_gene_errors`
 TERMS = ("shift", "shift_by_level", "cell", "cell_by_level", "neighbours")
 
 
@@ -75,6 +76,36 @@ class PathwayGuess:
         deviation = np.ascontiguousarray(values[:, self.measured].T)
         deviation -= self.control[self.measured][:, None]
         return deviation, deviation.mean(axis=0)
+
+
+def hidden_gene_errors(
+    values: np.ndarray,
+    measured: pd.Series,
+    neighbours: pd.DataFrame | None = None,
+    *,
+    genes: pd.Index,
+    control: pd.Series,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Return the errors of both rules on genes that are hidden: root mean square over cells, gene x rule.
+
+    A fifth of the measured genes is hidden, `pathway` is learned from half of the cells, and both rules
+    predict the other half. values: cell x gene of one dataset, log2(1 + CP10k); measured: by gene;
+    neighbours: gene x gene weights, or None; genes: of the columns; control: mean by gene. The column
+    `pathway, no neighbours` is `pathway` without the weights.
+    """
+    random = np.random.default_rng(seed)
+    seen, mean = measured[genes].to_numpy(dtype=bool), control[genes].to_numpy(dtype=np.float32)
+    hidden = seen & (random.random(len(seen)) < HIDDEN)
+    learn, test = np.array_split(random.permutation(values), 2)
+    blocks = np.array_split(learn, -(-len(learn) // 128))
+    none = np.zeros((len(genes), len(genes)), dtype=np.float32)
+    near = none if neighbours is None else aligned_weights(neighbours, genes)
+    wrong = {"control_mean": test[:, hidden] - mean[hidden]}
+    for rule, weight in {"pathway": near, "pathway, no neighbours": none}.items():
+        guess = PathwayGuess(weight, mean, seen & ~hidden).fit(blocks)
+        wrong[rule] = test[:, hidden] - guess.predict(test)[:, hidden[guess.missing]]
+    return pd.DataFrame({r: np.sqrt((w**2).mean(axis=0)) for r, w in wrong.items()}, genes[hidden])
 
 
 def _nearest(weights, *, diagonal=True):
