@@ -20,8 +20,9 @@ from scipy.sparse import csc_matrix, csr_matrix
 from small_competition import GENES, write_small
 from small_screen import draw_counts, labels, write_screen
 
+import kit.screens._parts
 import kit.screens.merging
-import kit.screens.parts
+import kit.screens.writer
 from kit import CONTROL, load_competition
 from kit.expression import pseudobulk
 from kit.io.files import InputError
@@ -708,8 +709,8 @@ def killed(world, out, place, name, call):
 
 KILLS = [(os, "replace", call) for call in (1, 2, 5, 6, 7)]
 KILLS += [(Counts, "append", call) for call in (1, 3)]
-KILLS += [(kit.screens.parts, "new_matrix", call) for call in (2, 5)]
-KILLS += [(kit.screens.parts, "write_labels", 1), (kit.screens.merging, "_tidy", 1)]
+KILLS += [(kit.screens._parts, "new_matrix", 2), (kit.screens.writer, "new_matrix", 1)]
+KILLS += [(kit.screens._parts, "write_labels", 1), (kit.screens.merging, "_tidy", 1)]
 
 
 @pytest.mark.parametrize(("place", "name", "call"), KILLS)

@@ -64,7 +64,7 @@ def test_each_screen_is_recognised_by_its_columns(name, tmp_path):
 def test_nadigs_files_have_the_layout_of_replogles_even_without_batches(tmp_path):
     found = read_screen(screen(tmp_path, columns("gene"), ENSEMBL))
     assert found.layout.name == "replogle"
-    assert "batch" not in found.obs
+    assert set(found.obs["batch"]) == {"none"}
     assert found.var["ensembl"].tolist() == ["ENSG01", "ENSG02", "ENSG03"]
 
 

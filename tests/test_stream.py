@@ -7,7 +7,6 @@ import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,15 +18,7 @@ from scipy import sparse
 from kit.io.files import InputError
 from kit.io.matrix import Matrix
 from kit.screens import streaming as stream
-from kit.screens.streaming import (
-    cell_totals,
-    gene_tiles,
-    group_sums,
-    read_rows,
-    tasks,
-)
-from kit.screens.sums import join
-from kit.screens.workers import run
+from kit.screens.streaming import gene_tiles, group_sums, join, read_rows, run, tasks
 
 ROOT = Path(__file__).resolve().parent.parent
 GENES = 9
@@ -54,10 +45,10 @@ DISTINCT = np.array([5, 1, 0, -1, 6, 3, -1, 2, 8, -1, 7, -1, 4], dtype=np.int32)
 MITO = np.arange(13) % 5 == 0
 
 
-def slow_sums(counts, group, columns, genes=GENES, rows=None, total=None):
+def slow_sums(counts, group, columns, genes=GENES, total=None):
     """Cells, sums and squares by group id, cell by cell and column by column."""
     result = {}
-    for cell in range(*rows) if rows else range(len(counts)):
+    for cell in range(len(counts)):
         if group[cell] < 0:
             continue
         merged = np.zeros(genes)
@@ -144,14 +135,11 @@ def test_sums_equal_a_slow_loop(tmp_path, layout, compression, columns):
         tmp_path / "a.h5ad", stored_as(counts, layout), compression, dtype=np.float32
     )
     assert (matrix.shape, matrix.format) == ((60, 13), layout.split()[0])
-    for rows in (None, (7, 41)):
-        some = range(*rows) if rows else None
-        sums = group_sums(matrix, group, columns, GENES, rows=some, mito=MITO)
-        assert_right(sums, slow_sums(counts, group, columns, rows=rows))
-        kept = counts[slice(*rows)] if rows else counts
-        np.testing.assert_array_equal(sums.total, kept.sum(axis=1))
-        np.testing.assert_array_equal(sums.detected, (kept > 0).sum(axis=1))
-        np.testing.assert_array_equal(sums.mitochondrial, kept[:, MITO].sum(axis=1))
+    sums = group_sums(matrix, group, columns, GENES, mito=MITO)
+    assert_right(sums, slow_sums(counts, group, columns))
+    np.testing.assert_array_equal(sums.total, counts.sum(axis=1))
+    np.testing.assert_array_equal(sums.detected, (counts > 0).sum(axis=1))
+    np.testing.assert_array_equal(sums.mitochondrial, counts[:, MITO].sum(axis=1))
 
 
 @pytest.mark.parametrize("layout", ["csr", "csr repeated", "csc repeated", "dense"])
@@ -210,9 +198,9 @@ def test_given_totals_normalise_and_absent_ones_are_the_sums_over_all_genes(tmp_
     given = counts.sum(axis=1) * 2.5 + 1
     for layout in ("csr", "csc", "dense"):
         matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
-        sums = group_sums(matrix, group, COLUMNS, GENES, total=given, rows=range(10, 60))
-        assert_right(sums, slow_sums(counts, group, COLUMNS, rows=(10, 60), total=given))
-        np.testing.assert_array_equal(sums.total, given[10:])
+        sums = group_sums(matrix, group, COLUMNS, GENES, total=given)
+        assert_right(sums, slow_sums(counts, group, COLUMNS, total=given))
+        np.testing.assert_array_equal(sums.total, given)
         given_float32 = counts.sum(axis=1).astype(np.float32) * np.float32(1 - 5e-7)
         group_sums(matrix, group, COLUMNS, GENES, total=given_float32)
         wrong = given.copy()
@@ -257,36 +245,28 @@ def test_a_log_of_another_scale_is_refused(tmp_path, per, message):
     counts = np.ones((4, 50)) if per == 2e4 else drawn_counts() + 1
     matrix = write_matrix(tmp_path / "a.h5ad", np.log1p(counts / counts.sum(axis=1)[:, None] * per))
     with pytest.raises(InputError, match=message):
-        cell_totals(matrix, log_normalised="log1p_cp10k")
+        group_sums(
+            matrix,
+            drawn_groups(len(counts)),
+            np.zeros(counts.shape[1], int),
+            1,
+            log_normalised="log1p_cp10k",
+        )
 
 
 @pytest.mark.parametrize("layout", ["csr", "csr repeated", "dense"])
-def test_row_ranges_join_to_the_whole(tmp_path, layout):
+def test_row_ranges_join_to_the_whole(tmp_path, monkeypatch, layout):
     counts, group = drawn_counts(), np.sort(drawn_groups())  # the parts hold different groups
+    group[:40] = -1
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
-    parts = [
-        group_sums(matrix, group, COLUMNS, GENES, rows=range(a, b), mito=MITO)
-        for a, b in pairwise([0, 1, 20, 20, 45, 60])
-    ]
-    assert {len(part.groups) for part in parts} > {0, 1}
-    assert_right(join(parts), slow_sums(counts, group, COLUMNS))
-    assert_same_bits(join(parts), parts[0] + parts[1] + parts[2] + parts[3] + parts[4])
     whole = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
-    np.testing.assert_array_equal(join(parts).total, whole.total)
-    np.testing.assert_array_equal(join(parts).detected, whole.detected)
-    np.testing.assert_array_equal(join(parts).mitochondrial, whole.mitochondrial)
-
-
-def test_mean_and_variance_are_those_of_the_cells(tmp_path):
-    counts = drawn_counts()
-    group = np.repeat([3, 1, 7], [30, 29, 1])
-    matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, "csr"))
-    sums = group_sums(matrix, group, np.arange(13), 13)
-    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    log = np.log2(1 + counts / total * 10_000)
-    np.testing.assert_allclose(sums.mean()[1], log[group == 3].mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(sums.variance()[1], log[group == 3].var(axis=0, ddof=1), atol=1e-9)
-    assert np.isnan(sums.variance()[2]).all()
+    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    parts = [task() for task in tasks(matrix, group, COLUMNS, GENES, mito=MITO)]
+    assert {len(part.groups) for part in parts} > {0}
+    joined = join(parts)
+    assert_right(joined, slow_sums(counts, group, COLUMNS))
+    for name in ("groups", "cells", "total", "detected", "mitochondrial"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
 
 
 def test_neither_budget_nor_passes_nor_cores_change_a_bit(tmp_path, monkeypatch):
@@ -310,6 +290,12 @@ def test_neither_budget_nor_passes_nor_cores_change_a_bit(tmp_path, monkeypatch)
             for budget in (1000, 10**9):
                 again = group_sums(matrix, group, COLUMNS, GENES, mito=MITO, budget=budget)
                 assert_same_bits(whole, again)
+                for tile in gene_tiles(4, GENES, budget):
+                    columns = np.where(np.isin(COLUMNS, tile), COLUMNS - tile.start, -1)
+                    part = group_sums(matrix, group, columns, len(tile), budget=budget)
+                    for name in ("sums", "squares"):
+                        of_tile = getattr(whole, name)[:, tile.start : tile.stop]
+                        np.testing.assert_array_equal(getattr(part, name), of_tile)
 
 
 def test_a_task_holds_its_rows_alone_and_only_groups_that_occur(tmp_path, monkeypatch):
@@ -333,10 +319,10 @@ def test_rows_of_counts_come_in_blocks_with_their_totals(tmp_path, layout):
     for column, gene in enumerate(COLUMNS):
         if gene >= 0:
             merged[:, gene] += counts[:, column]
-    for rows in (None, range(20, 50), np.array([2, 3, 17, 40, 59])):
+    for rows in (np.arange(60), np.arange(20, 50), np.array([2, 3, 17, 40, 59])):
         blocks = list(read_rows(matrix, COLUMNS, GENES, rows, mito=MITO, budget=2560))
         chosen = np.concatenate([block.rows for block in blocks])
-        assert chosen.tolist() == list(range(60) if rows is None else rows)
+        assert chosen.tolist() == list(rows)
         assert len(blocks) > 1
         for block in blocks:
             assert (block.counts.format, block.counts.dtype) == ("csr", np.float32)
@@ -348,13 +334,13 @@ def test_rows_of_counts_come_in_blocks_with_their_totals(tmp_path, layout):
             np.testing.assert_array_equal(block.mitochondrial, counts[block.rows][:, MITO].sum(1))
 
 
-def test_cell_totals_need_no_groups(tmp_path):
+def test_cells_of_no_group_are_totalled(tmp_path):
     counts = drawn_counts()
     for layout in ("csr repeated", "csc repeated", "dense"):
         matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
-        totals = cell_totals(matrix, rows=range(5, 30))
-        np.testing.assert_array_equal(totals.total, counts[5:30].sum(axis=1))
-        np.testing.assert_array_equal(totals.detected, (counts[5:30] > 0).sum(axis=1))
+        totals = group_sums(matrix, np.full(60, -1), np.full(13, -1), 0)
+        np.testing.assert_array_equal(totals.total, counts.sum(axis=1))
+        np.testing.assert_array_equal(totals.detected, (counts > 0).sum(axis=1))
         assert np.isnan(totals.mitochondrial).all()
         assert totals.sums.shape == (0, 0)
 
@@ -364,7 +350,7 @@ def test_a_file_without_cells_gives_nothing(tmp_path):
         matrix = write_matrix(tmp_path / "a.h5ad", stored_as(np.zeros((0, 13)), layout))
         sums = group_sums(matrix, np.zeros(0, int), COLUMNS, GENES)
         assert (len(sums.groups), len(sums.total)) == (0, 0)
-        assert list(read_rows(matrix, COLUMNS, GENES)) == []
+        assert list(read_rows(matrix, COLUMNS, GENES, np.arange(0))) == []
 
 
 @dataclass(frozen=True)
@@ -379,17 +365,14 @@ class Square:
 
 @dataclass(frozen=True)
 class Fatal:
-    """A task that kills its worker, the first times that it runs, and then gives `number`."""
+    """A task that kills its worker, and notes every run."""
 
-    number: int
-    flags: Path
-    times: int = 1
+    notes: Path
 
     def __call__(self):
-        if len(list(self.flags.iterdir())) < self.times:
-            (self.flags / f"{os.getpid()}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.number
+        with open(self.notes, "a") as notes:
+            notes.write("run\n")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclass(frozen=True)
@@ -453,29 +436,24 @@ def test_results_come_in_the_order_of_tasks_few_at_a_time(pool):
             taken.append(number)
             yield Square(number)
 
-    for executor, ahead in ((None, 1), (pool, 3)):
+    for executor, ahead in ((None, 1), (pool, 4)):
         taken.clear()
-        for number, result in enumerate(run(given(), executor, in_flight=3)):
+        for number, result in enumerate(run(given(), executor)):
             assert result == number**2
             assert len(taken) <= number + ahead
         assert number == 19
 
 
-def test_a_task_that_loses_its_worker_is_tried_once_more(tmp_path, executor):
-    flags = tmp_path / "flags"
-    flags.mkdir()
-    work = [Square(2), Square(3), Fatal(7, flags), Square(4), Square(5), Square(6)]
-    assert list(run(work, executor)) == [4, 9, 7, 16, 25, 36]
-    assert len(list(flags.iterdir())) == 1
-
-
-def test_a_task_that_loses_its_worker_twice_is_an_error(tmp_path):
-    with ProcessPoolExecutor(1) as executor:
-        results = run([Square(2), Fatal(7, tmp_path, times=5)], executor, in_flight=1)
-        assert next(results) == 4
-        with pytest.raises(RuntimeError, match=r"lost twice with its worker .*give workers more"):
-            next(results)
-    assert len(list(tmp_path.iterdir())) == 2
+@pytest.mark.parametrize("kind", ["pool", "cluster"])
+def test_a_task_that_is_lost_with_its_worker_is_one_clear_line(tmp_path, kind, request):
+    notes = tmp_path / "notes"
+    with ProcessPoolExecutor(1) as own_pool:
+        executor = own_pool if kind == "pool" else request.getfixturevalue(kind)
+        work = [Square(2), Fatal(notes), *map(Square, range(3, 9))]
+        with pytest.raises(InputError, match=r"lost with its worker .*give workers more") as fault:
+            list(run(work, executor))
+    assert "\n" not in str(fault.value)
+    assert notes.read_text() == "run\n"
 
 
 def test_bad_input_is_not_tried_again(tmp_path, executor):
@@ -518,7 +496,7 @@ def test_what_is_no_count_is_named_with_its_place(tmp_path, layout, value):
             group_sums(matrix, group, COLUMNS, GENES)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=message):
-        list(read_rows(matrix, COLUMNS, GENES))
+        list(read_rows(matrix, COLUMNS, GENES, np.arange(60)))
 
 
 @pytest.mark.parametrize("index", [-1, "length", 2**31 - 1, 2**40, -(2**40)])
@@ -590,9 +568,9 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path):
 def test_text_and_a_vector_are_no_counts(tmp_path):
     words = write_matrix(tmp_path / "a.h5ad", np.full((60, 13), b"one"))
     with pytest.raises(InputError, match=r"X holds .S3 in /X; want numbers"):
-        cell_totals(words)
+        group_sums(words, drawn_groups(), COLUMNS, GENES)
     with pytest.raises(InputError, match=r"X has shape \(60,\); want a matrix"):
-        cell_totals(write_matrix(tmp_path / "a.h5ad", np.zeros(60)))
+        group_sums(write_matrix(tmp_path / "a.h5ad", np.zeros(60)), drawn_groups(), COLUMNS, GENES)
 
 
 @pytest.mark.parametrize(
@@ -603,8 +581,6 @@ def test_text_and_a_vector_are_no_counts(tmp_path):
         ({"mito": MITO[1:]}, r"mito has shape \(12,\), want 13"),
         ({"total": np.zeros((60, 1))}, r"total has shape \(60, 1\), want 60"),
         ({"genes": 8}, "columns name gene 8, want -1 to 7"),
-        ({"rows": range(0, 60, 2)}, "want a range within 0 to 60"),
-        ({"rows": range(50, 61)}, "want a range within 0 to 60"),
         ({"log_normalised": "log1p"}, "log_normalised is 'log1p', want None or one of"),
     ],
 )
@@ -619,7 +595,7 @@ def test_the_loops_run_where_no_folder_can_keep_them(tmp_path):
     # Stands in for a read-only install: numba knows no place to look for a folder.
     code = (
         "from numba.core import caching; caching.CompileResultCacheImpl._locator_classes = []\n"
-        "from kit.screens.kernels import largest_of, np\n"
+        "from kit.screens._kernels import largest_of, np\n"
         "print(largest_of(np.array([1.0, 7.0, 2.0])), largest_of.stats.cache_path)"
     )
     done = subprocess.run(

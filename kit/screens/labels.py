@@ -23,15 +23,17 @@ from .layouts import (
     recognise,
 )
 
+NO_BATCH = "none"
+
 
 @dataclass(eq=False)
 class Screen:
     """One file of a screen, without its counts.
 
     matrix: where they lie in the file. var: by column of the matrix, `name` and `ensembl` (or missing).
-    obs: by row, `kept`; categoricals `target`, `dataset` and, where known, `guide`, `batch`; `control`,
-    and where known `total` (UMI), `mito` (share of UMI, 0 to 1); for bulk `cells`. left_out: rows
-    without use, by reason.
+    obs: by row, `kept`; categoricals `target`, `dataset`, `batch` (`none` for rows without one) and,
+    where known, `guide`; `control`, and where known `total` (UMI), `mito` (share of UMI, 0 to 1); for
+    bulk `cells`. left_out: rows without use, by reason.
     """
 
     path: Path
@@ -225,9 +227,15 @@ def _labels(path, columns, tests, layout, dataset):
     obs["dataset"] = (
         one if split is None else split.rename_categories(lambda part: f"{dataset}:{part}")
     )
-    for name in ("guide", "batch"):
-        if name in columns:
-            obs[name] = as_categories(columns[name])
+    if "guide" in columns:
+        obs["guide"] = as_categories(columns["guide"])
+    batch = pd.Series(as_categories(columns["batch"]) if "batch" in columns else one)
+    if "batch" not in columns:
+        batch = batch.cat.rename_categories([NO_BATCH])
+    elif batch.isna().any():
+        known = batch.cat.categories
+        batch = batch.cat.set_categories(known.union([NO_BATCH], sort=False)).fillna(NO_BATCH)
+    obs["batch"] = batch
     faults = {
         f"{column} is not {' or '.join(wanted)}": ~_where(
             as_categories(values), set(wanted).__contains__

@@ -6,9 +6,15 @@ only, and the next one takes them up; parts that nothing asks for any more are r
 Delete `parts` to save the room, keep it to add a screen cheaply. Of several runs in a folder one works
 and the others wait.
 
+What is read and written how often. Every run reads each file's bytes once for its SHA-256 and its
+labels twice, so that those of one file at a time are in memory. A part that is not there yet reads the
+counts: the responses once, or once for each range of genes whose sums fit the budget; the cells once
+more. (CSC is read more often: see `streaming`.) Merged cells are written twice, into their part and
+into `cells.h5ad`, which is joined anew only when a part is another.
+
 Rules. Counts are normalised over all genes of the source. A perturbation needs `min_cells` cells, and
-is compared with the control cells of its own batches, as `responses` says. Cells with several targets
-are left out. Genes and targets get the competition's names, by `genes`.
+is compared with the control cells of its own batches, as `responses` defines. Cells with several
+targets are left out. Genes and targets get the competition's names, by `gene_names`.
 
 Labels, of cells or as means over them: RNAcount, UMI over all genes of the source; featurecount, its
 genes with any; mitocount, mitochondrial UMI. `competition` marks what comes from the competition's own
@@ -18,6 +24,7 @@ cells: readers drop of these what is not in the training rows at hand.
 import json
 import re
 import shutil
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
@@ -26,12 +33,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..io.files import InputError, alone_in, replacing
 from ..io.hdf5 import opened
-from .coverage import coverage_rows, remarks
+from ._parts import write_cells, write_responses
 from .gene_names import GeneNames, load_gene_names
-from .parts import join_cells, join_responses, write_cells, write_responses
-from .sources import VERSION, open_sources
+from .layouts import Layout
+from .sources import VERSION, coverage_rows, open_sources, remarks
+from .writer import join_parts
 
 MIN_CELLS = 10  # of a perturbation
 MIN_CONTROLS = 10  # control cells of a batch, to be compared with its own
@@ -56,26 +65,26 @@ class Merged:
 
 
 def merge(
-    files,
-    competition,
-    out,
+    files: list[Path | str],
+    competition: Competition,
+    out: Path | str,
     *,
-    layouts=None,
-    names=None,
-    min_cells=MIN_CELLS,
-    min_controls=MIN_CONTROLS,
-    budget=BUDGET,
-    executor=None,
-    cells=True,
-    progress=True,
-):
+    layouts: Layout | Path | str | dict | None = None,
+    names: GeneNames | Path | str | None = None,
+    min_cells: int = MIN_CELLS,
+    min_controls: int = MIN_CONTROLS,
+    budget: int = BUDGET,
+    executor: Executor | None = None,
+    cells: bool = True,
+    progress: bool = True,
+) -> Merged:
     """Merge screens into the folder `out`, the competition's own cells first, and return Merged.
 
-    `files`: h5ad files. `layouts`: a layout for all of them, as `screens.load_layout` takes it, or a
+    `files`: h5ad files. `layouts`: a layout for all of them, as `layouts.load_layout` takes it, or a
     dict by file; by default recognised. `names`: GeneNames, or the path of HGNC's table; by default
     looked for. `min_cells`: of a perturbation. `min_controls`: control cells of a batch, to be compared
     with its own. `budget`: bytes, beside some 100 a cell of the largest file for labels. `executor`: as
-    `stream.run` takes it. `cells`: whether to write merged cells; files without raw counts give none.
+    `streaming.run` takes it. `cells`: whether to write merged cells; files without raw counts give none.
 
     Raises InputError for a file that cannot be read or lacks a column, a layout that does not fit,
     counts that are none, a dataset without control cells, and a folder that cannot be written.
@@ -85,7 +94,7 @@ def merge(
     if min_cells < 2:
         raise InputError(f"min_cells is {min_cells}, want 2 or more: one cell has no variance")
     out, settings = Path(out), {"min_cells": min_cells, "min_controls": min_controls}
-    sources, said = open_sources(files, competition, layouts)
+    sources, lines = open_sources(files, competition, layouts)
     if not isinstance(names, GeneNames):
         names = load_gene_names(names, folder=competition.source)
     for source in sources:
@@ -93,50 +102,50 @@ def merge(
             names = names.with_pairs(source.var["name"], source.var["ensembl"])
     for source in sources:
         source.give_names(names, competition)
+    counted = [source for source in sources if source.counted]
+    wanted = {
+        "responses": [source.key("responses", competition, settings) for source in sources],
+        "cells": [source.key("cells", competition, {}) for source in counted],
+    }
+    writers = {"responses": write_responses} | ({"cells": write_cells} if cells else {})
 
     with alone_in(out):
-        table, parts, wanted = [], {"responses": [], "cells": []}, set()
+        parts = {kind: [out / PARTS / name for name in wanted[kind]] for kind in writers}
+        rows = []
         for source in sources:
             part = source.part(competition, **settings)
-            table += coverage_rows(source, part, competition, min_controls=min_controls)
-            said += remarks(source, part)
-            jobs = [("responses", write_responses, settings)]
-            if source.counted:
-                jobs.append(("cells", write_cells, {}))
-            for kind, write, asked in jobs:
-                place = out / PARTS / source.key(kind, competition, asked)
-                wanted.add(place.name)
-                if kind == "cells" and not cells:
+            rows += coverage_rows(part, competition, min_controls=min_controls)
+            lines += remarks(part)
+            for kind, write in writers.items():
+                members = sources if kind == "responses" else counted
+                if source not in members or (place := parts[kind][members.index(source)]).exists():
                     continue
-                parts[kind].append(place)
-                if not place.exists():
-                    with _bar(progress, f"{kind} of {source.name}", len(part.screen.obs)) as bar:
-                        write(place, part, budget=budget, executor=executor, progress=bar.update)
+                with _bar(progress, f"{kind} of {source.name}", len(part.screen.obs)) as bar:
+                    write(place, part, budget=budget, executor=executor, progress=bar.update)
 
-        table = pd.DataFrame(table).set_index("dataset")
+        table = pd.DataFrame(rows).set_index("dataset")
         if not table["perturbations"].any():
             raise InputError(
                 f"no perturbation has {min_cells} cells in any screen; lower min_cells"
             )
-        told = _provenance(sources, parts["responses"], settings) | {"coverage": table}
-        join_responses(out / RESPONSES, parts["responses"], competition.genes, told)
-        if parts["cells"]:
-            counted = [source for source in sources if source.counted]
-            told = _provenance(counted, parts["cells"], settings)
-            if _parts_of(out / CELLS) != told["provenance"]["part"].tolist():
-                join_cells(out / CELLS, parts["cells"], _measured(counted, competition.genes), told)
+        genes = competition.genes
+        uns = {"provenance": _provenance(sources, wanted["responses"], settings), "coverage": table}
+        join_parts(out / RESPONSES, parts["responses"], genes, uns)
+        has_cells = bool(parts.get("cells"))
+        if has_cells and _parts_of(out / CELLS) != wanted["cells"]:
+            uns = {"provenance": _provenance(counted, wanted["cells"], settings)}
+            join_parts(out / CELLS, parts["cells"], genes, uns, _measured(counted, genes))
         with replacing(out / COVERAGE) as place:
             table.to_csv(place)
-        _tidy(out, wanted)
-        return Merged(out / RESPONSES, out / CELLS if parts["cells"] else None, table, said)
+        _tidy(out, {*wanted["responses"], *wanted["cells"]})
+        return Merged(out / RESPONSES, out / CELLS if has_cells else None, table, lines)
 
 
 def _bar(progress, what, rows):
     from tqdm import tqdm
 
-    return tqdm(
-        desc=what, total=rows, unit=" cells", unit_scale=True, disable=None if progress else True
-    )
+    hidden = None if progress else True  # None: unless on a terminal
+    return tqdm(desc=what, total=rows, unit=" cells", unit_scale=True, disable=hidden)
 
 
 def _measured(sources, genes):
@@ -151,17 +160,16 @@ def _measured(sources, genes):
 
 def _provenance(sources, parts, settings):
     """Where a merged file comes from: by source its file, hash, layout and part; date and settings."""
-    told = {
+    by_source = {
         "file": [source.path.name for source in sources],
         "hash": [source.sha256 for source in sources],
         "layout": [json.dumps(asdict(source.layout)) for source in sources],
         "effect": [EFFECTS[source.layout.kind] for source in sources],
-        "part": [part.name for part in parts],
+        "part": parts,
     }
-    told = {name: np.array(values, dtype=object) for name, values in told.items()}
-    told["date"] = datetime.now(UTC).isoformat(timespec="seconds")
-    told["settings"] = json.dumps(settings | {"version": VERSION})
-    return {"provenance": told}
+    by_source = {name: np.array(values, dtype=object) for name, values in by_source.items()}
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return by_source | {"date": date, "settings": json.dumps(settings | {"version": VERSION})}
 
 
 def _parts_of(path):

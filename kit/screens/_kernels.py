@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from ..io.compiled import compiled
-from .sums import PER
+from ._task import PER
 
 SMALL = 64  # counts below it share one logarithm a cell
 

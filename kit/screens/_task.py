@@ -1,6 +1,7 @@
-"""The work of one task of `streaming`: a range of rows of one file, block by block, to its Sums."""
+"""One task of `streaming`: a range of rows of one file, read block by block, and its sums by group."""
 
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -9,19 +10,62 @@ import numpy as np
 
 from ..io.files import InputError
 from ..io.matrix import MOST, Matrix
-from .sums import PER, Sums
 
+PER = 10_000.0  # counts per ten thousand
 MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
 # Natural logarithms in one unit of a log-normalised file.
 LOG_SCALES = {"log1p_cp10k": 1.0, "log2_cp10k": float(np.log(2))}
 
 
+@dataclass
+class Sums:
+    """Sums over a range of rows, by group and by cell.
+
+    Only groups that occur are held: `groups` (increasing ids), `cells` (int64), `sums` and `squares`
+    (group x gene, of log2(1 + CP10k)). By cell of the range, left-out cells too: `total` UMI over all
+    genes of the source, `detected` source columns (int32), `mitochondrial` UMI; NaN where unknown.
+    """
+
+    groups: np.ndarray
+    cells: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+    total: np.ndarray
+    detected: np.ndarray
+    mitochondrial: np.ndarray
+
+
+def join(parts: Iterable[Sums]) -> Sums:
+    """Add up the sums of row ranges that follow each other, in their order, into the first of them."""
+    whole, by_cell = None, []
+    for part in parts:
+        by_cell.append((part.total, part.detected, part.mitochondrial))
+        whole = whole or part
+        if part is not whole:
+            groups = np.union1d(whole.groups, part.groups)
+            for name in ("cells", "sums", "squares"):
+                array, more = getattr(whole, name), getattr(part, name)
+                if len(groups) > len(array):
+                    wider = np.zeros((len(groups), *array.shape[1:]), array.dtype)
+                    wider[np.searchsorted(groups, whole.groups)] = array
+                    array = wider
+                array[np.searchsorted(groups, part.groups)] += more
+                setattr(whole, name, array)
+            whole.groups = groups
+            del array, more
+        del part  # or it would stay while the next one is made
+    whole.total, whole.detected, whole.mitochondrial = map(
+        np.concatenate, zip(*by_cell, strict=True)
+    )
+    return whole
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Called, it gives the Sums of a range of rows; its fields are the arguments of `tasks`."""
+    """A callable that returns the Sums of a range of rows; its fields are the arguments of `tasks`."""
 
     matrix: Matrix
-    rows: range
+    rows: range  # all of them for a CSC matrix
     group: np.ndarray  # of these rows
     columns: np.ndarray
     genes: int
@@ -30,76 +74,69 @@ class Task:
     log_normalised: str | None
     budget: int
 
-    def __call__(self):
+    def __call__(self) -> Sums:
         slots = Slots(self.columns, self.genes)
         result = self.nothing(slots)
-        if self.matrix.format == "csc":
-            add_columns(self, slots, result)
-        else:
-            for _ in add_rows(self, slots, result):
-                pass
+        for _ in (add_columns if self.matrix.format == "csc" else add_rows)(self, slots, result):
+            pass
         self.check_totals(result.total)
-        if self.log_normalised or len(self.total):
-            result.total = self.total if len(self.total) else np.full(len(self.rows), np.nan)
+        if len(self.total):
+            result.total = self.total
+        elif self.log_normalised:
+            result.total = np.full(len(self.rows), np.nan)
         if self.log_normalised:
             result.mitochondrial = np.full(len(self.rows), np.nan)
         result.sums = result.sums.take(slots.of_gene, axis=1)
         result.squares = result.squares.take(slots.of_gene, axis=1)
         return result
 
-    def nothing(self, slots):
-        """The Sums of the range before anything is added."""
+    def nothing(self, slots: "Slots") -> Sums:
+        """Return the Sums of the range before anything is added."""
         groups = np.unique(self.group[self.group >= 0])
         cells = np.bincount(self.place(groups) + 1, minlength=len(groups) + 1)[1:]
-        shape = len(groups), slots.unwanted + 2
-        by_cell = self.no_totals(len(self.rows))
+        shape, rows = (len(groups), slots.unwanted + 2), len(self.rows)
+        mitochondrial = np.full(rows, 0.0 if len(self.mito) else np.nan)
+        by_cell = np.zeros(rows), np.zeros(rows, np.int32), mitochondrial
         return Sums(groups, cells, np.zeros(shape), np.zeros(shape), *by_cell)
 
-    def no_totals(self, cells):
-        """Total, detected and mitochondrial by cell before anything is added."""
-        mitochondrial = np.full(cells, 0.0 if len(self.mito) else np.nan)
-        return np.zeros(cells), np.zeros(cells, np.int32), mitochondrial
-
-    def place(self, groups):
-        """Row of the sums for each cell, -1 for none."""
+    def place(self, groups: np.ndarray) -> np.ndarray:
+        """Return the row of the sums for each cell, -1 for none."""
         return np.where(self.group < 0, -1, np.searchsorted(groups, self.group)).astype(np.int32)
 
-    def blocks(self, start, stop):
-        """Blocks of the matrix; of a log-normalised one, with CP10k for their logarithms."""
+    def blocks(self, start: int, stop: int) -> Iterator[tuple]:
+        """Yield blocks of the matrix; of a log-normalised one, with CP10k for their logarithms."""
         unit = LOG_SCALES.get(self.log_normalised)
         for first, indptr, indices, data in self.matrix.blocks(start, stop, self.budget):
             if unit:
                 data = data.astype(np.float64)
                 largest = (np.log1p(PER) + 1e-5) / unit
-                if not (data >= 0).all() or not (data <= largest).all():
+                if not ((data >= 0) & (data <= largest)).all():
                     fault = self.log_normalised, largest
                     raise self.matrix.fault(first, indptr, indices, data, *fault)
                 np.expm1(data * unit, out=data)
             yield first, indptr, indices, data
 
-    def check_totals(self, counted):
+    def check_totals(self, counted: np.ndarray) -> None:
         """Raise InputError where a cell holds more than its total allows."""
+        limit = "its total is"
         if self.log_normalised:
-            wrong, most = counted > 1.01 * PER, np.full(len(counted), PER)
+            most, wrong = np.full(len(counted), PER), counted > 1.01 * PER
             remedy = f"want {self.log_normalised}: name the file's scale, or its raw counts"
         elif (counted > MOST).any():
-            row = int(np.argmax(counted))
-            raise InputError(
-                f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, more UMI "
-                "than any cell has; is the file corrupt?"
-            )
+            most, wrong = np.full(len(counted), MOST), counted > MOST
+            limit, remedy = "more UMI than any cell has:", "is the file corrupt?"
         elif len(self.total):
             # Totals come from files as float32 too: equal to about 1e-7. Cells left out may lack one.
-            wrong = ~((self.total >= counted * (1 - 1e-6)) & np.isfinite(self.total))
-            wrong &= self.group >= 0
-            most, remedy = self.total, "want the total over all genes of the source"
+            most = self.total
+            wrong = ~((most >= counted * (1 - 1e-6)) & np.isfinite(most)) & (self.group >= 0)
+            remedy = "want the total over all genes of the source"
         else:
             return
         if wrong.any():
             row = int(np.argmax(wrong))
             raise InputError(
                 f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, "
-                f"its total is {most[row]:g}; {remedy}"
+                f"{limit} {most[row]:g}; {remedy}"
             )
 
 
@@ -111,7 +148,7 @@ class Slots:
     `shared`: slots of several columns.
     """
 
-    def __init__(self, columns, genes):
+    def __init__(self, columns: np.ndarray, genes: int) -> None:
         wanted = np.flatnonzero(columns >= 0)
         found, first, times = np.unique(columns[wanted], return_index=True, return_counts=True)
         self.unwanted = len(found)
@@ -122,9 +159,9 @@ class Slots:
         self.shared = self.of_gene[found[times > 1]]
 
 
-def add_rows(task, slots, result):
-    """Add the rows of a task's range to `result`; yields each block when it is in."""
-    from . import kernels
+def add_rows(task: Task, slots: Slots, result: Sums) -> Iterator[tuple]:
+    """Add the rows of a task's range to `result`; yields each block once it is added."""
+    from . import _kernels
 
     place = task.place(result.groups)
     # A process of a pool has a core of its own, and no other.
@@ -136,7 +173,7 @@ def add_rows(task, slots, result):
             here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
 
             def add(order, seen, indptr=indptr, stored=stored, here=here):
-                return kernels.add_rows(
+                return _kernels.add_rows(
                     indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0,
                     task.mito, task.total[here], task.log_normalised is None, seen,
                     result.total[here], result.detected[here], result.mitochondrial[here],
@@ -159,39 +196,35 @@ def _orders(place, parts):
     return np.split(order, np.searchsorted(ordered, ordered[starts]) if len(place) else starts)
 
 
-def add_columns(task, slots, result):
-    """Add the rows of a task's range to `result` by two readings of a CSC matrix."""
-    from . import kernels
+def add_columns(task: Task, slots: Slots, result: Sums) -> Iterator[tuple]:
+    """Add all rows of a CSC matrix to `result` by two readings; yields each block of the second."""
+    from . import _kernels
 
     cells, width = task.matrix.shape
     seen = np.full(max(cells, width), -1)
-    by_cell = task.no_totals(cells)
+    whole = task.log_normalised is None
     for block in task.blocks(0, width):
         first, indptr, *stored = block
         mito = task.mito[first : first + len(indptr) - 1]
-        unsound = kernels.weigh_columns(
-            indptr, *stored, task.log_normalised is None, mito, seen, *by_cell
-        )
-        if unsound >= 0:
+        by_cell = result.total, result.detected, result.mitochondrial
+        if _kernels.weigh_columns(indptr, *stored, whole, mito, seen, *by_cell) >= 0:
             raise task.matrix.fault(*block, task.log_normalised)
-    inside = slice(task.rows.start, task.rows.stop)
-    result.total, result.detected, result.mitochondrial = (array[inside] for array in by_cell)
-
     if not len(result.groups) or not slots.unwanted:
         return
-    scale, place = np.ones(cells), np.full(cells, -1, np.int32)
-    place[inside] = task.place(result.groups)
-    if task.log_normalised is None:
+    scale = np.ones(cells)
+    if whole:
         divisor = task.total if len(task.total) else result.total
-        scale[inside] = np.divide(PER, divisor, out=np.zeros(len(divisor)), where=divisor > 0)
-    to = scale, place, seen, result.sums, result.squares
-    own = slots.of_column.astype(np.int64)
-    own[np.isin(own, [*slots.shared, slots.unwanted])] = -1
-    for first, indptr, *stored in task.blocks(0, width):
-        kernels.add_columns(indptr, *stored, own[first : first + len(indptr) - 1], *to)
+        scale = np.divide(PER, divisor, out=np.zeros(cells), where=divisor > 0)
+    to = scale, task.place(result.groups), seen, result.sums, result.squares
+    alone = slots.of_column.astype(np.int64)
+    alone[np.isin(alone, [*slots.shared, slots.unwanted])] = -1
+    for block in task.blocks(0, width):
+        first, indptr, *stored = block
+        _kernels.add_columns(indptr, *stored, alone[first : first + len(indptr) - 1], *to)
+        yield block
     for slot in slots.shared:
         columns = np.flatnonzero(slots.of_column == slot)
         parts = [block[2:] for column in columns for block in task.blocks(column, column + 1)]
         stored = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         # As one column, in which a cell may occur several times.
-        kernels.add_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)
+        _kernels.add_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)
