@@ -6,6 +6,7 @@ that a dataset did not measure are imputed by a named rule, with the mask beside
 the file.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..io.files import InputError, quote_some, repeated
 from ..io.hdf5 import opened
 from ..io.matrix import Matrix
@@ -46,38 +48,39 @@ class MergedCells:
     the counts held, half of it shuffled while the other half is read; a file that fits the half is read
     once and kept.
 
-    Then `obs`: labels of the cells; `genes`; `datasets`; `measured`: gene x dataset, bool.
+    Then `obs`: labels of the cells; `genes`; `datasets`; `measured`: gene x dataset, bool. Raises
+    InputError for a wrong argument and for a file that is not as `merge` writes it.
     """
 
     def __init__(
         self,
-        path,
-        competition=None,
+        path: Path | str,
+        competition: Competition | None = None,
         *,
-        imputation="control_mean",
-        neighbours=None,
-        buffer_mb=256,
-        seed=0,
-    ):
+        imputation: str = "control_mean",
+        neighbours: pd.DataFrame | None = None,
+        buffer_mb: float = 256,
+        seed: int = 0,
+    ) -> None:
         _check_rule(imputation, competition, neighbours)
         if not buffer_mb > 0:
             raise InputError(f"buffer_mb is {buffer_mb}, want megabytes above 0")
         self.path, self.imputation = Path(path), imputation
-        self._room = buffer_mb * 1e6 / 2
+        self._room, self._held = buffer_mb * 1e6 / 2, None
         obs, file_genes, measured = self._read_layout()
         self._file_rows = np.flatnonzero(visible_rows(self.path, obs, competition))
         self.obs = obs.iloc[self._file_rows]
         self.genes = file_genes if competition is None else competition.genes
         self._columns = common_genes(self.path, file_genes, self.genes)
-        self._same_genes = self.genes.equals(file_genes)
         self.measured = measured.reindex(self.genes, fill_value=False)
         self.datasets = self.measured.columns
-        self._dataset = self.datasets.get_indexer(self.obs["dataset"].astype(str))
+        names = self.obs["dataset"].astype(str)
+        self._dataset = self.datasets.get_indexer(names)
         if (lost := self._dataset < 0).any():
-            names = self.obs["dataset"].astype(str)[lost].unique()
-            raise InputError(f'{self.path}: varm["measured"] has no column {quote_some(names)}')
+            raise InputError(
+                f'{self.path}: varm["measured"] has no column {quote_some(names[lost].unique())}'
+            )
         self._mask = np.ascontiguousarray(self.measured.to_numpy().T)  # dataset x gene
-        self._held = None
         self._control = np.full(len(self.genes), np.nan, dtype=np.float32)
         self._guesses = {}
         if imputation != "none":
@@ -92,19 +95,27 @@ class MergedCells:
         size = f"{len(self)} cells x {len(self.genes)} genes, {len(self.datasets)} datasets"
         return f"MergedCells({size}, from {self.path})"
 
-    def batches(self, batch_size, *, rows=None, seed=0, shuffle=True, counts=False):
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        rows: np.ndarray | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        counts: bool = False,
+    ) -> Iterator[Batch]:
         """Yield every cell once, as `Batch`es of `batch_size` cells; the last may be smaller.
 
         `rows`: a mask over `obs` or places in it, by default all. The same `seed` gives the same order;
         take another one every epoch. Without `shuffle` cells come in the file's order. Values are
         log2(1 + CP10k), normalised by `RNAcount`, or, with `counts`, raw counts, which only the rule
-        `none` can give: what the others guess is no count.
+        `none` can give: imputed values are not counts.
         """
         if counts and self.imputation != "none":
             raise InputError(f"counts are not imputed by {self.imputation}; take imputation none")
         if batch_size < 1 or int(batch_size) != batch_size:
             raise InputError(f"batch_size is {batch_size}, want a whole number from 1")
-        cells = self._selected(rows)
+        cells = np.arange(len(self)) if rows is None else self._selected(np.asarray(rows))
         return self._iterate(cells, int(batch_size), np.random.default_rng(seed), shuffle, counts)
 
     def _iterate(self, cells, batch_size, random, shuffle, counts):
@@ -146,16 +157,15 @@ class MergedCells:
         return 8 * (self._indptr[rows + 1] - self._indptr[rows])
 
     def _batch(self, block, cells, counts):
-        values = self._dense(block, cells, counts)
-        dataset = self._dataset[cells]
+        values, dataset = self._dense(block, cells, counts), self._dataset[cells]
         measured = self._mask[dataset]
         np.copyto(values, self._control, where=~measured)
         for code in self._guesses.keys() & set(dataset):
-            guess, own = self._guesses[code], np.flatnonzero(dataset == code)
-            values[np.ix_(own, guess.missing)] = guess.predict(values[own])
+            guess, rows = self._guesses[code], np.flatnonzero(dataset == code)
+            values[np.ix_(rows, guess.missing)] = guess.predict(values[rows])
         return Batch(values, measured, self.obs.iloc[cells])
 
-    def _dense(self, block, cells, counts):
+    def _dense(self, block, cells, counts=False):
         """Counts or log2(1 + CP10k), cell x gene; 0 where the file has no value. Changes `block`."""
         if not counts:
             total = self.obs["RNAcount"].to_numpy()[cells]
@@ -163,9 +173,9 @@ class MergedCells:
             block.data *= np.repeat(scale.astype(np.float32), np.diff(block.indptr))
             block.data += 1
             np.log2(block.data, out=block.data)
-        if self._same_genes:
-            return block.toarray()
         ours, theirs = self._columns
+        if np.array_equal(theirs, np.arange(len(self.genes))) and block.shape[1] == len(theirs):
+            return block.toarray()  # the file's genes, in its order
         values = np.zeros((len(cells), len(self.genes)), dtype=np.float32)
         values[:, ours] = block.toarray()[:, theirs]
         return values
@@ -174,28 +184,22 @@ class MergedCells:
         """Fit the rule `pathway` for each dataset that lacks genes."""
         for dataset, measured in enumerate(self._mask):
             cells = np.flatnonzero(self._dataset == dataset)
-            if measured.all() or not len(cells):
-                continue
-            some = np.sort(random.choice(cells, min(LEARN_FROM, len(cells)), replace=False))
-            parts = np.array_split(some, len(some) // 128 + 1)
-            blocks = (self._dense(self._read_rows(part), part, False) for part in parts)
-            self._guesses[dataset] = PathwayGuess(weights, self._control, measured).fit(blocks)
+            if not measured.all() and len(cells):
+                some = np.sort(random.choice(cells, min(LEARN_FROM, len(cells)), replace=False))
+                parts = np.array_split(some, len(some) // 128 + 1)
+                blocks = (self._dense(self._read_rows(part), part) for part in parts)
+                self._guesses[dataset] = PathwayGuess(weights, self._control, measured).fit(blocks)
 
     def _selected(self, rows):
-        """Places in `obs`, sorted, from a mask, places or None."""
-        if rows is None:
-            return np.arange(len(self))
-        rows = np.asarray(rows)
+        """Places in `obs`, sorted, from a mask or places."""
         if rows.dtype == bool and rows.shape == (len(self),):
             return np.flatnonzero(rows)
         if rows.dtype.kind not in "iu" or rows.ndim != 1:
-            raise InputError(
-                f"rows is {rows.dtype} of shape {rows.shape}; want a mask of {len(self)} or places"
-            )
+            want = f"a mask of {len(self)} or places"
+            raise InputError(f"rows is {rows.dtype} of shape {rows.shape}; want {want}")
         if ((rows < 0) | (rows >= len(self))).any():
-            raise InputError(
-                f"rows go from {rows.min()} to {rows.max()}, want 0 to {len(self) - 1}"
-            )
+            span = f"{rows.min()} to {rows.max()}"
+            raise InputError(f"rows go from {span}, want 0 to {len(self) - 1}")
         if again := repeated(rows):
             raise InputError(f"rows are repeated: {quote_some(again)}; name each once")
         return np.sort(rows)
@@ -211,24 +215,19 @@ class MergedCells:
                 raise InputError(f'{self.path} has no varm["measured"]; want merged cells')
             obs, genes = read_elem(file["obs"]), read_elem(file["var"]).index
             measured = read_elem(file["varm/measured"])
-            if getattr(measured, "shape", None) != (
-                len(genes),
-                len(getattr(measured, "columns", ())),
-            ):
-                raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
             stored = Matrix(self.path).header.stored
             self._indptr, data = file["X/indptr"][:].astype(np.int64), file["X/data"]
             # Rows that are compressed together are read together, or each would unpack them all.
             packed = data.chunks[0] if data.compression else 0
+        kinds = {kind.kind for kind in getattr(measured, "dtypes", ())}
+        if kinds != {"b"} or len(measured) != len(genes):
+            raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
         steps = np.diff(self._indptr)
         if len(steps) != len(obs) or self._indptr[-1] != stored or (steps < 0).any():
             raise InputError(f"{self.path}: indptr of X does not fit; is the file corrupt?")
         self._file_genes = len(genes)
         self._chunk = max(CHUNK, packed * len(obs) // max(stored, 1))
         check_labels(self.path, obs, LABELS, numbers=("RNAcount",))
-        kinds = {kind.kind for kind in measured.dtypes} if hasattr(measured, "dtypes") else set()
-        if kinds != {"b"}:
-            raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
         return obs, genes, measured.set_axis(genes).astype(bool)
 
     def _read(self, cells):
@@ -241,7 +240,7 @@ class MergedCells:
         return self._held, cells
 
     def _read_rows(self, cells):
-        """Counts of sorted cells, cell x gene of the file, CSR float32."""
+        """Counts of sorted cells, cell x gene of the file, CSR float32, checked."""
         from scipy.sparse import csr_array
 
         rows = self._file_rows[cells]
@@ -250,25 +249,27 @@ class MergedCells:
         counts, genes = np.empty(indptr[-1], np.float32), np.empty(indptr[-1], np.int32)
         chunks = np.flatnonzero(np.diff(rows // self._chunk, prepend=-1, append=-1))
         with opened(self.path) as file:
-            stored = {"data": counts, "indices": genes}
             for first, stop in pairwise(chunks):
                 low, high = starts[first], starts[stop - 1] + lengths[stop - 1]
-                own = slice(indptr[first], indptr[stop])
-                if own.start == own.stop:
-                    continue
-                for name, array in stored.items():
-                    if high - low == own.stop - own.start:
-                        file["X"][name].read_direct(array, np.s_[low:high], own)
-                    else:  # rows between them are not wanted
-                        shift = starts[first:stop] - low - indptr[first:stop]
-                        wanted = np.arange(own.start, own.stop)
-                        wanted += np.repeat(shift, lengths[first:stop])
-                        array[own] = file["X"][name][low:high][wanted]
-                self._check_counts(counts[own], genes[own])
+                here, wanted = slice(indptr[first], indptr[stop]), slice(None)
+                if high - low > here.stop - here.start:  # rows between them are not wanted
+                    shift = starts[first:stop] - low - indptr[first:stop]
+                    wanted = np.arange(here.start, here.stop)
+                    wanted += np.repeat(shift, lengths[first:stop])
+                for name, array in (("data", counts), ("indices", genes)):
+                    array[here] = file["X"][name][low:high][wanted]
+                self._check_counts(counts[here], genes[here])
         # Of two kinds of integers scipy would copy the one.
         indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
         block = csr_array((counts, genes, indptr), shape=(len(rows), self._file_genes))
-        self._check_totals(block, cells)
+        counted, total = block.sum(axis=1), self.obs["RNAcount"].to_numpy()[cells]
+        short = total < counted * (1 - 1e-6)  # totals may be float32
+        if short.any():
+            cell = np.argmax(short)
+            raise InputError(
+                f"{self.path}: RNAcount of {self.obs.index[cells[cell]]} is {total[cell]:g}, its counts "
+                f"sum to {counted[cell]:g}; want the total over all genes of the source"
+            )
         return block
 
     def _check_counts(self, counts, genes):
@@ -278,18 +279,8 @@ class MergedCells:
             raise InputError(
                 f"{self.path}: X holds {value:g}; want raw counts, whole numbers from 0"
             )
-        if genes.min() < 0 or genes.max() >= self._file_genes:
+        if len(genes) and (genes.min() < 0 or genes.max() >= self._file_genes):
             raise InputError(f"{self.path}: X has indices beyond its genes; is the file corrupt?")
-
-    def _check_totals(self, block, cells):
-        counted, total = block.sum(axis=1), self.obs["RNAcount"].to_numpy()[cells]
-        short = total < counted * (1 - 1e-6)  # totals may be float32
-        if short.any():
-            cell = np.argmax(short)
-            raise InputError(
-                f"{self.path}: RNAcount of {self.obs.index[cells[cell]]} is {total[cell]:g}, its counts "
-                f"sum to {counted[cell]:g}; want the total over all genes of the source"
-            )
 
 
 def _check_rule(imputation, competition, neighbours):

@@ -1,12 +1,14 @@
 """What the columns of each screen mean: layouts, declared or recognised by column names alone.
 
-A layout is never guessed from values: `recognise` looks at the names of obs and var columns, and where
+A layout is never guessed from values: `recognise` compares the names of obs and var columns, and where
 none or several layouts fit, the user declares one, by name, as a `Layout` or as a JSON file of its
-fields. Nothing here reads counts; `h5ad` opens the files, `merge` makes responses and cells of them.
+fields. The built-in ones are in `layouts.json`, written as a user writes one. Nothing here reads counts:
+`labels` opens the files, `merging` makes responses and cells of them.
 """
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +19,8 @@ INDEX = "index"
 SCALES = ("counts", "log1p_cp10k", "log2_cp10k")
 KINDS = ("cells", "bulk")
 MITO_UNITS = {"percent": 100.0, "fraction": 1.0}
+BUILT_IN = Path(__file__).with_name("layouts.json")
+VAR_COLUMNS = ("symbols", "ensembl")
 COLUMNS = ("perturbation", "control_column", "guide", "batch", "dataset", "total", "mito")
 
 
@@ -72,12 +76,9 @@ class Layout:
     def __post_init__(self):
         if not self.perturbation:
             raise InputError(f"layout `{self.name}` names no column `perturbation`; want one")
-        for field, value, allowed in (
-            ("scale", self.scale, SCALES),
-            ("kind", self.kind, KINDS),
-            ("mito_unit", self.mito_unit, MITO_UNITS),
-        ):
-            if value not in allowed:
+        choices = {"scale": SCALES, "kind": KINDS, "mito_unit": MITO_UNITS}
+        for field, allowed in choices.items():
+            if (value := getattr(self, field)) not in allowed:
                 raise InputError(
                     f"layout `{self.name}`: {field} is `{value}`, want one of {quote_some(allowed)}"
                 )
@@ -90,10 +91,11 @@ class Layout:
                 f"layout `{self.name}`: pattern is `{self.pattern}`, want a regular expression with (.+)"
             )
 
-    def is_control(self, label):
+    def is_control(self, label: str) -> bool:
+        """Whether a label is one of non-targeting cells."""
         return any(fnmatchcase(label, pattern) for pattern in self.controls)
 
-    def fits(self, obs, var):
+    def fits(self, obs: Iterable[str], var: Iterable[str]) -> bool:
         """Whether files with these columns of obs and var are recognised as this layout."""
         return (
             bool(self.marks or self.var_marks)
@@ -102,13 +104,12 @@ class Layout:
             and not set(self.unless) & set(obs)
         )
 
-    def present(self, obs, var):
-        """The layout without the optional columns that a file lacks; `missing` names the others."""
+    def present(self, obs: Iterable[str], var: Iterable[str]) -> tuple["Layout", list[str]]:
+        """Return the layout without optional columns that a file lacks, and the others that it lacks."""
         absent, missing = {}, []
-        wanted = [(field, getattr(self, field), obs) for field in COLUMNS]
-        wanted += [(field, getattr(self, field), var) for field in ("symbols", "ensembl")]
-        for field, column, there in wanted:
-            if column in (None, INDEX) or column in there:
+        for field in (*COLUMNS, *VAR_COLUMNS):
+            column = getattr(self, field)
+            if column in (None, INDEX) or column in (var if field in VAR_COLUMNS else obs):
                 continue
             if field in self.optional:
                 absent[field] = None
@@ -120,118 +121,11 @@ class Layout:
         return replace(self, **absent) if not missing else self, missing
 
 
-LAYOUTS = {
-    layout.name: layout
-    for layout in (
-        Layout(
-            "competition",
-            perturbation="sgrna_symbol",
-            guide="sgrna_id",
-            batch="channel",
-            mito="percent.mt",
-            optional=("guide", "batch", "mito"),
-            marks=("sgrna_symbol", "sgrna_id"),
-        ),
-        Layout(
-            "vcc",  # Virtual Cell Challenge 2025
-            perturbation="target_gene",
-            guide="guide_id",
-            batch="batch",
-            ensembl="gene_id",
-            optional=("ensembl",),
-            marks=("target_gene", "guide_id", "batch"),
-        ),
-        Layout(
-            "replogle",  # Replogle 2022, Nadig 2025: only expressed genes, UMI_count is over all
-            perturbation="gene",
-            guide="sgID_AB",
-            batch="gem_group",
-            total="UMI_count",
-            mito="mitopercent",
-            mito_unit="fraction",
-            symbols="gene_name",
-            ensembl=INDEX,
-            optional=("guide", "batch", "total", "mito"),
-            marks=("gene",),
-            var_marks=("gene_name",),
-            unless=("perturbation", "target_gene", "cell_type", "sgrna_symbol"),
-        ),
-        Layout(
-            "replogle-bulk",  # index 10023_ZC3H18_P1P2_ENSG00000158545; X is mean UMI a cell
-            perturbation=INDEX,
-            pattern=r"\d+_(.+)_[^_]+_[^_]+",
-            symbols="gene_name",
-            ensembl=INDEX,
-            mito="mitopercent",
-            mito_unit="fraction",
-            kind="bulk",
-            cells=("num_cells_filtered", "num_cells_unfiltered"),
-            optional=("mito",),
-            marks=("num_cells_filtered", "num_cells_unfiltered"),
-            var_marks=("gene_name",),
-            unless=("gene",),
-        ),
-        Layout(
-            "jiang",  # Jiang 2025, converted from Seurat: several cell lines in a file
-            perturbation="gene",
-            controls=("NT", "NTC", "non-targeting"),
-            guide="guide",
-            batch="Batch_info",
-            dataset="cell_type",
-            mito="percent.mito",
-            counts=("layers/counts", "raw/X", "X"),
-            optional=("guide", "batch"),
-            marks=("gene", "cell_type", "percent.mito"),
-            unless=("perturbation", "target_gene"),
-        ),
-        Layout(
-            "scperturb",
-            perturbation="perturbation",
-            controls=("control",),
-            combination="_",
-            guide="guide_id",
-            batch="batch",
-            total="UMI_count",  # in the editions of Replogle's screens, which hold some genes only
-            mito="percent_mito",
-            ensembl="ensembl_id",
-            optional=("guide", "batch", "total", "mito", "ensembl"),
-            marks=("perturbation",),
-            unless=("target_gene", "sgrna_symbol", "gene_target"),
-        ),
-        Layout(
-            "x-atlas",  # X-Atlas/Orion 2025
-            perturbation="gene_target",
-            controls=("Non-Targeting", "non-targeting"),
-            guide="guide_target",
-            batch="sample",
-            mito="pct_counts_mt",
-            ensembl="gene_ids",
-            where=(("pass_guide_filter", ("1", "True", "1.0")),),
-            optional=("guide", "batch", "mito", "ensembl"),
-            marks=("gene_target", "pass_guide_filter"),
-        ),
-        Layout(
-            "cd4",  # Zhu 2025, CD4+ T cells
-            perturbation="perturbed_gene_name",
-            controls=("non-targeting",),
-            control_column="guide_type",
-            guide="guide_id",
-            batch="lane_id",
-            mito="pct_counts_mt",
-            symbols="gene_name",
-            ensembl="gene_ids",
-            where=(("low_quality", ("0", "False")),),
-            optional=("mito",),
-            marks=("perturbed_gene_name", "guide_type", "lane_id"),
-        ),
-    )
-}
-
 _MAY_BE_NULL = {field.name for field in fields(Layout) if field.type == str | None}
 
 
-def recognise(path, obs, var):
-    """The one built-in layout that the columns of obs and var fit; InputError for none or several."""
+def recognise(path: Path | str, obs: Iterable[str], var: Iterable[str]) -> Layout:
+    """Return the built-in layout that the columns of obs and var fit; InputError unless it is one."""
     fitting = [layout for layout in LAYOUTS.values() if layout.fits(obs, var)]
     if len(fitting) == 1:
         return fitting[0]
@@ -246,8 +140,8 @@ def recognise(path, obs, var):
     )
 
 
-def load_layout(declared):
-    """A layout from a `Layout`, the name of a built-in one, or a JSON file of its fields.
+def load_layout(declared: Layout | Path | str) -> Layout:
+    """Return a layout from a `Layout`, the name of a built-in one, or a JSON file of its fields.
 
     The JSON object may begin from another layout: `{"like": "jiang", "where": {"cell_type": "A549"}}`.
     """
@@ -260,20 +154,26 @@ def load_layout(declared):
         raise InputError(
             f"layout `{declared}` is unknown; want one of {quote_some(LAYOUTS, 20)} or a .json file"
         )
-    values = read_json(path)
+    return _from_json(path, path.stem, read_json(path))
+
+
+def _from_json(path, name, values):
+    """A layout from the JSON object of its fields; `about` is for readers."""
     known = {field.name: field.default for field in fields(Layout)}
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no JSON object; want the fields of a layout")
-    if unknown := [key for key in values if key != "like" and key not in known]:
+    if unknown := [key for key in values if key not in {"like", "about", *known}]:
         raise InputError(
             f"{path}: unknown fields {quote_some(unknown)}; want {quote_some(known, len(known))}"
         )
-    base = values.pop("like", None)
-    if base is not None and base not in LAYOUTS:
-        raise InputError(f"{path}: like is `{base}`, want one of {quote_some(LAYOUTS, 20)}")
-    values = {key: _of_json(path, key, value, known[key]) for key, value in values.items()}
-    values.setdefault("name", path.stem)
-    return replace(LAYOUTS[base], **values) if base else Layout(**values)
+    like = values.get("like")
+    if like is not None and like not in list(LAYOUTS):
+        raise InputError(f"{path}: like is `{like}`, want one of {quote_some(LAYOUTS, 20)}")
+    given = {
+        key: _of_json(path, key, value, known[key]) for key, value in values.items() if key in known
+    }
+    given = {"name": name} | given
+    return replace(LAYOUTS[like], **given) if like else Layout(**given)
 
 
 def _of_json(path, key, value, default):
@@ -294,3 +194,6 @@ def _of_json(path, key, value, default):
 
 def _texts(value):
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),)
+
+
+LAYOUTS = {name: _from_json(BUILT_IN, name, values) for name, values in read_json(BUILT_IN).items()}
