@@ -1,14 +1,12 @@
 """Trees on pathways: planted and shuffled knowledge, LightGBM's own settings, unknown knockdowns."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 from small_planted import gains, planted
 
 from kit.knowledge import Knowledge
-from kit.models import ComponentTrees, Constant, GeneTrees, PooledTrees
+from kit.models import ComponentTrees, GeneTrees, PooledTrees
 
 FAMILIES = [GeneTrees, ComponentTrees, PooledTrees]
 
@@ -43,17 +41,6 @@ def test_the_settings_of_lightgbm_itself_leave_plain_constants(tmp_path):
     assert (fitted.std() > 1e-6).mean() > 0.9
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_seed_gives_the_same_and_another_not(tmp_path, family):
-    competition, pathways = planted(tmp_path, rows=24, genes=20)
-    runs = [
-        family(Knowledge(pathways), seed=seed, jobs=1).fit(competition).predict(["P1", "P7"])
-        for seed in (0, 0, 1)
-    ]
-    pd.testing.assert_frame_equal(runs[0], runs[1])
-    assert not runs[0].equals(runs[2])
-
-
 def test_the_number_of_processes_changes_nothing(tmp_path):
     competition, pathways = planted(tmp_path, genes=150)
     one, two = (
@@ -61,22 +48,6 @@ def test_the_number_of_processes_changes_nothing(tmp_path):
         for jobs in (1, 2)
     )
     pd.testing.assert_frame_equal(one, two)
-
-
-@pytest.mark.parametrize("family", [GeneTrees, PooledTrees])
-def test_order_of_genes_means_nothing(tmp_path, family):
-    competition, pathways = planted(tmp_path, rows=24, genes=20)
-    first = family(Knowledge(pathways), jobs=1).fit(competition).predict(["P3", "P0"])
-    genes = np.random.default_rng(0).permutation(competition.genes)
-    shuffled = replace(
-        competition,
-        effects=competition.effects[genes],
-        weights=competition.weights[genes],
-        control=competition.control[genes],
-    )
-    second = family(Knowledge(pathways), jobs=1).fit(shuffled).predict(["P0", "P3"])
-    second = second.loc[first.index, first.columns]
-    pd.testing.assert_frame_equal(first, second, check_names=False, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -88,17 +59,6 @@ def test_order_of_rows_means_nothing(tmp_path, family):
         for train in (competition, competition.subset(names))
     )
     pd.testing.assert_frame_equal(first, second, check_names=False, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_an_unknown_knockdown_gets_the_constant(tmp_path, family):
-    competition, pathways = planted(tmp_path, rows=24, genes=20)
-    model = family(Knowledge(pathways), jobs=1).fit(competition)
-    prediction = model.predict(["NOWHERE", "P1"])
-    constant = Constant().fit(competition).effect_.to_numpy()
-    np.testing.assert_array_equal(prediction.loc["NOWHERE"], constant)
-    assert (prediction.loc["P1"] != constant).any()
-    assert list(prediction.columns) == list(competition.genes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,6 +1,5 @@
 """Beliefs for models of points: worth what the model's left-out predictions were worth."""
 
-import copy
 from dataclasses import replace
 
 import numpy as np
@@ -106,16 +105,6 @@ def test_a_model_that_knows_no_more_than_the_constant_steps_nowhere(tmp_path):
     np.testing.assert_allclose(belief.mean(), np.tile(competition.effects.mean(), (2, 1)), atol=0.1)
 
 
-def test_unknown_perturbations_get_the_constant(tmp_path):
-    competition, pathways = planted(tmp_path, rows=18, genes=8, modules=3)
-    model = ResidualDistribution(Ridge(Knowledge(pathways))).fit(competition)
-    prediction = model.predict(["P1", "NOWHERE"])
-    np.testing.assert_array_equal(prediction.loc["NOWHERE"], Constant().fit(competition).effect_)
-    assert list(prediction.columns) == list(competition.genes)
-    everything = model.predict(["NOWHERE", "X9"])
-    np.testing.assert_array_equal(everything, [model.constant_.effect_] * 2)
-
-
 def test_scenarios_of_another_belief_can_stand_beneath(tmp_path):
     competition, pathways = planted(tmp_path, rows=18, genes=8, modules=3)
     model = ResidualDistribution(Ridge(Knowledge(pathways))).fit(competition)
@@ -129,11 +118,7 @@ def test_scenarios_of_another_belief_can_stand_beneath(tmp_path):
 
 
 @pytest.mark.parametrize(("rows", "genes"), [(6, 8), (15, 8), (15, 1)])
-def test_small_competitions_and_refits_work(tmp_path, rows, genes):
+def test_small_competitions_work(tmp_path, rows, genes):
     competition, pathways = planted(tmp_path, rows=rows, genes=genes, modules=3)
     model = ResidualDistribution(Ridge(Knowledge(pathways))).fit(competition)
-    first = model.predict(["P1", "X1"])
-    assert np.isfinite(first).to_numpy().all()
-    again = copy.deepcopy(model).fit(competition.subset(competition.effects.index[1:]))
-    again.predict(["P1"])
-    pd.testing.assert_frame_equal(first, model.fit(competition).predict(["P1", "X1"]))
+    assert np.isfinite(model.predict(["P1", "X1"])).to_numpy().all()

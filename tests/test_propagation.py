@@ -5,7 +5,6 @@ import pytest
 from small_planted import gains, planted
 
 from kit.knowledge import Knowledge, load_pathways
-from kit.models import Constant
 from kit.models.propagation import Propagation, graph_of
 from kit.screens.gene_names import GeneNames
 
@@ -20,14 +19,6 @@ def test_of_a_shuffled_graph_no_more_than_noise_is_taken(tmp_path):
     competition, pathways = planted(tmp_path, shuffle=True, seed=3)
     found, constant = gains(Propagation(Knowledge(pathways)), competition)
     assert abs(found - constant) < 5
-
-
-def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
-    competition, pathways = planted(tmp_path)
-    model = Propagation(Knowledge(pathways)).fit(competition)
-    found = model.predict(["P1", "NOBODY"])
-    np.testing.assert_array_equal(found.loc["NOBODY"], Constant().fit(competition).effect_)
-    assert not np.allclose(found.loc["P1"], found.loc["NOBODY"])
 
 
 def test_two_steps_of_a_walk_by_hand(tmp_path):

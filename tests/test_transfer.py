@@ -75,14 +75,6 @@ def test_without_pathways_an_uncovered_perturbation_gets_the_constant(tmp_path):
     assert np.corrcoef(prediction.loc["P3"], competition.effects.loc["P3"])[0, 1] > 0.5
 
 
-def test_without_any_knowledge_it_is_the_constant(tmp_path):
-    competition, _ = planted(tmp_path, rows=12, genes=10, modules=3)
-    model = Transfer().fit(competition)
-    prediction = model.predict(["X1", "P1"])
-    constant = Constant().fit(competition).predict(["X1", "P1"])
-    pd.testing.assert_frame_equal(prediction, constant)
-
-
 def test_genes_that_a_screen_did_not_measure_do_no_harm(tmp_path):
     competition, _ = planted(tmp_path, modules=12)
     atlas = noisy(competition.effects, 0.1)

@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_planted import gains, killed, planted, turned
+from small_planted import gains, killed, planted
 
 from kit.competition import CONTROL, load_competition
 from kit.knowledge import Knowledge, load_pathways
-from kit.models import Constant
 from kit.networks import cells as cells_module
 from kit.networks.cells import Cells
 from kit.networks.training import Settings, train
@@ -82,38 +81,6 @@ def test_five_rows_are_learned_by_heart(tmp_path):
         assert np.corrcoef(said, came)[0, 1] > 0.8
 
 
-def test_the_order_of_genes_changes_nothing(tmp_path):
-    competition, pathways = planted(tmp_path, rows=24)
-    data = competition, turned(competition)
-    one, other = (small(pathways).fit(part).logit_shift(["P1"]) for part in data)
-    assert list(other.columns) == list(competition.genes[::-1])
-    pd.testing.assert_frame_equal(one, other[one.columns], rtol=1e-4)
-
-
-def test_an_unknown_knockdown_gets_the_constant_and_is_named(tmp_path):
-    competition, pathways = planted(tmp_path)
-    model = small(pathways).fit(competition)
-    found, constant = model.predict(["P1", "NOBODY"]), Constant().fit(competition).effect_
-    np.testing.assert_array_equal(found.loc["NOBODY"], constant)
-    assert not np.allclose(found.loc["P1"], constant)
-
-
-def test_without_any_knowledge_everything_is_the_constant(tmp_path):
-    competition, _ = planted(tmp_path, rows=12)
-    found = small(None).fit(competition).predict(["P1", "X1"])
-    constant = Constant().fit(competition).effect_
-    np.testing.assert_array_equal(found, np.broadcast_to(constant, found.shape))
-
-
-def test_the_same_seed_says_the_same_and_another_one_does_not(tmp_path):
-    competition, pathways = planted(tmp_path, rows=24)
-    one, again, other = (
-        small(pathways, seed=seed).fit(competition).logit_shift(["P1"]) for seed in (0, 0, 1)
-    )
-    pd.testing.assert_frame_equal(one, again, check_exact=True)
-    assert not one.equals(other)
-
-
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     atlas = an_atlas(competition, competition.effects, tmp_path)
@@ -140,19 +107,6 @@ def test_what_a_knockdown_did_by_itself_in_a_screen_is_foretold_beyond_its_pathw
         # Members of a module that are not seen are told alike.
         fit[kind] = np.sum(said.to_numpy() * alone.loc[held_out].to_numpy())
     assert fit["seen"] > 5 * abs(fit["not seen"])
-
-
-def test_rows_of_the_competitions_own_screen_teach_nothing(tmp_path):
-    competition, pathways = planted(tmp_path, rows=24)
-    atlas = an_atlas(competition, competition.effects, tmp_path)
-    few = competition.subset(competition.effects.index[:12])
-    model = small(pathways, atlas, policy="pretrain").fit(few).logit_shift(["P20"])
-    planted_rows = an_atlas(competition, 5 - competition.effects, tmp_path, "competition")
-    obs = [atlas.obs.assign(competition=False), planted_rows.obs.assign(competition=True)]
-    both = pd.concat([atlas.effects, planted_rows.effects])
-    more = Atlas(both, pd.concat(obs), None, atlas.source)
-    again = small(pathways, more, policy="pretrain").fit(few).logit_shift(["P20"])
-    pd.testing.assert_frame_equal(model, again, check_exact=True)
 
 
 def test_all_numbers_are_single_precision():

@@ -142,7 +142,7 @@ def _mixed(distributions, recipe):
     scenarios, by_gene, points = distributions
     share, of_points = recipe
     mixed = mix(scenarios, by_gene, share)
-    return mix(points, mixed, of_points) if of_points else mixed
+    return mix(points, mixed, of_points) if points is not None and of_points else mixed
 
 
 def _compared(runs, default):
