@@ -15,6 +15,7 @@ from kit import (
     out_of_fold,
 )
 from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_members
+from kit.io.files import content_hash
 from kit.models import Constant, Mean, OnTargetGene, Zero
 
 
@@ -45,9 +46,9 @@ def finished(competition, name, model, seed=0):
     run = Run(name, competition, seed=seed)
     found = out_of_fold(model, competition, folds(competition.effects.index, seed=seed))
     label = type(model).__name__.lower()
-    run.record(label, found)
     test = model.fit(competition).predict(list(competition.targets["perturbation"]))
-    run.finish(run.save_predictions(found, test), label)
+    run.record(label, found, test)
+    run.finish(run.write_submission(test), label)
 
 
 def members(competition, outputs):
@@ -76,18 +77,15 @@ def test_members_are_read_back_and_the_mean_is_one_of_them(competition, outputs)
 def spoil(outputs, how):
     folder = outputs / "03_other"
     report = json.loads((folder / "report.json").read_text())
-    table = pd.read_csv(folder / "oof.csv", index_col=0)
+    unseen = folder / "predictions" / "zero.oof.csv"
     if how == "edited":
-        (table + 1).to_csv(folder / "oof.csv")
+        (pd.read_csv(unseen, index_col=0) + 1).to_csv(unseen)
     elif how == "lost":
-        (folder / "test.csv").unlink()
+        (folder / "predictions" / "zero.test.csv").unlink()
     elif how == "no report":
         (folder / "report.json").write_text("{")
-    elif how == "old report":
-        del report["predictions"]
-        (folder / "report.json").write_text(json.dumps(report))
     elif how == "odd report":
-        report["predictions"]["fold"] = {"KRAS": "first"}
+        report["predictions"]["zero"]["fold"] = {"KRAS": 0}
         (folder / "report.json").write_text(json.dumps(report))
     elif how == "other data":
         report["data"]["hash"] = "0" * 64
@@ -97,11 +95,10 @@ def spoil(outputs, how):
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ("edited", "oof.csv is not the file its report tells of"),
-        ("lost", "test.csv is missing"),
+        ("edited", "zero.oof.csv is not the file of its report"),
+        ("lost", "zero.test.csv is missing"),
         ("no report", "report.json cannot be read as JSON"),
-        ("old report", "report.json tells of no predictions"),
-        ("odd report", "report.json is not a report of a run: `predictions.fold.KRAS` is"),
+        ("odd report", "report.json has no fold of"),
         ("other data", "was made from other data (hash 000000000000, want"),
     ],
 )
@@ -121,20 +118,68 @@ def test_a_member_of_other_folds_is_refused(competition, outputs, monkeypatch):
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
     (text,) = refused.values()
-    assert "other rows were left out together (seed 5)" in text
+    assert "seed 5" in text
 
 
-def test_a_notebook_that_submitted_the_mean_adds_nothing_and_is_named(
-    competition, outputs, monkeypatch
-):
+def test_a_notebook_that_scored_the_mean_alone_adds_nothing(competition, outputs, monkeypatch):
     monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
     finished(competition, "04_third", Mean())
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
-    assert refused == {
-        outputs / "04_third": f"{outputs / '04_third'} found nothing better than the mean, "
-        "which is a member anyway"
-    }
+    assert refused == {}
+
+
+def test_every_model_of_a_notebook_is_a_member(competition, outputs, monkeypatch):
+    monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
+    run = Run("04_third", competition, seed=0)
+    held_out = folds(competition.effects.index, seed=0)
+    models = {"Zero, again!": Zero(), "on-target": OnTargetGene(Constant()), "mean": Mean()}
+    runs = {name: [out_of_fold(model, competition, held_out)] for name, model in models.items()}
+    assert set(run.record_models(models, runs)) == set(models)
+    run.finish()
+    names = {path.name for path in (run.folder / "predictions").iterdir()}
+    assert {"zero-again.oof.csv", "zero-again.test.csv", "on-target.test.csv"} < names
+    found, refused = members(competition, outputs)
+    assert list(found) == ["constant", "zero", "Zero, again!", "on-target", "mean"]
+    assert refused == {}
+
+
+def test_a_run_of_one_saved_model_in_the_old_layout_is_read(competition, outputs):
+    folder = outputs / "03_other"
+    report = json.loads((folder / "report.json").read_text())
+    kept = report["predictions"]["zero"]
+    hashes = {}
+    for kind in ("oof", "test"):
+        (folder / "predictions" / f"zero.{kind}.csv").rename(folder / f"{kind}.csv")
+        hashes[f"{kind}.csv"] = content_hash([folder / f"{kind}.csv"])
+    report["predictions"] = {"files": hashes, "fold": kept["fold"]}
+    (folder / "report.json").write_text(json.dumps(report))
+    found, refused = members(competition, outputs)
+    assert list(found) == ["constant", "zero", "mean"]
+    assert refused == {}
+
+
+def test_two_models_whose_files_would_be_named_the_same_are_refused(competition, outputs):
+    run = Run("04_third", competition, seed=0)
+    found = out_of_fold(Zero(), competition, folds(competition.effects.index, seed=0))
+    test = Zero().fit(competition).predict(list(competition.targets["perturbation"]))
+    run.record("a, b", found, test)
+    with pytest.raises(InputError, match="a b"):
+        run.record("a b", found, test)
+
+
+def test_a_model_that_fails_on_all_rows_is_kept_with_its_reason(competition, outputs, capsys):
+    class Broken(Zero):
+        def predict(self, perturbations):
+            raise ValueError("no luck")
+
+    run = Run("04_third", competition, seed=0)
+    found = out_of_fold(Zero(), competition, folds(competition.effects.index, seed=0))
+    kept = run.record_models(
+        {"broken": Broken(), "zero": Zero()}, {"broken": [found], "zero": [found]}
+    )
+    assert list(kept) == ["zero"]
+    assert run.finish()["failed"] == {"broken": "ValueError: no luck"}
 
 
 def test_rows_that_are_missing_are_named(competition, outputs):
@@ -144,10 +189,14 @@ def test_rows_that_are_missing_are_named(competition, outputs):
         members(known, outputs)
 
 
-def test_two_notebooks_with_the_same_model_keep_their_names_apart(competition, outputs):
-    shutil.copytree(outputs / "02_one", outputs / "05_again")
-    path = outputs / "05_again" / "report.json"
-    path.write_text(path.read_text().replace("02_one", "05_again"))
+def test_two_notebooks_with_other_models_of_one_name_keep_them_apart(
+    competition, outputs, monkeypatch
+):
+    class Constant(Zero):
+        pass
+
+    monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
+    finished(competition, "05_again", Constant())
     found, _ = members(competition, outputs)
     assert list(found) == ["constant", "zero", "constant (05_again)", "mean"]
 

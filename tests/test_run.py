@@ -50,7 +50,8 @@ def finished(competition, name="02_baseline", seed=4):
         run.record(label, result)
     run.record_ceiling(ceiling(competition))
     test = Constant().fit(competition).predict(competition.targets["perturbation"])
-    submission = run.save_predictions(results["best"], test)
+    run.record("best", results["best"], test)
+    submission = run.write_submission(test)
     return run, results, run.finish(submission, "best")
 
 
@@ -58,17 +59,18 @@ def test_a_run_writes_all_that_others_read(competition, outputs):
     run, results, report = finished(competition)
     assert run.folder == outputs / "02_baseline"
     assert {p.name for p in run.folder.iterdir()} == {
-        "oof.csv",
-        "test.csv",
+        "predictions",
         "submission.csv",
         "report.json",
     }
     assert json.loads((run.folder / "report.json").read_text()) == report
     oof = pd.read_csv(
-        run.folder / "oof.csv", index_col="perturbation", float_precision="round_trip"
+        run.folder / "predictions" / "best.oof.csv",
+        index_col="perturbation",
+        float_precision="round_trip",
     )
     np.testing.assert_array_equal(oof.to_numpy(), results["best"].prediction.to_numpy())
-    test = pd.read_csv(run.folder / "test.csv", index_col="perturbation")
+    test = pd.read_csv(run.folder / "predictions" / "best.test.csv", index_col="perturbation")
     assert list(test.index) == list(competition.targets["perturbation"])
 
     assert (report["seed"], report["budget"], report["data"]["hash"]) == (
@@ -175,9 +177,8 @@ def test_a_score_without_any_row_is_none_in_the_report(competition, outputs):
 def test_released_truth_scores_a_submission_beside_the_mean(competition, outputs):
     run = Run("02_baseline", competition, seed=0)
     targets = list(competition.targets["perturbation"])
-    result = out_of_fold(Mean(), competition, folds(competition.effects.index, seed=0))
     constant = Constant().fit(competition).predict(targets)
-    submission = run.save_predictions(result, constant)
+    submission = run.write_submission(constant)
     lines = run.released(submission)
     assert [line.partition(":")[0] for line in lines] == 2 * ["released truth", "  mean baseline"]
     for place, gate in ((0, 0.2), (2, 0.3)):

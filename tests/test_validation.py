@@ -221,3 +221,28 @@ def test_bins_are_equally_full_and_ties_stay_together(competition):
     # Mutual nearest rows tie; those of the planted pairs all would, but for how a machine rounds.
     bins = by_nearness(run, centred_cosine(competition.effects), bins=4)["rows"]
     assert set(bins) <= {9, 10, 11}
+
+
+def test_a_model_that_fails_is_a_row_with_its_reason_and_the_others_go_on(competition):
+    class Broken(Constant):
+        def predict(self, perturbations):
+            raise RuntimeError("out of luck\nand more")
+
+    models = {"constant": Constant(), "broken": Broken(), "mean": Mean()}
+    held_out = folds(competition.effects.index, seed=0)
+    with pytest.warns(UserWarning, match="broken failed: RuntimeError: out of luck"):
+        table, runs = compare(models, competition, held_out)
+    assert list(table.index) == list(models)
+    assert table["failed"].to_dict() == {
+        "constant": "",
+        "broken": "RuntimeError: out of luck",
+        "mean": "",
+    }
+    assert np.isnan(table.at["broken", "score"])
+    assert table.at["mean", "score"] == 0
+    assert set(runs) == {"constant", "mean"}
+    with (
+        pytest.raises(InputError, match="broken failed"),
+        pytest.warns(UserWarning, match="broken"),
+    ):
+        compare({"broken": Broken()}, competition, held_out, reference="broken")

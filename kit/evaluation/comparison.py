@@ -7,12 +7,15 @@ cell lines in `lines`.
 
 import copy
 import time
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, quote_some
+from ..competition import Competition
+from ..io.files import InputError, printable, quote_some
 from ..metric import GATE, wmae
 from .predictions import OutOfFold, interval, summary
 from .splits import (
@@ -41,25 +44,47 @@ def out_of_fold(model, competition, held_out):
     return OutOfFold.from_predictions(competition, prediction, fold, seconds=seconds)
 
 
-def compare(models, competition, held_out, *, reference="constant", gate=GATE):
+def compare(
+    models: Mapping[str, object],
+    competition: Competition,
+    held_out: Sequence,
+    *,
+    reference: str | None = "constant",
+    gate: float = GATE,
+) -> tuple[pd.DataFrame, dict[str, list[OutOfFold]]]:
     """Compare models on the same held-out rows: (table, runs).
 
     models: by name; held_out: a split, or several splits (`repeated_folds`). table: a row a model with
-    the columns of `summary`, its `difference` against the model `reference` (None: against none).
-    runs: for each model its OutOfFold, one a split.
+    the columns of `summary`, its `difference` against the model `reference` (None: against none), and
+    `failed`, "" or why the model failed: its numbers are then NaN. runs: for each model that did not fail
+    its OutOfFold, one a split. Raises InputError where every model, or the reference, fails.
     """
     if reference is not None and reference not in models:
         raise InputError(
             f"the reference `{reference}` is none of the models: {quote_some(models)}; name one"
         )
     splits = [held_out] if isinstance(held_out[0][0], str) else held_out
-    runs = {
-        name: [out_of_fold(model, competition, split) for split in splits]
-        for name, model in models.items()
-    }
+    runs, failed = {}, {}
+    for name, model in models.items():
+        try:
+            runs[name] = [out_of_fold(model, competition, split) for split in splits]
+        except Exception as error:  # one that fails does not cost the others their results
+            failed[name] = failure(error)
+            warnings.warn(f"{name} failed: {failed[name]}", stacklevel=2)
+    if not runs or reference in failed:
+        raise InputError(f"{reference or 'every model'} failed: {next(iter(failed.values()))}")
     than = None if reference is None else runs[reference]
     table = pd.DataFrame({name: summary(run, than=than, gate=gate) for name, run in runs.items()})
-    return table.T.astype({"rows": int}).rename_axis("model"), runs
+    table = table.T.reindex(list(models)).fillna({"rows": 0}).astype({"rows": int})
+    table["failed"] = pd.Series(failed, dtype=object).reindex(table.index).fillna("")
+    return table.rename_axis("model"), runs
+
+
+def failure(reason: Exception | str) -> str:
+    """Return in one line why a model failed."""
+    kind = f"{type(reason).__name__}: " if isinstance(reason, Exception) else ""
+    first = next(iter(str(reason).splitlines()), "")
+    return printable(f"{kind}{first}".rstrip(": "))[:200]
 
 
 def compare_grouped(

@@ -25,6 +25,10 @@ def _count(value):
     return _number(value) and value >= 1
 
 
+def _mapping(value):
+    return isinstance(value, dict)
+
+
 def _own_file(value):
     """Whether a name is that of a file beside the report, on any system."""
     bare = _text(value) and value not in ("", ".", "..")
@@ -47,7 +51,7 @@ WANTED = {
     "models": {"*": MODEL},
     "ceiling": ({"0.2": {"score_per_60": _number}},),
     "figures": [{"file": _own_file, "title": _text}],
-    "predictions": ({"files": {"*": _text}, "fold": ({"*": _number},)},),
+    "predictions": (_mapping,),
     "submission": {"file": (_own_file,), "model": (_text,)},
 }
 

@@ -4,6 +4,7 @@ A member is used only if its files are those that its report tells of, if it was
 hand, and if it left out the same rows together as the others: else scores beside each other would lie.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,39 +48,48 @@ def find_outputs(folder=None):
     return sorted({place for place in places if (place / REPORT).is_file()})
 
 
+def slug(name: str) -> str:
+    """Return the start of the names of a model's files: lower case, all but a-z and 0-9 to `-`."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def saved_files(name: str) -> tuple[str, str]:
+    """Return the files of a model's out-of-fold and target predictions, within a run's folder."""
+    start = f"predictions/{slug(name)}"
+    return f"{start}.oof.csv", f"{start}.test.csv"
+
+
 def read_members(competition, folders):
     """Members by name of model, and why others are not: (dict of Member, dict of reasons by folder).
 
-    Folders whose report has no submission, such as `00_merge`'s, are no members. The folds most members
-    share are taken as the right ones. The baseline, `mean`, is always a member: leaning on it draws a
-    bold blend back. Raises InputError if no other is left.
+    Folders whose report has no predictions, such as `00_merge`'s, are no members. The folds most members
+    share are taken as the right ones. A model that several runs saved alike, such as the constant, is one
+    member. The baseline, `mean`, is always a member: leaning on it draws a bold blend back. Raises
+    InputError if no other is left.
     """
     found, refused = {}, {}
     for folder in map(Path, folders):
         try:
-            member = _read(folder, competition)
+            found |= {(folder, one.name): one for one in _read(folder, competition)}
         except InputError as error:
             refused[folder] = str(error)
-            continue
-        if member is not None:
-            found[folder] = member
     kinds = [tuple(member.fold) for member in found.values()]
     usual = max(kinds, key=kinds.count, default=None)
     members = {}
-    for folder, member in found.items():
+    for (folder, name), member in found.items():
         if tuple(member.fold) != usual:
-            seed = member.report["seed"]
             refused[folder] = (
-                f"{folder}: other rows were left out together (seed {seed}); want the "
+                f"{folder}: cross-validation folds differ from those of the other runs (seed "
+                f"{member.report['seed']}); run it again with their seed and repeats"
             )
-            refused[folder] += "folds of the others: run it again with their seed and repeats"
             continue
-        name = member.name
         if name in members:
+            if np.allclose(member.out_of_fold, members[name].out_of_fold, rtol=0, atol=1e-9):
+                continue
             name = f"{name} ({member.report['notebook']})"
         members[name] = member
     if not members:
-        reasons = "; ".join(refused.values()) or "no folder holds a report with a submission"
+        reasons = "; ".join(refused.values()) or "no folder holds a report with predictions"
         raise InputError(f"nothing to blend: {reasons}; run the notebooks first (make demo)")
     return with_mean(competition, members), refused
 
@@ -107,42 +117,45 @@ def out_of_fold_runs(competition, members):
 
 
 def _read(folder, competition):
-    """The Member of a folder, None where its report has no submission."""
+    """Members of a folder, a list, without the mean."""
     report = read_report(folder / REPORT)
-    made, data = report["submission"]["model"], report["data"]["hash"]
-    if not made:
-        return None
-    if made == "mean":
-        raise InputError(f"{folder} found nothing better than the mean, which is a member anyway")
+    kept, data = report.get("predictions") or {}, report["data"]["hash"]
+    if not kept:
+        return []
     if data != competition.data_hash:
         raise InputError(
             f"{folder} was made from other data (hash {data[:12]}, want "
             f"{competition.data_hash[:12]}); run its notebook on this data"
         )
-    if not (kept := report.get("predictions")):
-        raise InputError(f"{folder / REPORT} tells of no predictions; run its notebook again")
-    tables = {}
-    for name in (OUT_OF_FOLD, TEST):
-        path = folder / name
+    if set(kept) == {"files", "fold"} and "files" not in report["models"]:
+        # Before every model was saved, a run kept one: that of its submission.
+        kept, names = {report["submission"]["model"]: kept}, (OUT_OF_FOLD, TEST)
+        return [_member(folder, report, *one, names, competition) for one in kept.items()]
+    return [
+        _member(folder, report, name, one, saved_files(name), competition)
+        for name, one in kept.items()
+        if name != "mean"
+    ]
+
+
+def _member(folder, report, name, kept, files, competition):
+    tables, genes = [], competition.genes
+    rows = competition.effects.index, pd.Index(competition.targets["perturbation"])
+    for file, wanted in zip(files, rows, strict=True):
+        path = folder / file
         if not path.is_file():
             raise InputError(f"{path} is missing; run its notebook again")
-        if content_hash([path]) != kept["files"].get(name):
-            raise InputError(f"{path} is not the file its report tells of; run its notebook again")
-        tables[name] = read_table(path, "perturbation")
-    wanted = {OUT_OF_FOLD: competition.effects.index, TEST: competition.targets["perturbation"]}
-    for name, table in tables.items():
-        lost = pd.Index(wanted[name]).difference(table.index)
-        fault = label_fault(table.columns, competition.genes)
+        if content_hash([path]) != kept["files"].get(file):
+            raise InputError(f"{path} is not the file of its report; run its notebook again")
+        table = read_table(path, "perturbation")
+        lost, fault = wanted.difference(table.index), label_fault(table.columns, genes)
         fault = f"no row of {quote_some(lost)}" if len(lost) else fault and f"genes: {fault}"
         if fault or not np.isfinite(table.to_numpy()).all():
-            raise InputError(f"{folder / name}: {fault or 'values are not finite'}; run it again")
-    fold = pd.Series(kept["fold"] or {}).reindex(competition.effects.index)
+            raise InputError(f"{path}: {fault or 'values are not finite'}; run it again")
+        tables.append(table.loc[wanted, genes])
+    fold = pd.Series(kept["fold"] or {}, dtype=float).reindex(competition.effects.index)
     if fold.isna().any():
-        raise InputError(
-            f"{folder / REPORT} tells no fold of {quote_some(fold.index[fold.isna()])}"
-        )
-    genes = competition.genes
-    rows = pd.Index(competition.targets["perturbation"])
-    seconds = report["models"][made]["seconds"] if made in report["models"] else np.nan
-    unseen, test = tables[OUT_OF_FOLD][genes], tables[TEST].loc[rows, genes]
-    return Member(made, unseen, test, fold, seconds, report)
+        lost = quote_some(fold.index[fold.isna()])
+        raise InputError(f"{folder / REPORT} has no fold of {lost}; run its notebook again")
+    seconds = report["models"][name]["seconds"] if name in report["models"] else np.nan
+    return Member(name, *tables, fold, seconds, report)

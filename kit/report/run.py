@@ -1,7 +1,8 @@
 """What the notebooks share about a run: its seed, budget, output folder and report.
 
-A run writes `oof.csv`, `test.csv`, `submission.csv`, its figures and `report.json` into
-`outputs/<name>/`, on Kaggle into `/kaggle/working`. The report holds every score with its floor, ceiling
+A run writes `predictions/<slug>.oof.csv` and `.test.csv` of every model that it scored, `submission.csv`,
+its figures and `report.json` into `outputs/<name>/`, on Kaggle into
+`/kaggle/working`. The report holds every score with its floor, ceiling
 and interval, and what is needed to have them again: seed, settings, versions, hash of the data.
 """
 
@@ -10,6 +11,8 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
+from copy import deepcopy
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..evaluation.comparison import failure
 from ..evaluation.predictions import STRONGEST, OutOfFold, summary
+from ..evaluation.saved_runs import saved_files, slug
 from ..io.files import InputError, content_hash, replacing
 from ..io.locate import ROOT, on_kaggle
 from ..submission import score_submission, submission_table, write_submission
@@ -55,18 +60,26 @@ class Run:
         self.ceiling = None
         self.settings = {}
         self.figures = []
-        self.predictions = None  # hashes of the files saved, and each training row's fold
+        self.saved = {}  # by model: hashes of its files, and each training row's fold
+        self.failed = {}  # by model: why it has no score
         self._start = time.perf_counter()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
 
     def __repr__(self):
         return f"Run {self.name}: seed {self.seed}, budget {self.budget}, output in {self.folder}"
 
-    def record(self, name, out_of_fold):
-        """Keep a model's out-of-fold score for the report; returns it as text for the notebook.
+    def record(
+        self, name: str, out_of_fold: OutOfFold | list[OutOfFold], test: pd.DataFrame | None = None
+    ) -> str:
+        """Keep a model's out-of-fold score for the report; return it as text for the notebook.
 
-        out_of_fold: OutOfFold, or several of the same rows, one a repeat, as `compare` gives.
+        out_of_fold: OutOfFold, or several of the same rows, one a repeat, as `compare` gives. test: the
+        model's predictions of the targets, perturbation x gene; with it both predictions (of the first
+        repeat) are written at once to `predictions/`, for a blend to read.
         """
+        if test is not None:
+            first = out_of_fold if isinstance(out_of_fold, OutOfFold) else out_of_fold[0]
+            self._save(name, first, test)
         runs = [out_of_fold] if isinstance(out_of_fold, OutOfFold) else list(out_of_fold)
         self.models[name] = {
             "rows": len(runs[0].truth),
@@ -96,19 +109,43 @@ class Run:
         kept = {"file": f"{name}.png", "title": figure.get_suptitle()}
         self.figures = [kept, *self.figures] if first else [*self.figures, kept]
 
-    def save_predictions(self, out_of_fold, test):
-        """Write `oof.csv`, `test.csv` and the checked `submission.csv`; returns the submission's path.
+    def record_models(
+        self, models: Mapping[str, object], runs: Mapping[str, list[OutOfFold]]
+    ) -> dict[str, pd.DataFrame]:
+        """Fit every model that has runs on all training rows, save it; return the target predictions.
 
-        out_of_fold: OutOfFold; test: perturbation x gene frame for the competition's targets.
+        models: unfitted, by name; runs: as `compare` gives. A model that fails is kept as
+        failed, with its reason, and the others go on.
         """
+        targets, found = list(self.competition.targets["perturbation"]), {}
+        for name, model in models.items():
+            if name not in runs:
+                continue
+            try:
+                found[name] = deepcopy(model).fit(self.competition).predict(targets)
+                print(self.record(name, runs[name], found[name]))
+            except Exception as error:  # whatever it is: the other models' results are not lost
+                self.record_failure(name, error)
+        return found
+
+    def record_failure(self, name: str, reason: Exception | str) -> None:
+        """Keep that a model failed, and why, for the report; print it."""
+        self.failed[name] = failure(reason)
+        print(f"{name}: failed: {self.failed[name]}")
+
+    def _save(self, name, out_of_fold, test):
+        if any(slug(other) == slug(name) and other != name for other in self.saved):
+            raise InputError(f"another model's files are named as those of `{name}`; rename it")
         files = {}
-        for name, frame in {"oof.csv": out_of_fold.prediction, "test.csv": test}.items():
-            with replacing(self.folder / name) as path:
+        for file, frame in zip(saved_files(name), (out_of_fold.prediction, test), strict=True):
+            with replacing(self.folder / file) as path:
                 frame.rename_axis("perturbation").to_csv(path)
-            files[name] = content_hash([self.folder / name])
-        fold = None if out_of_fold.fold is None else out_of_fold.fold.astype(int).to_dict()
-        self.predictions = {"files": files, "fold": fold}
-        return write_submission(test, self.competition, self.folder / "submission.csv")
+            files[file] = content_hash([self.folder / file])
+        self.saved[name] = {"files": files, "fold": out_of_fold.fold.astype(int).to_dict()}
+
+    def write_submission(self, prediction: pd.DataFrame, name: str = "submission.csv") -> Path:
+        """Write a checked submission of predictions, perturbation x gene; return its path."""
+        return write_submission(prediction, self.competition, self.folder / name)
 
     def released(self, submission):
         """Lines: a submission's score beside the mean's at both gates; none without released truth."""
@@ -147,7 +184,8 @@ class Run:
             "floor_per_60": 0.0,
             "ceiling": self.ceiling,
             "models": self.models,
-            "predictions": self.predictions,
+            "failed": self.failed,
+            "predictions": self.saved,
             "figures": self.figures,
             "submission": {"file": submission and Path(submission).name, "model": model},
         }
