@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 
 from kit import load_competition
 from kit.knowledge import Knowledge
-from kit.models.baselines import Constant
+from kit.models import Constant, OnTargetGene, reference_models
 from kit.models.transfer import Transfer
 
 
@@ -85,6 +85,21 @@ def test_genes_that_a_screen_did_not_measure_do_no_harm(tmp_path):
     atlas.effects.columns = competition.genes
     transfer, constant = gains(Transfer(Knowledge(None, atlas)), competition)
     assert transfer > constant + 5
+
+
+def test_reference_models_use_the_knowledge_that_there_is(tmp_path):
+    competition, pathways = planted(tmp_path)
+    atlas = noisy(competition.effects, 0.1)
+    known = {"none": None, "empty": Knowledge(), "pathways": Knowledge(pathways)}
+    known["both"] = Knowledge(pathways, atlas)
+    found = {name: reference_models(each, seed=7) for name, each in known.items()}
+    assert list(found["none"]) == list(found["empty"]) == ["mean", "constant"]
+    assert list(found["pathways"]) == ["mean", "constant", "neighbours", "transfer"]
+    assert list(found["both"]) == ["mean", "constant", "neighbours, atlas", "transfer"]
+    for models in found.values():
+        assert all(isinstance(one, OnTargetGene) for name, one in models.items() if name != "mean")
+    assert found["both"]["transfer"].base.seed == 7
+    assert found["both"]["neighbours, atlas"].base.knowledge is known["both"]
 
 
 def test_two_screens_of_which_one_is_noise_are_better_than_none(tmp_path):

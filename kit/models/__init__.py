@@ -9,6 +9,7 @@ from .blend import Blend
 from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
 from .pooled_trees import PooledTrees
+from .reference import reference_models
 from .residual_distribution import ResidualDistribution
 from .ridge import Ridge
 from .transfer import Transfer
@@ -28,5 +29,6 @@ __all__ = [
     "Ridge",
     "Transfer",
     "Zero",
+    "reference_models",
     "weighted_median",
 ]
