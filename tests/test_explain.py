@@ -128,7 +128,9 @@ def test_a_screen_is_the_evidence_where_pathways_are_wrong(tmp_path):
     evidence = found.probability.drop(columns=UNIFORM)
     assert evidence.loc[sorted(members(competition, "P44"))].sum().idxmax() == SCREENS
     strong = found.main_reasons().head(10)
-    assert strong["evidence"].isin([SCREENS, KINDS["shape and wide"]]).mean() > 0.8
+    assert (
+        strong["evidence"].isin([SCREENS, KINDS["response_components and all_sets"]]).mean() > 0.8
+    )
 
 
 def test_contributions_and_shares_are_as_counted_by_hand():

@@ -7,7 +7,7 @@ from kit.knowledge import Knowledge
 from kit.networks import features as module
 from kit.networks.features import Features
 
-KERNELS = ("wide", "narrow")
+KERNELS = ("all_sets", "small_sets")
 
 
 def test_products_of_coordinates_are_the_mean_kernel(tmp_path):
@@ -15,7 +15,7 @@ def test_products_of_coordinates_are_the_mean_kernel(tmp_path):
     knowledge, names = Knowledge(pathways), [f"P{i}" for i in range(12)]
     values = Features(knowledge, names, KERNELS, 16)(names)
     kernels = knowledge.kernels(names)
-    mean = (kernels["wide"] + kernels["narrow"]) / 2
+    mean = (kernels["all_sets"] + kernels["small_sets"]) / 2
     np.testing.assert_allclose(values @ values.T, mean, atol=1e-5)
     assert values.dtype == np.float32
 

@@ -108,7 +108,7 @@ def test_gates_are_shares_in_each_round(tmp_path):
     for gates in (learned, start):
         np.testing.assert_allclose(gates.sum(axis=1), 1, rtol=1e-5)
         assert list(gates.index) == ["first", "second"]
-        assert gates["shape"].isna().tolist() == [False, True]
+        assert gates["response_components"].isna().tolist() == [False, True]
     assert not np.allclose(learned.loc["first"], start.loc["first"], atol=1e-3)
 
 
@@ -122,4 +122,4 @@ def test_the_ways_of_a_signal_add_up_to_it(tmp_path):
     wanted = signal.rename_axis("row").stack()
     np.testing.assert_allclose(added, wanted[added.index], rtol=1e-4)
     assert set(ways["hub"][ways["type"] == "planted"]) == {"module 1"}
-    assert set(ways["hub"][ways["type"] == "shape"]) == {""}
+    assert set(ways["hub"][ways["type"] == "response_components"]) == {""}

@@ -142,20 +142,28 @@ def test_kernels_are_symmetric_lie_between_zero_and_one_and_keep_labels(pathways
                 assert list(kernel.index) == list(kernel.columns) == ALL, name
                 assert (values >= 0).all()
                 assert (values <= 1 + 1e-6).all()
-                if name != "near same":  # the row's neighbours with the column's own
+                if name != "neighbour_to_response":  # the row's neighbours with the column's own
                     np.testing.assert_allclose(values, values.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_a_pathway_neighbour_is_more_alike_than_a_stranger(pathways, atlas, alone):
     kernels = Knowledge(pathways, atlas).kernels(ALL, exclude_own_response=alone)
-    wanted = {"near", "near same", "near and wide"} if alone else {"same", "shape", "smooth"}
+    wanted = (
+        {"neighbour_response", "neighbour_to_response", "neighbour_response and all_sets"}
+        if alone
+        else {"response_cosine", "response_components", "smoothed_response"}
+    )
     assert wanted <= set(kernels)
     for name, kernel in kernels.items():
         assert kernel.at["AARS1", "KARS"] > kernel.at["AARS1", "KCN2"] + 0.2, name
         assert not kernel["STRANGER"].any(), name
     # Those that no screen holds are known by their neighbours, or not by the atlas at all.
-    for name in ("near", "near same") if alone else ("same", "shape"):
+    for name in (
+        ("neighbour_response", "neighbour_to_response")
+        if alone
+        else ("response_cosine", "response_components")
+    ):
         near = kernels[name].at["VARS1", "KARS"]
         assert near > 0.2 if alone else near == 0
 
@@ -229,11 +237,11 @@ def test_alone_a_perturbations_own_response_is_not_its_own_evidence(pathways, at
     one, other = (part.kernels(ALL, exclude_own_response=True) for part in (first, second))
     # Channels are no neighbours of AARS1: its response is in neither of the two.
     channels = ["AARS1", "KCN1", "KCN2", "KCN3", "KCN4"]
-    for name in ("wide", "narrow", "near", "near and wide"):
+    for name in ("all_sets", "small_sets", "neighbour_response", "neighbour_response and all_sets"):
         np.testing.assert_allclose(
             one[name].loc["AARS1", channels], other[name].loc["AARS1", channels], atol=1e-6
         )
-    own = [part.kernels(ALL)["same"].loc["AARS1", "KARS"] for part in (first, second)]
+    own = [part.kernels(ALL)["response_cosine"].loc["AARS1", "KARS"] for part in (first, second)]
     assert abs(own[0] - own[1]) > 0.1
 
 
@@ -254,7 +262,7 @@ def test_an_atlas_of_own_and_control_rows_alone_is_no_knowledge(pathways):
 def test_interactions_alone_give_one_kernel(tmp_path):
     (tmp_path / "edges.txt").write_text("A B\nB C\nD E\n")
     pathways = load_pathways(tmp_path / "edges.txt", names=GeneNames())
-    assert set(Knowledge(pathways).kernels(["A", "B"])) == {"wide"}
+    assert set(Knowledge(pathways).kernels(["A", "B"])) == {"all_sets"}
 
 
 def test_order_of_perturbations_and_genes_means_nothing(pathways, atlas):

@@ -39,7 +39,9 @@ def test_neighbours_responses_are_found_without_the_own_one(tmp_path):
     model = Neighbours(Knowledge(pathways, atlas), exclude_own_response=True)
     neighbours, constant = gains(model, competition)
     assert neighbours > constant + 10
-    assert "near" in set(model.fit(competition).mixture_.index.get_level_values("kernel"))
+    assert "neighbour_response" in set(
+        model.fit(competition).mixture_.index.get_level_values("kernel")
+    )
 
 
 def test_shuffled_knowledge_gains_nothing(tmp_path):

@@ -150,11 +150,13 @@ def test_hidden_knockdowns_lose_their_own_response_only(tmp_path):
     known = network.views.view("competition", rows.perturbations).known(
         ["P1", "P1"], rows.perturbations, [0], hide=torch.tensor([True, False])
     )
-    network.heads.mix.data[:] = 20.0 * torch.tensor([name == "same" for name in views.kernels])
+    network.heads.mix.data[:] = 20.0 * torch.tensor(
+        [name == "response_cosine" for name in views.kernels]
+    )
     weights, _ = network.heads(known)
     # With its response unknown, the head that looks at nothing else falls back on all other kernels.
     assert not torch.allclose(weights[0], weights[1])
-    at = views.kernels.index("same")
+    at = views.kernels.index("response_cosine")
     like = known.kernels[1, :, at] + 1e-6
     wanted = (like**2 + 0.01) * known.other[1]
     torch.testing.assert_close(weights[1, 0], wanted, rtol=1e-3, atol=1e-5)

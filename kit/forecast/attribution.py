@@ -10,9 +10,25 @@ from ..models.pairwise_regression import LEVELS, PairwiseRegression
 UNIFORM = "uniform floor"  # what every training row gets without any similarity
 SCREENS, NEIGHBOURS = "other screens", "pathway neighbours in other screens"
 TOGETHER, BOTH = "all pathways", "pathways and screens"
-KINDS = {"wide": TOGETHER, "narrow": TOGETHER, "near": NEIGHBOURS, "near same": NEIGHBOURS}
-KINDS |= {"same": SCREENS, "shape": SCREENS, "smooth": SCREENS}  # kind of evidence by kernel
-KINDS |= dict.fromkeys(("smooth and wide", "shape and wide", "near and wide"), BOTH)
+KINDS = {
+    "all_sets": TOGETHER,
+    "small_sets": TOGETHER,
+    "neighbour_response": NEIGHBOURS,
+    "neighbour_to_response": NEIGHBOURS,
+}
+KINDS |= {
+    "response_cosine": SCREENS,
+    "response_components": SCREENS,
+    "smoothed_response": SCREENS,
+}  # kind of evidence by kernel
+KINDS |= dict.fromkeys(
+    (
+        "smoothed_response and all_sets",
+        "response_components and all_sets",
+        "neighbour_response and all_sets",
+    ),
+    BOTH,
+)
 STRONG = 2  # tenths of a gene's training effects on one side that count as a strong effect
 
 
@@ -73,15 +89,15 @@ def kernel_terms(neighbours: Neighbours, perturbation: str) -> dict[str, dict[st
     parts = {n: kernel.loc[perturbation, rows].to_numpy(float) for n, kernel in kernels.items()}
     small = {name for name in parts if name.endswith(", small")}
     sets = {name.removesuffix(", small") for name in small}
-    for kernel, left_out in (("wide", small), ("narrow", sets)):
+    for kernel, left_out in (("all_sets", small), ("small_sets", sets)):
         if kernel in terms:
             chosen = [name for name in parts if name not in left_out]
             terms[kernel] = {n.removesuffix(", small"): parts[n] / len(chosen) for n in chosen}
-    for kernel in ("smooth", "shape", "near"):
-        if f"{kernel} and wide" in terms:
+    for kernel in ("smoothed_response", "response_components", "neighbour_response"):
+        if f"{kernel} and all_sets" in terms:
             halves = {KINDS[kernel]: found[kernel] / 2}
-            halves |= {kind: term / 2 for kind, term in terms["wide"].items()}
-            terms[f"{kernel} and wide"] = halves
+            halves |= {kind: term / 2 for kind, term in terms["all_sets"].items()}
+            terms[f"{kernel} and all_sets"] = halves
     return terms
 
 

@@ -140,7 +140,7 @@ class Knowledge:
     def _kernels(self, names, exclude_own_response):
         found = self._pathway_kernels(names)
         if self.responses_ is not None:
-            wide = found.get("wide", 0.0)
+            wide = found.get("all_sets", 0.0)
             found |= (
                 self._near_kernels(names, wide)
                 if exclude_own_response
@@ -160,9 +160,9 @@ class Knowledge:
         large = [name for name in parts if name not in small]
         sets = [name.removesuffix(", small") for name in small]
         specific = [name for name in parts if name not in sets]
-        found = {"wide": np.mean([parts[name] for name in large], axis=0)}
+        found = {"all_sets": np.mean([parts[name] for name in large], axis=0)}
         if small:
-            found["narrow"] = np.mean([parts[name] for name in specific], axis=0)
+            found["small_sets"] = np.mean([parts[name] for name in specific], axis=0)
         return found | ({name: parts[name] for name in large} if len(large) > 1 else {})
 
     def _own_kernels(self, names, wide):
@@ -173,20 +173,27 @@ class Knowledge:
                 places[:, None] >= 0, self._once("components", make=self._evened_out)[places], 0.0
             )
         )
-        found = {"same": masked_cosine(own, own), "shape": shape @ shape.T}
+        found = {"response_cosine": masked_cosine(own, own), "response_components": shape @ shape.T}
         if self.pathways is not None:
             smooth = _unit(np.nan_to_num(own) + self._near(names))
-            found["smooth"] = smooth @ smooth.T
-            found["smooth and wide"] = (np.maximum(found["smooth"], 0) + wide) / 2
-            found["shape and wide"] = (np.maximum(found["shape"], 0) + wide) / 2
+            found["smoothed_response"] = smooth @ smooth.T
+            found["smoothed_response and all_sets"] = (
+                np.maximum(found["smoothed_response"], 0) + wide
+            ) / 2
+            found["response_components and all_sets"] = (
+                np.maximum(found["response_components"], 0) + wide
+            ) / 2
         return found
 
     def _near_kernels(self, names, wide):
         if self.pathways is None:
             return {}
         near, own = _unit(self._near(names)), _unit(np.nan_to_num(self._own(names)))
-        found = {"near": near @ near.T, "near same": near @ own.T}
-        return found | {"near and wide": (np.maximum(found["near"], 0) + wide) / 2}
+        found = {"neighbour_response": near @ near.T, "neighbour_to_response": near @ own.T}
+        return found | {
+            "neighbour_response and all_sets": (np.maximum(found["neighbour_response"], 0) + wide)
+            / 2
+        }
 
     def _own(self, names):
         """Responses in the atlas, (perturbations, genes), NaN where not measured."""
@@ -207,7 +214,9 @@ class Knowledge:
 
     def _near(self, names):
         """Mean response of pathway neighbours without the own one, shrunk: (perturbations, genes)."""
-        return self._once("near", tuple(names), make=lambda: self._neighbours_mean(list(names)))
+        return self._once(
+            "neighbour_response", tuple(names), make=lambda: self._neighbours_mean(list(names))
+        )
 
     def _neighbours_mean(self, names):
         held = self.responses_.to_numpy()

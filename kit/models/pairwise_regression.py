@@ -105,7 +105,10 @@ class PairwiseRegression:
             new = values.loc[perturbations, rows].to_numpy()
             for power, floor in self._settings(name):
                 found += evidence.near(new**power + floor)
-            if name in ("wide", "narrow") or name not in (*self._soft(), "near same"):
+            if name in ("all_sets", "small_sets") or name not in (
+                *self._soft(),
+                "neighbour_to_response",
+            ):
                 found += evidence.ridge(values.loc[rows, rows].to_numpy(), new)
             self.kernels_ += [name] * (len(found) - len(self.kernels_))
         response = self.knowledge.response(
@@ -128,12 +131,16 @@ class PairwiseRegression:
 
     def _settings(self, kernel):
         if kernel in self._soft():
-            return SOFT if kernel == "wide" else SOFT[:1]
-        return SHARPER if kernel in ("same", "smooth", "near") else SHARP
+            return SOFT if kernel == "all_sets" else SOFT[:1]
+        return (
+            SHARPER
+            if kernel in ("response_cosine", "smoothed_response", "neighbour_response")
+            else SHARP
+        )
 
     def _soft(self):
         pathways = self.knowledge.pathways
-        return ["wide", "narrow", *(pathways.parts if pathways is not None else ())]
+        return ["all_sets", "small_sets", *(pathways.parts if pathways is not None else ())]
 
 
 def learned_chances(features, effects, pulls, *, seed=0):

@@ -14,7 +14,12 @@ from .context import OWN
 
 FIRST = 4.0  # logit by which a head prefers one kernel at the start
 SPEED = 10.0  # of mixtures against other parameters, which move by hundredths and not by units
-STRONG = ("wide", "smooth", "near", "same")  # kernels that solved heads start from, first
+STRONG = (
+    "all_sets",
+    "smoothed_response",
+    "neighbour_response",
+    "response_cosine",
+)  # kernels that solved heads start from, first
 
 
 class Heads(torch.nn.Module):

@@ -12,8 +12,14 @@ import torch
 
 from ..competition import CONTROL
 
-OWN = ("same", "shape", "smooth", "smooth and wide", "shape and wide")  # of hidden ones unknown
-ALONE = ("near", "near same", "near and wide")
+OWN = (
+    "response_cosine",
+    "response_components",
+    "smoothed_response",
+    "smoothed_response and all_sets",
+    "response_components and all_sets",
+)  # of hidden ones unknown
+ALONE = ("neighbour_response", "neighbour_to_response", "neighbour_response and all_sets")
 HELD = 3000  # knockdowns of a screen up to which kernels between all are kept: 36 MB a kernel
 LARGEST = 5.0  # response in standard deviations; a few are far larger
 
@@ -54,7 +60,7 @@ class Views:
         found = knowledge.kernels(probe) | knowledge.kernels(probe, exclude_own_response=True)
         self.kernels = [name for name in found if name not in OWN + ALONE]
         self.kernels += [name for name in OWN + ALONE if name in found]
-        self.kernels = self.kernels or ["wide"]  # nothing is known: all zero
+        self.kernels = self.kernels or ["all_sets"]  # nothing is known: all zero
         self.symbols = np.array(knowledge.symbols(list(genes)), dtype=object)
 
     def __deepcopy__(self, memo):

@@ -32,8 +32,8 @@ OPTIONS = {
     "tuning": Settings(steps=240, rate=3e-3),
 }
 ANCHORS = 512  # knockdowns whose likeness makes the features
-FOREIGN = ("wide", "narrow")  # kernels that hold no response of another screen
-KERNELS = (*FOREIGN, "same", "shape", "smooth")
+FOREIGN = ("all_sets", "small_sets")  # kernels that hold no response of another screen
+KERNELS = (*FOREIGN, "response_cosine", "response_components", "smoothed_response")
 STRETCH = -0.1, 1.1  # of a hard-concrete gate, and its temperature (Louizos 2018)
 TEMPERATURE = 2 / 3
 HASTE = 8.0  # by which gates learn faster than shifts: they have far to go from open to shut
