@@ -14,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 GENES, OUTPUTS, GROUPS, UMI = 8_000, 5_000, 300, 1_150
@@ -90,14 +89,13 @@ def read(path, stop=None):
 def sums(path, cells=None):
     """Mean and variance, group x gene, by kit.screens.streaming."""
     from kit.io.matrix import Matrix
-    from kit.screens.streaming import join, run, tasks
+    from kit.screens._task import Task
+    from kit.screens.streaming import group_sums
 
     matrix = Matrix(path)
     group, columns = layout(matrix.shape[0])
-    work = tasks(matrix, group, columns, OUTPUTS)
-    if cells:
-        work = [replace(work[0], rows=range(cells), group=group[:cells])]
-    result = join(run(work))
+    rows = range(cells or matrix.shape[0])
+    result = group_sums(Task(matrix, group[: len(rows)], columns, OUTPUTS, rows=rows))
     number = result.cells[:, None]
     mean = result.sums / number
     return mean, (result.squares - number * mean**2) / (number - 1)

@@ -17,8 +17,9 @@ from scipy import sparse
 
 from kit.io.files import InputError
 from kit.io.matrix import Matrix
-from kit.screens import streaming as stream
-from kit.screens.streaming import gene_tiles, group_sums, join, read_rows, run, tasks
+from kit.screens import _task
+from kit.screens._task import Task
+from kit.screens.streaming import gene_tiles, group_sums, join, read_rows, run
 
 ROOT = Path(__file__).resolve().parent.parent
 GENES = 9
@@ -43,6 +44,10 @@ def drawn_groups(cells=60, seed=1):
 COLUMNS = np.array([5, 1, 0, -1, 6, 3, 1, 2, 8, 1, 7, 6, -1], dtype=np.int32)
 DISTINCT = np.array([5, 1, 0, -1, 6, 3, -1, 2, 8, -1, 7, -1, 4], dtype=np.int32)
 MITO = np.arange(13) % 5 == 0
+
+
+def sums_of(*given, executor=None, progress=None, **settings):
+    return group_sums(Task(*given, **settings), executor, progress)
 
 
 def slow_sums(counts, group, columns, genes=GENES, total=None):
@@ -135,7 +140,7 @@ def test_sums_equal_a_slow_loop(tmp_path, layout, compression, columns):
         tmp_path / "a.h5ad", stored_as(counts, layout), compression, dtype=np.float32
     )
     assert (matrix.shape, matrix.format) == ((60, 13), layout.split()[0])
-    sums = group_sums(matrix, group, columns, GENES, mito=MITO)
+    sums = sums_of(matrix, group, columns, GENES, mito=MITO)
     assert_right(sums, slow_sums(counts, group, columns))
     np.testing.assert_array_equal(sums.total, counts.sum(axis=1))
     np.testing.assert_array_equal(sums.detected, (counts > 0).sum(axis=1))
@@ -151,7 +156,7 @@ def test_every_kind_of_number_gives_the_same(tmp_path, layout, dtype):
     if dtype == "?":
         counts, layout = (counts > 0).astype(int), layout.split()[0]
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout), dtype=dtype)
-    sums = group_sums(matrix, group, COLUMNS, GENES)
+    sums = sums_of(matrix, group, COLUMNS, GENES)
     assert_right(sums, slow_sums(counts, group, COLUMNS))
 
 
@@ -160,7 +165,7 @@ def test_every_kind_of_index_gives_the_same(tmp_path, dtype):
     counts, group = drawn_counts(), drawn_groups()
     stored = stored_as(counts, "csr")
     stored.indices, stored.indptr = stored.indices.astype(dtype), stored.indptr.astype(np.int32)
-    sums = group_sums(write_matrix(tmp_path / "a.h5ad", stored), group, COLUMNS, GENES)
+    sums = sums_of(write_matrix(tmp_path / "a.h5ad", stored), group, COLUMNS, GENES)
     assert_right(sums, slow_sums(counts, group, COLUMNS))
 
 
@@ -183,7 +188,7 @@ def test_files_of_anndata_old_and_new_are_read(tmp_path):
         for form in ("csr", "csc")
     ]
     for matrix in matrices:
-        assert_right(group_sums(matrix, group, COLUMNS, GENES), expected)
+        assert_right(sums_of(matrix, group, COLUMNS, GENES), expected)
 
 
 def test_a_matrix_travels_without_an_open_file(tmp_path):
@@ -198,16 +203,16 @@ def test_given_totals_normalise_and_absent_ones_are_the_sums_over_all_genes(tmp_
     given = counts.sum(axis=1) * 2.5 + 1
     for layout in ("csr", "csc", "dense"):
         matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
-        sums = group_sums(matrix, group, COLUMNS, GENES, total=given)
+        sums = sums_of(matrix, group, COLUMNS, GENES, total=given)
         assert_right(sums, slow_sums(counts, group, COLUMNS, total=given))
         np.testing.assert_array_equal(sums.total, given)
         given_float32 = counts.sum(axis=1).astype(np.float32) * np.float32(1 - 5e-7)
-        group_sums(matrix, group, COLUMNS, GENES, total=given_float32)
+        sums_of(matrix, group, COLUMNS, GENES, total=given_float32)
         wrong = given.copy()
         wrong[[12, 30]] = counts[12].sum() - 1, np.nan
         message = f"row 12 .* adds up to {counts[12].sum()}, its total is {counts[12].sum() - 1}"
         with pytest.raises(InputError, match=message):
-            group_sums(matrix, group, COLUMNS, GENES, total=wrong)
+            sums_of(matrix, group, COLUMNS, GENES, total=wrong)
 
 
 @pytest.mark.parametrize("layout", ["csr", "csr repeated", "csc", "dense"])
@@ -223,15 +228,15 @@ def test_log_normalised_values_come_to_the_same_sums_without_totals(tmp_path, la
         data = np.stack([stored.data, np.zeros_like(stored.data)], axis=1).ravel()
         stored = sparse.csr_array((data, indices, stored.indptr * 2), shape=stored.shape)
     matrix = write_matrix(tmp_path / "a.h5ad", stored)
-    sums = group_sums(matrix, group, COLUMNS, GENES, mito=MITO, log_normalised=name)
+    sums = sums_of(matrix, group, COLUMNS, GENES, mito=MITO, log_normalised=name)
     assert_right(sums, slow_sums(counts, group, COLUMNS))
     assert np.isnan(sums.total).all()
     assert np.isnan(sums.mitochondrial).all()
     np.testing.assert_array_equal(sums.detected, (counts > 0).sum(axis=1))
-    known = group_sums(matrix, group, COLUMNS, GENES, total=np.arange(60.0), log_normalised=name)
+    known = sums_of(matrix, group, COLUMNS, GENES, total=np.arange(60.0), log_normalised=name)
     np.testing.assert_array_equal(known.total, np.arange(60.0))
     with pytest.raises(InputError, match=r"a\.h5ad, X: row \d+, column \d+ .*want raw counts"):
-        group_sums(matrix, group, COLUMNS, GENES)
+        sums_of(matrix, group, COLUMNS, GENES)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +250,7 @@ def test_a_log_of_another_scale_is_refused(tmp_path, per, message):
     counts = np.ones((4, 50)) if per == 2e4 else drawn_counts() + 1
     matrix = write_matrix(tmp_path / "a.h5ad", np.log1p(counts / counts.sum(axis=1)[:, None] * per))
     with pytest.raises(InputError, match=message):
-        group_sums(
+        sums_of(
             matrix,
             drawn_groups(len(counts)),
             np.zeros(counts.shape[1], int),
@@ -259,9 +264,9 @@ def test_row_ranges_join_to_the_whole(tmp_path, monkeypatch, layout):
     counts, group = drawn_counts(), np.sort(drawn_groups())  # the parts hold different groups
     group[:40] = -1
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
-    whole = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
-    monkeypatch.setattr(stream, "TASK_VALUES", 100)
-    parts = [task() for task in tasks(matrix, group, COLUMNS, GENES, mito=MITO)]
+    whole = sums_of(matrix, group, COLUMNS, GENES, mito=MITO)
+    monkeypatch.setattr(_task, "TASK_VALUES", 100)
+    parts = [task() for task in Task(matrix, group, COLUMNS, GENES, mito=MITO).split()]
     assert {len(part.groups) for part in parts} > {0}
     joined = join(parts)
     assert_right(joined, slow_sums(counts, group, COLUMNS))
@@ -270,7 +275,7 @@ def test_row_ranges_join_to_the_whole(tmp_path, monkeypatch, layout):
 
 
 def test_neither_budget_nor_passes_nor_cores_change_a_bit(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    monkeypatch.setattr(_task, "TASK_VALUES", 100)
     counts, group = drawn_counts(), drawn_groups()
     assert gene_tiles(4, GENES) == [range(9)]
     assert [len(tile) for tile in gene_tiles(4, GENES, 1000)] == [1, 2, 2, 2, 2]
@@ -282,27 +287,27 @@ def test_neither_budget_nor_passes_nor_cores_change_a_bit(tmp_path, monkeypatch)
             "gzip",
             (8, 3)[: 1 + (layout == "dense")],
         )
-        assert len(tasks(matrix, group, COLUMNS, GENES)) == 1 if layout == "csc" else 3
-        whole = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
+        assert len(Task(matrix, group, COLUMNS, GENES).split()) == 1 if layout == "csc" else 3
+        whole = sums_of(matrix, group, COLUMNS, GENES, mito=MITO)
         assert_right(whole, slow_sums(counts, group, COLUMNS))
         for cores in (1, 3):
             monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
             for budget in (1000, 10**9):
-                again = group_sums(matrix, group, COLUMNS, GENES, mito=MITO, budget=budget)
+                again = sums_of(matrix, group, COLUMNS, GENES, mito=MITO, budget=budget)
                 assert_same_bits(whole, again)
                 for tile in gene_tiles(4, GENES, budget):
                     columns = np.where(np.isin(COLUMNS, tile), COLUMNS - tile.start, -1)
-                    part = group_sums(matrix, group, columns, len(tile), budget=budget)
+                    part = sums_of(matrix, group, columns, len(tile), budget=budget)
                     for name in ("sums", "squares"):
                         of_tile = getattr(whole, name)[:, tile.start : tile.stop]
                         np.testing.assert_array_equal(getattr(part, name), of_tile)
 
 
 def test_a_task_holds_its_rows_alone_and_only_groups_that_occur(tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    monkeypatch.setattr(_task, "TASK_VALUES", 100)
     group = np.repeat([4, 900, 70], 20)
     matrix = write_matrix(tmp_path / "a.h5ad", drawn_counts(), chunks=(4, 13))
-    split = tasks(matrix, group, COLUMNS, GENES, mito=MITO)
+    split = Task(matrix, group, COLUMNS, GENES, mito=MITO).split()
     assert [task.rows for task in split] == [range(i, i + 12) for i in range(0, 60, 12)]
     first = split[0]()
     assert first.groups.tolist() == [4]
@@ -320,7 +325,8 @@ def test_rows_of_counts_come_in_blocks_with_their_totals(tmp_path, layout):
         if gene >= 0:
             merged[:, gene] += counts[:, column]
     for rows in (np.arange(60), np.arange(20, 50), np.array([2, 3, 17, 40, 59])):
-        blocks = list(read_rows(matrix, COLUMNS, GENES, rows, mito=MITO, budget=2560))
+        task = Task(matrix, drawn_groups(), COLUMNS, GENES, MITO, budget=2560)
+        blocks = list(read_rows(task, rows))
         chosen = np.concatenate([block.rows for block in blocks])
         assert chosen.tolist() == list(rows)
         assert len(blocks) > 1
@@ -338,7 +344,7 @@ def test_cells_of_no_group_are_totalled(tmp_path):
     counts = drawn_counts()
     for layout in ("csr repeated", "csc repeated", "dense"):
         matrix = write_matrix(tmp_path / "a.h5ad", stored_as(counts, layout))
-        totals = group_sums(matrix, np.full(60, -1), np.full(13, -1), 0)
+        totals = sums_of(matrix, np.full(60, -1), np.full(13, -1), 0)
         np.testing.assert_array_equal(totals.total, counts.sum(axis=1))
         np.testing.assert_array_equal(totals.detected, (counts > 0).sum(axis=1))
         assert np.isnan(totals.mitochondrial).all()
@@ -348,9 +354,9 @@ def test_cells_of_no_group_are_totalled(tmp_path):
 def test_a_file_without_cells_gives_nothing(tmp_path):
     for layout in ("csr", "csc", "dense"):
         matrix = write_matrix(tmp_path / "a.h5ad", stored_as(np.zeros((0, 13)), layout))
-        sums = group_sums(matrix, np.zeros(0, int), COLUMNS, GENES)
+        sums = sums_of(matrix, np.zeros(0, int), COLUMNS, GENES)
         assert (len(sums.groups), len(sums.total)) == (0, 0)
-        assert list(read_rows(matrix, COLUMNS, GENES, np.arange(0))) == []
+        assert list(read_rows(Task(matrix, [], COLUMNS, GENES), np.arange(0))) == []
 
 
 @dataclass(frozen=True)
@@ -415,17 +421,17 @@ def executor(request):
 
 @pytest.mark.parametrize("layout", ["csr repeated", "csc", "dense"])
 def test_every_executor_gives_the_same_bits(tmp_path, monkeypatch, executor, layout):
-    monkeypatch.setattr(stream, "TASK_VALUES", 100)
+    monkeypatch.setattr(_task, "TASK_VALUES", 100)
     group = drawn_groups()
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), layout), "gzip")
-    here = group_sums(matrix, group, COLUMNS, GENES, mito=MITO)
+    here = sums_of(matrix, group, COLUMNS, GENES, mito=MITO)
     done = []
-    there = group_sums(
+    there = sums_of(
         matrix, group, COLUMNS, GENES, mito=MITO, executor=executor, progress=done.append
     )
     assert_same_bits(here, there)
     assert sum(len(task.rows) for task in done) == 60
-    assert len(done) == (1 if layout == "csc" else len(tasks(matrix, group, COLUMNS, GENES)))
+    assert len(done) == (1 if layout == "csc" else len(Task(matrix, group, COLUMNS, GENES).split()))
 
 
 def test_results_come_in_the_order_of_tasks_few_at_a_time(pool):
@@ -493,10 +499,10 @@ def test_what_is_no_count_is_named_with_its_place(tmp_path, layout, value):
     message = rf"a\.h5ad, layer: row {row}, column {column} \(from 0\) holds {value:g}; want raw"
     for group in (drawn_groups(), np.full(60, -1)):
         with pytest.raises(InputError, match=message) as caught:
-            group_sums(matrix, group, COLUMNS, GENES)
+            sums_of(matrix, group, COLUMNS, GENES)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=message):
-        list(read_rows(matrix, COLUMNS, GENES, np.arange(60)))
+        list(read_rows(Task(matrix, drawn_groups(), COLUMNS, GENES), np.arange(60)))
 
 
 @pytest.mark.parametrize("index", [-1, "length", 2**31 - 1, 2**40, -(2**40)])
@@ -516,7 +522,7 @@ def test_an_index_out_of_range_is_named_with_its_place(tmp_path, layout, index):
             matrix.data = np.full(len(matrix.data), 0.1)
         file = write_matrix(tmp_path / "a.h5ad", matrix)
         with pytest.raises(InputError, match=message):
-            group_sums(file, drawn_groups(), COLUMNS, GENES, log_normalised=log)
+            sums_of(file, drawn_groups(), COLUMNS, GENES, log_normalised=log)
 
 
 @pytest.mark.parametrize(
@@ -539,7 +545,7 @@ def test_a_broken_matrix_is_told_in_one_line(tmp_path, fault, message):
     with h5py.File(matrix.path, "r+") as file:
         fault(file)
     with pytest.raises(InputError, match=message) as caught:
-        group_sums(matrix, drawn_groups(), COLUMNS, GENES)
+        sums_of(matrix, drawn_groups(), COLUMNS, GENES)
     assert str(matrix.path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -560,7 +566,7 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path):
         if content is not None:
             matrix.path.write_bytes(content)
         with pytest.raises(InputError, match=message) as caught:
-            group_sums(Matrix(matrix.path), drawn_groups(3000), COLUMNS, GENES)
+            sums_of(Matrix(matrix.path), drawn_groups(3000), COLUMNS, GENES)
         assert str(matrix.path) in str(caught.value)
         assert "\n" not in str(caught.value)
 
@@ -568,9 +574,9 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path):
 def test_text_and_a_vector_are_no_counts(tmp_path):
     words = write_matrix(tmp_path / "a.h5ad", np.full((60, 13), b"one"))
     with pytest.raises(InputError, match=r"X holds .S3 in /X; want numbers"):
-        group_sums(words, drawn_groups(), COLUMNS, GENES)
+        sums_of(words, drawn_groups(), COLUMNS, GENES)
     with pytest.raises(InputError, match=r"X has shape \(60,\); want a matrix"):
-        group_sums(write_matrix(tmp_path / "a.h5ad", np.zeros(60)), drawn_groups(), COLUMNS, GENES)
+        sums_of(write_matrix(tmp_path / "a.h5ad", np.zeros(60)), drawn_groups(), COLUMNS, GENES)
 
 
 @pytest.mark.parametrize(
@@ -588,7 +594,7 @@ def test_arguments_that_do_not_fit_the_file_are_refused(tmp_path, asked, message
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), "csr"))
     given = {"group": drawn_groups(), "columns": COLUMNS, "genes": GENES} | asked
     with pytest.raises(InputError, match=message):
-        tasks(matrix, **given)
+        Task(matrix, **given)
 
 
 def test_the_loops_run_where_no_folder_can_keep_them(tmp_path):
@@ -609,6 +615,8 @@ import re, sys
 from pathlib import Path
 import numpy as np
 from kit.io.matrix import Matrix
+from kit.screens._task import Task
+from kit.screens._task import Task
 from kit.screens.streaming import group_sums, read_rows
 
 def memory(name):
@@ -618,10 +626,11 @@ def memory(name):
 def work(matrix):
     cells, genes = matrix.shape
     columns = np.arange(genes)
-    group_sums(matrix, np.arange(cells) % 40, columns, genes, budget=budget)
+    task = Task(matrix, np.arange(cells) % 40, columns, genes, budget=budget)
+    group_sums(task)
     # All rows of a CSC matrix are as many readings as there are blocks.
     rows = np.arange(400 if matrix.format == "csc" else cells)
-    for block in read_rows(matrix, columns, genes, rows, budget=budget):
+    for block in read_rows(task, rows):
         pass
 
 budget = int(sys.argv[3])

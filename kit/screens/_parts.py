@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,29 +37,23 @@ def write_responses(
     rows = np.concatenate([contrast.rows for contrast in part.contrasts.values()])
     unmeasured = ~np.isin(np.arange(len(part.genes)), part.columns)
     tiles = gene_tiles(len(groups.table), len(part.genes), budget)
+    scale = None if screen.layout.scale == "counts" else screen.layout.scale
+    whole = replace(part.task(budget), total=screen.obs.get("total", ()), log_normalised=scale)
     with new_h5ad(path, part.genes) as file:
         shape = len(rows), len(part.genes)
         matrices = new_matrix(file, "X", shape), new_matrix(file, "layers/se", shape)
         for tile in tiles:
             columns = np.where(np.isin(part.columns, tile), part.columns - tile.start, -1)
             if bulk:
-                sums = group_means(screen, part.matrix, groups, columns, len(tile), budget)
+                sums = group_means(screen, whole.matrix, groups, columns, len(tile), budget)
             else:
+                task = replace(whole, columns=columns, genes=len(tile))
                 sums = group_sums(
-                    part.matrix,
-                    groups.of_cell,
-                    columns,
-                    len(tile),
-                    mito=part.mitochondrial,
-                    total=screen.obs.get("total"),
-                    log_normalised=None if screen.layout.scale == "counts" else screen.layout.scale,
-                    budget=budget,
-                    executor=executor,
-                    progress=lambda task: progress(len(task.rows) / len(tiles)),
+                    task, executor, lambda done: progress(len(done.rows) / len(tiles))
                 )
             if not (sums.total.any() and sums.detected.any()):  # NaN, unknown, is not 0
                 raise InputError(
-                    f"{part.matrix} holds no count above 0; is it another matrix's place?"
+                    f"{whole.matrix} holds no count above 0; is it another matrix's place?"
                 )
             start = 0
             for contrast in part.contrasts.values():
@@ -94,8 +89,7 @@ def write_cells(
     by_cell = []
     with new_h5ad(path, part.genes) as file:
         counts = Counts(file, len(part.genes))
-        settings = {"mito": part.mitochondrial, "budget": budget}
-        for block in read_rows(part.matrix, part.columns, len(part.genes), rows, **settings):
+        for block in read_rows(part.task(budget), rows):
             counts.append(block.counts.indptr, block.counts.indices, block.counts.data)
             by_cell.append((block.total, block.detected, block.mitochondrial))
             progress(len(block.rows))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from ..io.files import InputError
 from ..io.matrix import MOST, Matrix
 
+BUDGET = 10**9  # bytes
+TASK_VALUES = 2**26  # stored values of a task: half a GB, a second or, unpacked, some
 PER = 10_000.0  # counts per ten thousand
 MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
 # Natural logarithms in one unit of a log-normalised file.
@@ -62,17 +64,64 @@ def join(parts: Iterable[Sums]) -> Sums:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A callable that returns the Sums of a range of rows; its fields are the arguments of `tasks`."""
+    """A pass over a range of rows of a matrix; called, it returns their Sums.
+
+    `group`: group id of each of these cells, -1 to leave it out. `columns`: output gene (0 .. `genes`
+    - 1) of each source column, -1 for none; several columns of one gene are summed. `mito`: which
+    source columns are mitochondrial. `total`: UMI of each of these cells over all genes of the source,
+    where the file does not hold them all. `log_normalised`: None for raw counts, which are checked to
+    be whole, or the scale of the file: "log1p_cp10k" (natural logarithm) or "log2_cp10k"; totals are
+    then those given, or NaN. `rows`: by default all, as always for a CSC matrix. Raises InputError for
+    an argument that does not fit the file.
+    """
 
     matrix: Matrix
-    rows: range  # all of them for a CSC matrix
-    group: np.ndarray  # of these rows
+    group: np.ndarray
     columns: np.ndarray
     genes: int
-    mito: np.ndarray  # empty: unknown
-    total: np.ndarray  # of these rows; empty: what the file adds up to
-    log_normalised: str | None
-    budget: int
+    mito: np.ndarray = ()  # empty: unknown
+    total: np.ndarray = ()  # empty: what the file adds up to
+    log_normalised: str | None = None
+    budget: int = BUDGET
+    rows: range | None = None
+
+    def __post_init__(self):
+        cells, width = self.matrix.shape
+        if self.rows is None:
+            object.__setattr__(self, "rows", range(cells))
+        for name, kind, lengths in (
+            ("group", None, (len(self.rows),)),
+            ("columns", None, (width,)),
+            ("mito", bool, (0, width)),
+            ("total", np.float64, (0, len(self.rows))),
+        ):
+            array = np.asarray(getattr(self, name), dtype=kind)
+            object.__setattr__(self, name, array)
+            if array.ndim != 1 or len(array) not in lengths:
+                want = f"{lengths[-1]} for {self.matrix}"
+                raise InputError(f"{name} has shape {array.shape}, want {want}")
+        if width and self.columns.max() >= self.genes:
+            last = self.genes - 1
+            raise InputError(f"columns name gene {self.columns.max()}, want -1 to {last}")
+        if self.log_normalised not in (None, *LOG_SCALES):
+            known = f"None or one of {[*LOG_SCALES]}"
+            raise InputError(f"log_normalised is {self.log_normalised!r}, want {known}")
+
+    def split(self) -> list["Task"]:
+        """Return tasks of fewer rows that together do the same; `join` adds up what they return."""
+        step = max(1, len(self.rows))
+        if self.matrix.format != "csc":
+            # A result should cost less to send and to add than its task to do.
+            groups, (cells, width) = len(np.unique(self.group[self.group >= 0])), self.matrix.shape
+            values = max(TASK_VALUES, 4 * groups * width)
+            number = -(-self.matrix.header.stored * len(self.rows) // (values * max(1, cells)))
+            step = -(-step // max(1, number))
+            step = -(-step // self.matrix.header.chunk_rows) * self.matrix.header.chunk_rows
+        spans = [slice(start, start + step) for start in range(0, len(self.rows), step) or [0]]
+        return [
+            replace(self, rows=self.rows[span], group=self.group[span], total=self.total[span])
+            for span in spans
+        ]
 
     def __call__(self) -> Sums:
         slots = Slots(self.columns, self.genes)

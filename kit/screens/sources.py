@@ -12,6 +12,7 @@ import pandas as pd
 from ..competition import CONTROL, Competition
 from ..io.files import InputError, quote_some, repeated
 from ..io.matrix import Matrix
+from ._task import Task
 from .gene_names import GeneNames
 from .gene_names import coverage as gene_coverage
 from .gene_names import remarks as gene_remarks
@@ -100,10 +101,11 @@ class Part:
     columns: np.ndarray
     mitochondrial: np.ndarray | None
 
-    @property
-    def matrix(self) -> Matrix:
-        """The counts in the file."""
-        return Matrix(self.screen.path, self.screen.matrix)
+    def task(self, budget: int) -> Task:
+        """Return a pass over all counts of the file."""
+        matrix, group = Matrix(self.screen.path, self.screen.matrix), self.groups.of_cell
+        mito = () if self.mitochondrial is None else self.mitochondrial
+        return Task(matrix, group, self.columns, len(self.genes), mito, budget=budget)
 
 
 def open_sources(

@@ -26,30 +26,19 @@ from itertools import islice, pairwise
 import numpy as np
 
 from ..io.files import InputError
-from ..io.matrix import Matrix
-from ._task import LOG_SCALES, Slots, Sums, Task, add_rows, join
+from ._task import BUDGET, Slots, Sums, Task, add_rows, join
 
-BUDGET = 10**9  # bytes
 SUMS_SHARE = 6  # of the budget, for the sums of a task; 3 times as much is needed at worst
-TASK_VALUES = 2**26  # stored values of a task: half a GB, a second or, unpacked, some
 LOST_WORKER = (BrokenExecutor, CancelledError, ConnectionError, EOFError)
 
 
 def group_sums(
-    matrix: Matrix,
-    group: np.ndarray,
-    columns: np.ndarray,
-    genes: int,
-    *,
+    task: Task,
     executor: Executor | None = None,
     progress: Callable[[Task], None] | None = None,
-    **settings,
 ) -> Sums:
-    """Add up log2(1 + CP10k) over the cells of each group.
-
-    `executor`, `progress`: as `run` takes them; the other arguments are those of `tasks`.
-    """
-    return join(run(tasks(matrix, group, columns, genes, **settings), executor, progress=progress))
+    """Return the Sums of a task that is split; `executor`, `progress`: as `run` takes them."""
+    return join(run(task.split(), executor, progress))
 
 
 def gene_tiles(groups: int, genes: int, budget: int = BUDGET) -> list[range]:
@@ -60,72 +49,9 @@ def gene_tiles(groups: int, genes: int, budget: int = BUDGET) -> list[range]:
     return [range(*pair) for pair in pairwise(bounds)]
 
 
-def tasks(
-    matrix: Matrix,
-    group: np.ndarray,
-    columns: np.ndarray,
-    genes: int,
-    *,
-    mito: np.ndarray | None = None,
-    total: np.ndarray | None = None,
-    log_normalised: str | None = None,
-    budget: int = BUDGET,
-) -> list[Task]:
-    """Split a pass over a matrix into tasks, each a range of rows; `join` adds up their results.
-
-    `group`: group id of each cell of the file, -1 to leave it out. `columns`: output gene (0 ..
-    `genes` - 1) of each source column, -1 for none; several columns of one gene are summed. `mito`:
-    which source columns are mitochondrial. `total`: UMI of each cell over all genes of the source,
-    where the file does not hold them all. `log_normalised`: None for raw counts, which are checked to
-    be whole, or the scale of the file: "log1p_cp10k" (natural logarithm) or "log2_cp10k"; totals are
-    then those given, or NaN. Raises InputError for an argument that does not fit the file.
-    """
-    group, columns = np.asarray(group), np.asarray(columns)
-    mito = np.zeros(0, bool) if mito is None else np.asarray(mito, dtype=bool)
-    total = np.zeros(0) if total is None else np.asarray(total, dtype=np.float64)
-    cells, width = matrix.shape
-    for name, array, lengths in (
-        ("group", group, (cells,)),
-        ("columns", columns, (width,)),
-        ("mito", mito, (0, width)),
-        ("total", total, (0, cells)),
-    ):
-        if array.ndim != 1 or len(array) not in lengths:
-            raise InputError(f"{name} has shape {array.shape}, want {lengths[-1]} for {matrix}")
-    if len(columns) and columns.max() >= genes:
-        raise InputError(f"columns name gene {columns.max()}, want -1 to {genes - 1}")
-    if log_normalised is not None and log_normalised not in LOG_SCALES:
-        raise InputError(
-            f"log_normalised is {log_normalised!r}, want None or one of {[*LOG_SCALES]}"
-        )
-    step = max(1, cells)
-    if matrix.format != "csc":
-        # A result should cost less to send and to add than its task to do.
-        groups = len(np.unique(group[group >= 0]))
-        number = -(-matrix.header.stored // max(TASK_VALUES, 4 * groups * width))
-        step = -(-step // max(1, number))
-        step = -(-step // matrix.header.chunk_rows) * matrix.header.chunk_rows
-    starts = range(0, cells, step) or [0]
-    spans = [slice(start, min(start + step, cells)) for start in starts]
-    settings = columns, genes, mito
-    return [
-        Task(
-            matrix,
-            range(span.start, span.stop),
-            group[span],
-            *settings,
-            total[span],
-            log_normalised,
-            budget,
-        )
-        for span in spans
-    ]
-
-
 def run(
     tasks: Iterable[Callable],
     executor: Executor | None = None,
-    *,
     progress: Callable[[Callable], None] | None = None,
 ) -> Iterator:
     """Yield the results of tasks (callables without arguments, picklable) in the tasks' order.
@@ -183,36 +109,29 @@ class Rows:
     mitochondrial: np.ndarray
 
 
-def read_rows(
-    matrix: Matrix,
-    columns: np.ndarray,
-    genes: int,
-    rows: np.ndarray,
-    *,
-    mito: np.ndarray | None = None,
-    budget: int = BUDGET,
-) -> Iterator[Rows]:
-    """Yield the raw counts of the output genes, several columns of one summed, in blocks of Rows.
+def read_rows(task: Task, rows: np.ndarray) -> Iterator[Rows]:
+    """Yield the raw counts of a task's genes, several columns of one summed, in blocks of Rows.
 
-    `rows`: increasing row numbers; `columns`, `genes` and `mito`: as `tasks` takes them. The counts
-    are float32 or float64, as exact as the file.
+    `rows`: increasing row numbers; the task's own rows, groups and totals play no part. The counts are
+    float32 or float64, as exact as the file.
     """
     from scipy.sparse import csr_array
 
     if not len(rows):
         return
-    columns = np.asarray(columns, dtype=np.int32)
-    group, no_columns = (np.full(length, -1, np.int32) for length in matrix.shape)
-    task = tasks(matrix, group, no_columns, 0, mito=mito, budget=budget)[0]
-    if matrix.format == "csc":
+    columns, genes, csc = (
+        np.asarray(task.columns, np.int32),
+        task.genes,
+        task.matrix.format == "csc",
+    )
+    span = range(task.matrix.shape[0]) if csc else range(int(rows[0]), int(rows[-1]) + 1)
+    no_group, no_columns = (np.full(number, -1, np.int32) for number in (len(span), len(columns)))
+    task = replace(task, rows=span, group=no_group, columns=no_columns, genes=0, total=())
+    if csc:
         totals = task()
         blocks = _rows_of_columns(task, rows, totals.detected, columns >= 0)
     else:
-        span = range(int(rows[0]), int(rows[-1]) + 1)
-        task, slots = (
-            replace(task, rows=span, group=group[span.start : span.stop]),
-            Slots(no_columns, 0),
-        )
+        slots = Slots(no_columns, 0)
         totals = task.nothing(slots)
         blocks = add_rows(task, slots, totals)
     for first, indptr, indices, data in blocks:
