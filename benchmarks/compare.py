@@ -6,9 +6,9 @@
 The known rows of a folder are its training rows and those of its `solution*.csv`. FILE of --splits is
 JSON: for each folder's name a list of {"held_out": [perturbation, ...]}; without it, three times five
 random folds. Score for 60 rows at the gate of the host's code: mean over splits, its 90 % interval over
-perturbations, and the gain over the constant, paired, with its interval. --halve-atlas leaves a random
-half of each split's held-out perturbations out of the atlas. The atlas must not hold the folder's own
-rows. Rows are written to --out as they come, and what stands there already is not computed again.
+perturbations, and the difference from the constant, paired, with its interval. --halve-atlas leaves a
+random half of each split's held-out perturbations out of the atlas. The atlas must not hold the folder's
+own rows. Rows are written to --out as they come, and what stands there already is not computed again.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 import kit
+from benchmarks.network_cost import NAMES, network
 from kit.knowledge import Knowledge, gather
 from kit.metric import combine
 from kit.models import (
@@ -42,10 +43,25 @@ REFERENCE = "constant"
 SUMS = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]  # of a row, in a score
 
 
+class DistributionMean:
+    """A model that submits the mean of another model's predictive distribution."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def fit(self, train):
+        self.model.fit(train)
+        return self
+
+    def predict(self, perturbations):
+        return self.model.predict_distribution(perturbations).mean()
+
+
 def models(knowledge, seed=0):
     """Models by name, those for which there is knowledge; all but the mean set the on-target gene.
 
-    `neighbours` and the models before it learn from pathways alone, as in the notebooks.
+    `neighbours` and the models before it learn from pathways alone, as in the notebooks. `mean of
+    neighbours` submits the mean of the distribution of which `neighbours` submits score-optimal values.
     """
     found = {"mean": Mean(), "constant": Constant()}
     if knowledge.pathways is not None:
@@ -57,10 +73,12 @@ def models(knowledge, seed=0):
             "gene trees": GeneTrees(alone, jobs=1, seed=seed),
             "pooled trees": PooledTrees(alone, jobs=1, seed=seed),
             "neighbours": Neighbours(alone),
+            "mean of neighbours": DistributionMean(Neighbours(alone)),
             "pairwise regression": PairwiseRegression(alone, seed=seed),
         }
     if knowledge.atlas is not None:
         found["neighbours, atlas"] = Neighbours(knowledge)
+        found["mean of neighbours, atlas"] = DistributionMean(Neighbours(knowledge))
         found["transfer"] = Transfer(knowledge, seed=seed)
     found["default forecast"] = Blend(knowledge, seed=seed)
     return {name: found[name] if name == "mean" else OnTargetGene(found[name]) for name in found}
@@ -68,9 +86,7 @@ def models(knowledge, seed=0):
 
 def networks(knowledge, seed=0):
     """The three networks by name, trained as long as their settings say."""
-    from kit.forecast.time_budget import networks
-
-    return networks(knowledge, seed=seed)
+    return {name: OnTargetGene(network(name)(knowledge, seed=seed)) for name in NAMES}
 
 
 def without_half(knowledge, held_out, seed):
@@ -115,7 +131,7 @@ def out_of_fold(name, known, knowledge, splits, args):
     for seed, split in enumerate(splits):
         names = [perturbation for part in split for perturbation in part]
         left = without_half(knowledge, names, seed) if args.halve_atlas else knowledge
-        found = models(left) if name not in ("vae", "transformer", "gnn") else networks(left)
+        found = models(left) if name not in NAMES else networks(left)
         if name not in found:
             return None
         runs.append(kit.out_of_fold(found[name], known, split))
@@ -127,16 +143,16 @@ def row(runs, reference):
     scores = [run.score() for run in runs]
     drawn, than = bootstrap(scores), bootstrap([run.score() for run in reference])
     each = np.array([score.score_per_60 for score in scores])
-    gain = each - [run.score().score_per_60 for run in reference]
+    difference = each - [run.score().score_per_60 for run in reference]
     (low, high), ends = (np.quantile(values, [0.05, 0.95]) for values in (drawn, drawn - than))
     return {
         "score": each.mean(),
         "low": low,
         "high": high,
         "sd": each.std(ddof=1) if len(each) > 1 else np.nan,
-        "gain": gain.mean(),
-        "gain_low": ends[0],
-        "gain_high": ends[1],
+        "difference": difference.mean(),
+        "difference_low": ends[0],
+        "difference_high": ends[1],
         "w_per_60": np.mean([60 * score.w / score.rows for score in scores]),
         "wcos": np.mean([score.wcos for score in scores]),
         "rows": scores[0].rows,

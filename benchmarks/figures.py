@@ -1,43 +1,33 @@
-"""Draw the three figures of the README from a competition folder, by default a quick twin.
+"""Draw the figures of `docs/` from a competition folder.
 
-    python -m benchmarks.figures [FOLDER] [--out docs]
+    python -m benchmarks.figures FOLDER [--pathways FILE...] [--atlas FILE] [--results FILE]
+                                 [--only NAME...] [--out docs]
 
-`screens.png`: the same knockdown in two screens against different ones. `belief.png`: what is believed of
-single effects, and the value that each rule takes from it. `models.png`: models out of fold with paired
-intervals. Figures of simulated data say so. The same folder gives the same figures.
+`screens`: the same perturbation in two screens against different ones; wants an atlas. `distribution`:
+predictive distributions of single effects, and the value that each rule takes. `models`: scores and
+paired differences that `benchmarks.compare` wrote for this folder; wants them as --results. By default
+all for which there are files. The same files give the same figures; those of simulated data say so.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
-from kit import (
-    Run,
-    compare,
-    folds,
-    load_competition,
-    plots,
-    repeated_folds,
-)
+import pandas as pd
+
+from benchmarks.compare import REFERENCE
+from kit import Run, folds, load_competition, plots
 from kit.decision import decide
 from kit.evaluation.cell_lines import with_competition
 from kit.expression.similarity import between_screens
-from kit.knowledge import Knowledge, gather
-from kit.models import (
-    Constant,
-    Mean,
-    Neighbours,
-    OnTargetGene,
-    PairwiseRegression,
-    Transfer,
-)
-from kit.twin import simulate
+from kit.knowledge import gather
+from kit.models import Neighbours
 
-GAPS = (0.9, 0.95, 0.99)  # quantiles of the gap between decided value and mean: the pairs drawn
+FIGURES = ("screens", "distribution", "models")
+GAPS = (0.9, 0.95, 0.99)  # quantiles of the gap between submitted value and mean: the pairs drawn
 
 
 def screens(competition, atlas):
-    """The same knockdown in two screens, beside different ones."""
+    """The same perturbation in two screens, beside different ones."""
     everything = with_competition(atlas, competition)
     symbols = everything.obs["sgrna_symbol"].astype(str)
     tables = {
@@ -47,13 +37,13 @@ def screens(competition, atlas):
     return plots.agreement(*between_screens(tables))
 
 
-def belief(competition, knowledge, seed=0):
-    """Beliefs about held-out pairs for which the decided value lies far from the mean."""
+def distribution(competition, knowledge, seed=0):
+    """Predictive distributions of held-out pairs whose score-optimal value lies far from the mean."""
     held_out = folds(competition.effects.index, seed=seed)[0]
-    seen = competition.subset(competition.effects.index.difference(held_out, sort=False))
-    found = Neighbours(knowledge).fit(seen).predict_distribution(held_out)
-    values = {"mean": found.mean(), "median": found.quantile(0.5), "decided": decide(found)}
-    gap = (values["decided"] - values["mean"]).abs().stack().sort_values(kind="stable")
+    train = competition.subset(competition.effects.index.difference(held_out, sort=False))
+    found = Neighbours(knowledge).fit(train).predict_distribution(held_out)
+    values = {"mean": found.mean(), "median": found.quantile(0.5), "score-optimal": decide(found)}
+    gap = (values["score-optimal"] - values["mean"]).abs().stack().sort_values(kind="stable")
     chosen = {}
     for level in GAPS:
         for name, gene in gap.index[int(level * len(gap)) :]:
@@ -63,40 +53,36 @@ def belief(competition, knowledge, seed=0):
     return plots.beliefs(found, values, list(chosen.values()), competition.effects)
 
 
-def models(competition, pathways, atlas, knowledge, seed=0):
-    """Models out of fold, three times five folds, paired against the constant."""
-    alone = Knowledge(pathways)
-    compared = {
-        "mean": Mean(),
-        "constant": OnTargetGene(Constant()),
-        "neighbours": OnTargetGene(Neighbours(alone)),
-        "pairs": OnTargetGene(PairwiseRegression(alone, seed=seed)),
-        "neighbours, atlas": OnTargetGene(Neighbours(knowledge)),
-        "transfer": OnTargetGene(Transfer(knowledge, seed=seed)),
-    }
-    held_out = repeated_folds(competition.effects.index, 5, 3, seed=seed)
-    table, _ = compare(compared, competition, held_out)
-    return plots.comparison(table.drop(index="mean"), "constant")
+def models(folder, results):
+    """Scores and paired differences of a folder's models on its splits."""
+    table = pd.read_csv(results, index_col="model")
+    table = table[table["folder"] == folder.name]
+    return plots.comparison(table.drop(index="mean"), REFERENCE)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", type=Path)
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    parser.add_argument("--pathways", metavar="FILE", nargs="+", default=[])
+    parser.add_argument("--atlas", metavar="FILE")
+    parser.add_argument("--results", metavar="FILE", type=Path)
+    parser.add_argument("--only", metavar="NAME", nargs="+", choices=FIGURES)
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("docs"))
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = args.folder or simulate(Path(scratch) / "twin")
-        competition = load_competition(folder)
-        knowledge = gather(competition, merge_into=Path(scratch) / "atlas")
-        pathways, atlas = knowledge.pathways, knowledge.atlas
-        if pathways is None or atlas is None:
-            parser.error(f"{folder} brings no pathways or no screens; give one that does")
-        run = Run("figures", competition)
-        run.folder = args.out
-        args.out.mkdir(exist_ok=True)
-        run.save_figure(screens(competition, atlas), "screens")
-        run.save_figure(belief(competition, knowledge), "belief")
-        run.save_figure(models(competition, pathways, atlas, knowledge), "models")
+    competition = load_competition(args.folder)
+    knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
+    draw = {"distribution": lambda: distribution(competition, knowledge)}
+    if knowledge.atlas is not None:
+        draw["screens"] = lambda: screens(competition, knowledge.atlas)
+    if args.results is not None:
+        draw["models"] = lambda: models(args.folder, args.results)
+    if lacking := set(args.only or ()) - set(draw):
+        parser.error(f"no files for {', '.join(sorted(lacking))}; give --atlas or --results")
+    run = Run("figures", competition)
+    run.folder = args.out
+    args.out.mkdir(exist_ok=True)
+    for name in args.only or draw:
+        run.save_figure(draw[name](), name)
     for kept in run.figures:
         path = args.out / kept["file"]
         print(f"{path}, {path.stat().st_size / 1000:.0f} kB: {' '.join(kept['title'].split())}")

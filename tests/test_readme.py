@@ -1,4 +1,4 @@
-"""README.md holds: its examples run, its commands parse, its map is whole, its figures are there."""
+"""README.md and docs/ hold: examples run, commands parse, links lead somewhere, the map is whole."""
 
 import re
 import shlex
@@ -11,19 +11,29 @@ from conftest import ROOT
 
 from kit.__main__ import main, parser
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-MAP = README.partition("## What is where")[2].partition("\n## ")[0]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+}
+README = PAGES["README.md"]
+MAP = README.partition("## The map")[2].partition("\n## ")[0]
 pytestmark = pytest.mark.filterwarnings("ignore:.*SIMULATED")
 
 
 def blocks(language):
-    """Contents of the fenced blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.M | re.S)
+    """The fenced blocks of a language, by page and number."""
+    return {
+        f"{page} {number}": block
+        for page, text in PAGES.items()
+        for number, block in enumerate(
+            re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+        )
+    }
 
 
 def commands():
     """Words of each command of the bash blocks, without comments, environment and place of Python."""
-    for block in blocks("bash"):
+    for block in blocks("bash").values():
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
@@ -32,14 +42,10 @@ def commands():
                 yield [words[0].rpartition("/")[2], *words[1:]]
 
 
-def mapped():
-    """Paths of the map's first column; a bare name lies beside the one before it."""
-    beside = ROOT
-    for row in MAP.splitlines():
-        for name in re.findall(r"`([^`]+)`", row.split("|")[1]) if row.startswith("| `") else ():
-            path = ROOT / name if "/" in name else beside / name
-            beside = path.parent
-            yield path
+def anchors(page):
+    """What `#` links to a page may name."""
+    headings = re.findall(r"^#+ (.+)$", page, re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +72,14 @@ def workplace(twin, tmp_path_factory):
     return place
 
 
-@pytest.mark.parametrize("number", range(len(blocks("python"))))
-def test_an_example_runs_as_it_stands(number, workplace, twin, monkeypatch, capsys):
+@pytest.mark.parametrize("example", blocks("python"))
+def test_an_example_runs_as_it_stands(example, workplace, twin, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("ESG_DATA", str(twin))
     for name in ("ESG_PATHWAYS", "ESG_ATLAS", "ESG_HGNC"):
         monkeypatch.delenv(name, raising=False)
     made = {}
-    exec(compile(blocks("python")[number], f"README.md, example {number + 1}", "exec"), made)
+    exec(compile(blocks("python")[example], example, "exec"), made)
     if "table" in made:
         scores = made["table"][["score", "low", "high"]]
         assert np.isfinite(scores.to_numpy(dtype=float)).all()
@@ -87,18 +93,18 @@ def test_the_model_of_the_example_keeps_the_constant_where_it_knows_nothing(
 ):
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("ESG_DATA", str(twin))
-    example = next(block for block in blocks("python") if "\nclass " in block)
+    example = next(block for block in blocks("python").values() if "\nclass NearestMean" in block)
     made = {}
     exec(example, made)
-    competition = made["competition"]
-    near = made["pathways"].kernel(competition.targets["perturbation"], competition.effects.index)
-    asked = [near.max(axis=1).idxmax(), "NOT_A_GENE"]
+    competition, knowledge = made["competition"], made["knowledge"]
+    near = knowledge.pathway_kernel(competition.targets["perturbation"], competition.effects.index)
+    names = [near.max(axis=1).idxmax(), "NOT_A_GENE"]
     model = list(made["models"].values())[-1].base
-    prediction = model.fit(competition).predict(asked)
-    constant = made["Constant"]().fit(competition).predict(asked)
+    prediction = model.fit(competition).predict(names)
+    constant = made["Constant"]().fit(competition).predict(names)
     assert (prediction.columns == competition.genes).all()
     pd.testing.assert_series_equal(prediction.loc["NOT_A_GENE"], constant.loc["NOT_A_GENE"])
-    assert not np.allclose(prediction.loc[asked[0]], constant.loc[asked[0]])
+    assert not np.allclose(prediction.loc[names[0]], constant.loc[names[0]])
     code = example[example.index("class ") :].partition("\n\n\n")[0]
     assert len(code.splitlines()) <= 22
 
@@ -110,45 +116,53 @@ def test_a_command_of_the_kit_is_one_that_it_takes(words, capsys):
     assert parser().parse_args(words[3:]).command == words[3]
 
 
-def test_targets_of_make_exist_and_modules_that_are_run_too():
+def test_targets_of_make_and_modules_that_are_run_exist():
     makefile = (ROOT / "Makefile").read_text()
     known = {name for line in re.findall(r"^([\w ]+):", makefile, re.M) for name in line.split()}
-    spoken = {words[1] for words in commands() if words[0] == "make"}
-    spoken |= set(re.findall(r"`make ([\w-]+)", README))
-    assert spoken <= known
-    for module in re.findall(r"python -m ((?:benchmarks|kaggle_metadata)[\w.]*)", README):
-        path = ROOT.joinpath(*module.split("."))
-        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+    named = {words[1] for words in commands() if words[0] == "make"}
+    for page in PAGES.values():
+        named |= set(re.findall(r"`make ([\w-]+)", page))
+        for module in re.findall(r"python -m ((?:benchmarks|kaggle_metadata)[\w.]*)", page):
+            path = ROOT.joinpath(*module.split("."))
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+    assert named <= known
 
 
-def test_every_path_of_the_map_exists():
-    paths = list(mapped())
-    assert len(paths) > 50
-    assert not [str(path.relative_to(ROOT)) for path in paths if not path.exists()]
-    assert len(set(paths)) == len(paths)
+def test_the_map_holds_every_room_and_notebook_and_fits_a_page():
+    rows = [row for row in MAP.splitlines() if row.startswith("| `")]
+    named = [ROOT / name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert not [path for path in named if not path.exists()]
+    assert len(set(named)) == len(named)
+    rooms = [path.parent for path in (ROOT / "kit").glob("*/__init__.py")]
+    rooms += [path for path in (ROOT / "kit").glob("*.py") if not path.name.startswith("__")]
+    assert {path for path in named if path.parent == ROOT / "kit"} == set(rooms)
+    assert len(rows) <= 20
+    assert len(README.splitlines()) <= 200
+    notebooks = {path.name[:2] for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")}
+    (row,) = (row for row in rows if "`notebooks/`" in row)
+    numbers = [int(number) for number in re.findall(r"\b\d\d\b", row)]
+    assert set(range(min(numbers), max(numbers) + 1)) == {int(number) for number in notebooks}
 
 
-def test_every_file_of_the_kit_is_in_the_map():
-    named = set(mapped())
-    files = [path for path in (ROOT / "kit").rglob("*.py") if path.name != "__init__.py"]
-    lost = [path for path in files if not named & {path, *path.parents}]
-    assert not [str(path.relative_to(ROOT)) for path in lost]
-
-
-def test_figures_are_small_shown_and_made_by_the_script():
-    shown = re.findall(r"!\[[^\]]+\]\((docs/[\w.]+)\)", README)
-    assert sorted(ROOT / name for name in shown) == sorted((ROOT / "docs").iterdir())
+def test_figures_are_small_shown_once_and_made_by_the_script():
+    shown = [
+        (ROOT / page).parent / name
+        for page, text in PAGES.items()
+        for name in re.findall(r"!\[[^\]]+\]\(([^)]+\.png)\)", text)
+    ]
+    assert sorted(shown) == sorted((ROOT / "docs").glob("*.png"))
     assert len(shown) == 3
-    assert sum((ROOT / name).stat().st_size for name in shown) < 300_000
+    assert sum(path.stat().st_size for path in shown) < 300_000
     script = (ROOT / "benchmarks" / "figures.py").read_text()
-    assert all(f'"{name[5:-4]}")' in script for name in shown)
+    assert all(f'"{path.stem}"' in script for path in shown)
 
 
-def test_links_within_the_page_lead_somewhere():
-    headings = re.findall(r"^#+ (.+)$", README, re.M)
-    anchors = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in headings}
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in anchors
-        elif not target.startswith("http"):
-            assert (ROOT / target).exists()
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (ROOT / page).parent / name if name else ROOT / page
+        assert path.exists()
+        assert not anchor or anchor in anchors(path.read_text(encoding="utf-8"))
