@@ -7,9 +7,9 @@ import torch
 from small_planted import planted
 
 from kit.competition import CONTROL
-from kit.knowledge import Knowledge
+from kit.knowledge import Knowledge, smallest_sets
 from kit.networks.cells import Cells
-from kit.networks.latent import cell_states, decoded_effects, latent_shifts, smallest_sets
+from kit.networks.latent import cell_states, decoded_effects, latent_shifts
 from kit.networks.training import Settings
 from kit.networks.vae import VAE, Size
 

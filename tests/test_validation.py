@@ -21,7 +21,7 @@ from kit import (
     repeated_folds,
     wmae,
 )
-from kit.evaluation.comparison import nearest_similarity
+from kit.evaluation.comparison import by_group, nearest_similarity
 from kit.evaluation.predictions import summary
 from kit.expression.similarity import centred_cosine
 from kit.models import Constant, Mean, Zero
@@ -246,3 +246,17 @@ def test_a_model_that_fails_is_a_row_with_its_reason_and_the_others_go_on(compet
         pytest.warns(UserWarning, match="broken"),
     ):
         compare({"broken": Broken()}, competition, held_out, reference="broken")
+
+
+def test_scores_by_group_are_those_of_the_groups_rows(competition):
+    held_out = folds(competition.effects.index, seed=0)
+    _, runs = compare({"constant": Constant(), "mean": Mean()}, competition, held_out)
+    names = competition.effects.index
+    groups = pd.Series(["near"] * 10 + ["far"] * (len(names) - 11) + ["one"], names)
+    table = by_group(runs, groups)
+    assert set(table.index.get_level_values(0)) == {"near", "far"}
+    part = runs["constant"][0].subset(names[:10]).score()
+    assert table.loc[("near", "constant"), "score"] == pytest.approx(part.score_per_60)
+    assert table.loc[("near", "mean"), "score"] == 0
+    assert table.loc[("near", "mean"), "gain"] == pytest.approx(-part.score_per_60)
+    assert table.loc[("near", "constant"), ["gain", "low", "high"]].tolist() == [0, 0, 0]

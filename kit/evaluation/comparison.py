@@ -154,3 +154,25 @@ def by_nearness(run, similarity, bins=3, *, gate=GATE):
             "wcos": score.wcos,
         }
     return pd.DataFrame.from_dict(table, "index").rename_axis("nearness")
+
+
+def by_group(
+    runs: Mapping[str, list[OutOfFold]],
+    groups: pd.Series,
+    *,
+    reference: str = "constant",
+    gate: float = GATE,
+) -> pd.DataFrame:
+    """Return scores for 60 rows and gains over a reference model within groups: (group, model) x columns.
+
+    runs: as `compare` gives, of which the first repeat counts; groups: name of its group by perturbation.
+    `low` and `high` are the paired 90 % interval of the `gain`. Groups of one row are left out.
+    """
+    table = {}
+    for group, rows in groups.groupby(groups).groups.items():
+        for name, run in runs.items() if len(rows) > 1 else ():
+            part, than = (each[0].subset(rows).score(gate) for each in (run, runs[reference]))
+            low, high = interval(part, than=than)
+            gain = part.score_per_60 - than.score_per_60
+            table[group, name] = len(rows), part.score_per_60, gain, low, high
+    return pd.DataFrame.from_dict(table, "index", columns=["rows", "score", "gain", "low", "high"])

@@ -1,5 +1,6 @@
 """How alike effects are: within a screen, between screens, and two tables entry by entry."""
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -36,6 +37,25 @@ def rank_correlation(one, other):
     """Spearman's rank correlation over all entries of two frames of the same shape."""
     ranks = [pd.Series(frame.to_numpy().ravel()).rank() for frame in (one, other)]
     return np.corrcoef(*ranks)[0, 1]
+
+
+def within_groups(
+    tables: Mapping[str, pd.DataFrame], groups: pd.Series
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the mean centred cosine of pairs within groups, and of all pairs: (group x table, by table).
+
+    tables: perturbation x gene frames by name; groups: name of its group by perturbation.
+    """
+    inside, overall = {}, {}
+    for kind, table in tables.items():
+        pairs = most_similar(centred_cosine(table))
+        one, other = (groups.reindex(pairs.index.get_level_values(level)) for level in (0, 1))
+        same = one.to_numpy() == other.to_numpy()
+        overall[kind] = pairs.mean()
+        inside[kind] = pairs[same].groupby(one.to_numpy()[same]).mean()
+    sizes = groups.value_counts()
+    inside = pd.DataFrame(inside)
+    return inside.rename(index=lambda name: f"{name} ({sizes[name]})"), pd.Series(overall)
 
 
 def between_screens(tables):

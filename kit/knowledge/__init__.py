@@ -2,8 +2,8 @@
 
 from .gathering import gather
 from .loading import load_pathways
-from .pathways import Pathways
+from .pathways import Pathways, smallest_sets
 from .similarity import Knowledge
 from .tables import load_knowledge
 
-__all__ = ["Knowledge", "Pathways", "gather", "load_knowledge", "load_pathways"]
+__all__ = ["Knowledge", "Pathways", "gather", "load_knowledge", "load_pathways", "smallest_sets"]

@@ -1,5 +1,6 @@
 """`Pathways`: what sets, edges and tables say of genes, as features, kernels and a graph."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -231,3 +232,26 @@ def _cosine(part, rows, columns):
         values[np.ix_(row, column)] = part.cosine(places[0][row], places[1][column])
     np.clip(values, 0, 1, out=values)
     return values, *((found >= 0).astype(np.float32) for found in places)
+
+
+def smallest_sets(
+    pathways: Pathways | None, perturbations: Sequence[str], *, at_least: int = 3, largest: int = 8
+) -> pd.Series:
+    """Return the smallest gene set of each perturbation that at least so many share: names, "" for none.
+
+    Sets are taken from the smallest up, at most `largest`, each perturbation in one.
+    """
+    names = pd.Index(perturbations, name="perturbation")
+    found = pd.Series("", names)
+    if pathways is None or pathways.sets.empty:
+        return found
+    member = pathways.one_hot(names)
+    sizes = pathways.sets.groupby(["source", "pathway"]).size()
+    sizes.index = [f"{source}: {pathway}" for source, pathway in sizes.index]
+    for pathway in sizes[member.columns].sort_values(kind="stable").index:
+        free = member.index[(member[pathway] > 0) & (found == "")]
+        if len(free) >= at_least:
+            found[free] = pathway.partition(": ")[2].partition(" (GO:")[0]
+        if found[found != ""].nunique() == largest:
+            break
+    return found

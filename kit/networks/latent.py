@@ -49,24 +49,3 @@ def cell_states(model, cells, places):
             rest = values * measured / measured.sum().clamp(min=1).sqrt()
             parts.append(network.encode(rest)[0].cpu().numpy())
     return pd.DataFrame(np.concatenate(parts), pd.Index(cells.names(places), name="perturbation"))
-
-
-def smallest_sets(pathways, perturbations, *, at_least=3, largest=8):
-    """Perturbations by the smallest set that at least so many share: series of names, "" for none.
-
-    Sets are taken from the smallest up, at most `largest`, each perturbation in one.
-    """
-    names = pd.Index(perturbations, name="perturbation")
-    found = pd.Series("", names)
-    if pathways is None or pathways.sets.empty:
-        return found
-    member = pathways.one_hot(names)
-    sizes = pathways.sets.groupby(["source", "pathway"]).size()
-    sizes.index = [f"{source}: {pathway}" for source, pathway in sizes.index]
-    for pathway in sizes[member.columns].sort_values(kind="stable").index:
-        free = member.index[(member[pathway] > 0) & (found == "")]
-        if len(free) >= at_least:
-            found[free] = pathway.partition(": ")[2].partition(" (GO:")[0]
-        if found[found != ""].nunique() == largest:
-            break
-    return found
