@@ -45,7 +45,7 @@ def largest_of(data):
 
 
 @compiled()
-def within(indices, length, increasing):
+def all_within(indices, length, increasing):
     """Whether all indices lie in 0 .. length - 1."""
     if len(indices) == 0:
         return True
@@ -105,7 +105,7 @@ def add_logarithms(columns, values, slots, scale, whole, table, sums, squares):
 
 
 @compiled()
-def add_rows(
+def sum_rows(
     indptr, indices, data, order, place, slots, shared, mito, given, whole, seen,
     total, detected, mitochondrial, sums, squares,
 ):  # fmt: skip
@@ -124,7 +124,7 @@ def add_rows(
         columns = indices[indptr[row] : indptr[row + 1]]
         values = data[indptr[row] : indptr[row + 1]]
         counted, positive, sound, increasing = weigh(columns, values, whole)
-        if not sound or not within(columns, len(slots), increasing):
+        if not sound or not all_within(columns, len(slots), increasing):
             return row
         if not increasing:
             kept = settle(columns, values, seen)
@@ -172,7 +172,7 @@ def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mit
         rows = indices[indptr[column] : indptr[column + 1]]
         values = data[indptr[column] : indptr[column + 1]]
         _, _, sound, increasing = weigh(rows, values, whole)
-        if not sound or not within(rows, len(total), increasing):
+        if not sound or not all_within(rows, len(total), increasing):
             return column
         if not increasing:
             kept = settle(rows, values, seen)
@@ -186,7 +186,7 @@ def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mit
 
 
 @compiled()
-def add_columns(indptr, indices, data, slots, scale, place, seen, sums, squares):
+def sum_columns(indptr, indices, data, slots, scale, place, seen, sums, squares):
     """Add log2(1 + value x scale of its row) to the sums of each row's group, by column.
 
     `slots`: by column of the block, -1 to skip; `scale`, `place`: by row. The block is sound.

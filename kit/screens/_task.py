@@ -222,7 +222,7 @@ def add_rows(task: Task, slots: Slots, result: Sums) -> Iterator[tuple]:
             here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
 
             def add(order, seen, indptr=indptr, stored=stored, here=here):
-                return _kernels.add_rows(
+                return _kernels.sum_rows(
                     indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0,
                     task.mito, task.total[here], task.log_normalised is None, seen,
                     result.total[here], result.detected[here], result.mitochondrial[here],
@@ -269,11 +269,11 @@ def add_columns(task: Task, slots: Slots, result: Sums) -> Iterator[tuple]:
     alone[np.isin(alone, [*slots.shared, slots.unwanted])] = -1
     for block in task.blocks(0, width):
         first, indptr, *stored = block
-        _kernels.add_columns(indptr, *stored, alone[first : first + len(indptr) - 1], *to)
+        _kernels.sum_columns(indptr, *stored, alone[first : first + len(indptr) - 1], *to)
         yield block
     for slot in slots.shared:
         columns = np.flatnonzero(slots.of_column == slot)
         parts = [block[2:] for column in columns for block in task.blocks(column, column + 1)]
         stored = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         # As one column, in which a cell may occur several times.
-        _kernels.add_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)
+        _kernels.sum_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)

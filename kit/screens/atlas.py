@@ -3,6 +3,7 @@
 NaN is not measured, 0 is no effect; nothing is imputed here.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -63,7 +64,7 @@ class Atlas:
         return self.take(visible_rows(self.source, self.obs, train))
 
     def take(self, mask: np.ndarray) -> "Atlas":
-        """The rows of a bool mask, (rows,)."""
+        """Return the rows of a bool mask, (rows,)."""
         se = None if self.se is None else self.se[mask]
         return replace(self, effects=self.effects[mask], obs=self.obs[mask], se=se)
 
@@ -88,7 +89,7 @@ def find_responses(path: Path | str | None = None) -> Path | None:
     return locate.find_file(locate.RESPONSES, path)
 
 
-def read_responses(path=None, competition=None):
+def read_responses(path: Path | str | None = None, competition: Competition | None = None) -> Atlas:
     """Read atlas responses from where `find_responses` finds them.
 
     Genes are those of `competition`, in its order, all NaN where the file lacks one; rows of its own
@@ -144,8 +145,8 @@ def _read(path):
         return obs, genes, {name: stored[:] for name, stored in arrays.items()}
 
 
-def element_reader():
-    """What reads obs and var, or InputError where anndata is not installed, as on Kaggle."""
+def element_reader() -> Callable:
+    """Return anndata's reader of obs and var; InputError where anndata is not installed, as on Kaggle."""
     try:
         from anndata.io import read_elem
     except ImportError:
@@ -153,7 +154,9 @@ def element_reader():
     return read_elem
 
 
-def check_labels(path, obs, wanted, numbers=()):
+def check_labels(
+    path: Path, obs: pd.DataFrame, wanted: Iterable[str], numbers: Iterable[str] = ()
+) -> None:
     """InputError where obs lacks one of the columns, or a value in one of `wanted`.
 
     Columns of `numbers` hold numbers from 0, or NaN.
@@ -176,8 +179,8 @@ def check_labels(path, obs, wanted, numbers=()):
             raise InputError(f"{path}: obs {name} holds other things than numbers from 0")
 
 
-def common_genes(path, genes, wanted):
-    """Places in `wanted`, and in the file's `genes`, of the genes that are in both."""
+def common_genes(path: Path, genes: pd.Index, wanted: pd.Index) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places in `wanted`, and in the file's `genes`, of the genes that are in both."""
     if again := repeated(genes):
         raise InputError(f"{path} has repeated genes: {quote_some(again)}; merge it again")
     places = genes.get_indexer(wanted)
@@ -189,8 +192,8 @@ def common_genes(path, genes, wanted):
     return ours, places[ours]
 
 
-def own_rows(path, obs):
-    """Mask of the rows that come from the competition's own cells."""
+def own_rows(path: Path, obs: pd.DataFrame) -> np.ndarray:
+    """Return the mask of the rows that come from the competition's own cells."""
     if "competition" not in obs:
         return np.zeros(len(obs), dtype=bool)
     if obs["competition"].dtype != bool:
@@ -200,8 +203,8 @@ def own_rows(path, obs):
     return obs["competition"].to_numpy()
 
 
-def visible_rows(path, obs, competition):
-    """Mask of all rows of other screens and, of the competition's own, those that are no held-out truth.
+def visible_rows(path: Path, obs: pd.DataFrame, competition: Competition | None) -> np.ndarray:
+    """Return the mask of all rows of other screens and those of the competition that no fold holds out.
 
     These are its control and the perturbations of `competition.effects`; none without `competition`.
     """

@@ -9,7 +9,7 @@ Ensembl ids lose their version. Without a table of names, exact symbols and Ense
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -41,7 +41,9 @@ class GeneNames:
     learned: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = None
 
-    def resolve(self, symbols, ensembl=None, *, wanted):
+    def resolve(
+        self, symbols: Iterable, ensembl: Iterable | None = None, *, wanted: Iterable[str]
+    ) -> pd.DataFrame:
         """Find the wanted gene that each name of a source means.
 
         `symbols`: names as the source has them, missing ones allowed; `ensembl`: ids beside them, with
@@ -66,8 +68,8 @@ class GeneNames:
         columns = {"name": names, "gene": genes, "rule": rules, "conflict": conflicts}
         return pd.DataFrame({column: list(values) for column, values in columns.items()})
 
-    def current(self, names):
-        """Current symbol of each name, or the name itself where none is certain: a series by name."""
+    def current(self, names: Iterable) -> pd.Series:
+        """Return the current symbol of each name, or the name where none is certain: a series by name."""
         labels, ids = self._labels(names, None)
         keys = (self._identify(*label)[0] for label in zip(labels, ids, strict=True))
         known = [
@@ -75,8 +77,8 @@ class GeneNames:
         ]
         return pd.Series(known, index=pd.Index(labels, dtype=object), name="symbol", dtype=object)
 
-    def with_pairs(self, symbols, ensembl):
-        """These names and what a file tells that carries symbols and Ensembl ids side by side.
+    def with_pairs(self, symbols: Iterable, ensembl: Iterable) -> "GeneNames":
+        """Return these names and what follows from a file's symbols and Ensembl ids side by side.
 
         An id that the table lacks goes to the gene that its symbol means; a name that the table lacks
         gets its id. What the table says stands; pairs that contradict one another are left out.
@@ -171,7 +173,9 @@ class GeneNames:
         return gene, rule, None not in (key, by_id) and by_id != key
 
 
-def load_gene_names(path=None, *, folder=None, download=True):
+def load_gene_names(
+    path: Path | str | None = None, *, folder: Path | str | None = None, download: bool = True
+) -> GeneNames:
     """Read HGNC's `hgnc_complete_set.txt`, or a smaller table with some of its columns.
 
     Looks where `hgnc.find_table` says: `path`, $ESG_HGNC, `folder` (the competition's), Kaggle mounts,
@@ -182,7 +186,7 @@ def load_gene_names(path=None, *, folder=None, download=True):
     return GeneNames() if place is None else GeneNames(*read_table(place), source=place)
 
 
-def coverage(resolved, wanted):
+def coverage(resolved: pd.DataFrame, wanted: Iterable[str]) -> pd.Series:
     """Count what `resolve` found: a series of whole numbers, one column of a table of screens.
 
     `measured` names; mapped by each rule; unmapped as `other`, `ambiguous` or `lost`; `conflict`;
@@ -198,15 +202,15 @@ def coverage(resolved, wanted):
     return pd.Series(counts, name="genes")
 
 
-def repeats(resolved):
-    """Wanted genes that several names of the source reach: a series of lists of names by gene."""
+def repeats(resolved: pd.DataFrame) -> pd.Series:
+    """Return the wanted genes that several names of the source reach: lists of names by gene."""
     mapped = resolved[resolved["gene"].notna()]
     again = mapped[mapped["gene"].duplicated(keep=False)]
     return again.groupby("gene", sort=False)["name"].agg(list)
 
 
-def remarks(resolved):
-    """Name what a user should look at: one line each, for the log of a merge."""
+def remarks(resolved: pd.DataFrame) -> list[str]:
+    """Return what a user should check, one line each, for the log of a merge."""
     name, rule = resolved["name"], resolved["rule"]
     dates = [bool(_DATE.fullmatch(text)) for text in name[resolved["gene"].isna()]]
     several = repeats(resolved)

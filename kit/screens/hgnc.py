@@ -1,4 +1,4 @@
-"""HGNC's table of gene names: find it, fetch it once, read it. What names mean is in `genes`."""
+"""HGNC's table of gene names: find it, fetch it once, read it. What names mean is in `gene_names`."""
 
 import io
 import re
@@ -17,8 +17,8 @@ TIMEOUT = 10  # seconds without an answer
 ENSEMBL = re.compile(r"(ENS[A-Z]*G\d+)(\.\d+)?")
 
 
-def bare_ensembl(text):
-    """An Ensembl gene id without its version, or None for anything else."""
+def bare_ensembl(text: str) -> str | None:
+    """Return an Ensembl gene id without its version, or None for anything else."""
     found = ENSEMBL.fullmatch(text)
     return found[1] if found else None
 
@@ -51,7 +51,7 @@ def find_table(
     return None
 
 
-def fetch_table(path):
+def fetch_table(path: Path | str) -> Path:
     """Fetch HGNC's table to `path`, and beside it, as JSON, the address, the date and the SHA-256.
 
     Raises OSError or HTTPException where the network fails, InputError for an answer that is no such
@@ -65,7 +65,7 @@ def fetch_table(path):
     return keep_fetched(path, content, URL, changed)
 
 
-def read_table(path):
+def read_table(path: Path | str) -> tuple[set[str], dict, dict, dict]:
     """Read a table of gene names: tab-separated with a header, several names in a field joined by `|`.
 
     Needs the column `symbol`; takes `status` (only `Approved` counts), `ensembl_gene_id`, `prev_symbol`

@@ -1,9 +1,11 @@
 """Guess the expression of genes that a dataset did not measure, cell by cell.
 
-Rules: `control_mean`, the mean of the competition's non-targeting cells; `pathway`, that mean and what
-the cell's measured genes tell, pathway neighbours above all; `none`, NaN. Only cells are imputed, as
-input of a model: an unmeasured response stays unknown.
+Rules: `control_mean`, the mean of the competition's non-targeting cells; `pathway`, that mean shifted by
+the deviations of the cell's measured genes, above all of pathway neighbours; `none`, NaN. Only cells are
+imputed, as input of a model: an unmeasured response stays unknown.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,7 @@ class PathwayGuess:
     gene; `measured`: mask of genes.
     """
 
-    def __init__(self, weights, control, measured):
+    def __init__(self, weights: np.ndarray, control: np.ndarray, measured: np.ndarray) -> None:
         self.measured, self.missing = np.flatnonzero(measured), np.flatnonzero(~measured)
         if len(self.measured) < 2:
             raise InputError(f"{len(self.measured)} genes are measured; the rule pathway wants two")
@@ -43,7 +45,7 @@ class PathwayGuess:
         near = _nearest(weights[np.ix_(self.missing, self.measured)])
         self._near = near.astype(np.float32)
 
-    def fit(self, blocks):
+    def fit(self, blocks: Iterable[np.ndarray]) -> "PathwayGuess":
         """Learn from `blocks` of values, cell x gene (all genes), and return self."""
         near = _nearest(self._weights[np.ix_(self.measured, self.measured)], diagonal=False)
         level = self._level[self.measured][:, None]
@@ -61,8 +63,8 @@ class PathwayGuess:
         self.coefficients_ = pd.Series(np.linalg.solve(square + ridge, product), TERMS)
         return self
 
-    def predict(self, values):
-        """Values of the missing genes: cell x missing gene, from `values`, cell x gene."""
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Return values of the missing genes: cell x missing gene, from `values`, cell x gene."""
         shift, shift_by_level, cell_slope, by_level, neighbours = map(float, self.coefficients_)
         deviation, cell = self._deviations(values)
         level = self._level[self.missing][:, None]
@@ -125,8 +127,8 @@ def _nearest(weights, *, diagonal=True):
     return near
 
 
-def aligned_weights(neighbours, genes):
-    """A gene x gene frame of weights as a float32 array in the order of `genes`, 0 where unknown."""
+def aligned_weights(neighbours: pd.DataFrame, genes: pd.Index) -> np.ndarray:
+    """Return gene x gene weights as a float32 array in the order of `genes`, 0 where unknown."""
     for axis, labels in (("rows", neighbours.index), ("columns", neighbours.columns)):
         if again := repeated(labels):
             raise InputError(f"neighbours has repeated {axis}: {quote_some(again)}; name each once")

@@ -5,9 +5,11 @@ Only the columns that the layout names are read, and no counts. Current anndata,
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -15,13 +17,7 @@ from ..competition import CONTROL
 from ..io.files import InputError, quote_some
 from ..io.hdf5 import opened
 from ..io.matrix import MOST
-from .layouts import (
-    INDEX,
-    MITO_UNITS,
-    Layout,
-    load_layout,
-    recognise,
-)
+from .layouts import INDEX, MITO_UNITS, Layout, load_layout, recognise
 
 NO_BATCH = "none"
 
@@ -48,8 +44,10 @@ class Screen:
         return list(self.obs["dataset"].cat.categories)
 
 
-def read_screen(path, layout=None, *, dataset=None):
-    """Read what is known of a screen's cells and genes.
+def read_screen(
+    path: Path | str, layout: Layout | Path | str | None = None, *, dataset: str | None = None
+) -> Screen:
+    """Read the labels of a screen's cells and the names of its genes.
 
     `layout`: as `load_layout` takes it, by default recognised by columns; `dataset`: the screen's name,
     by default that of the file. Raises InputError naming the file and the column at fault.
@@ -58,7 +56,7 @@ def read_screen(path, layout=None, *, dataset=None):
     dataset = path.name.removesuffix(".h5ad") if dataset is None else dataset
     declared = None if layout is None else load_layout(layout)
     with opened(path) as file:
-        obs_columns = column_names(file["obs"])
+        cells, obs_columns = file["obs"], column_names(file["obs"])
         layout = declared or recognise(path, obs_columns, column_names(file["var"]))
         matrix = next((place for place in layout.counts if place in file), None)
         if matrix is None:
@@ -73,43 +71,46 @@ def read_screen(path, layout=None, *, dataset=None):
                 f"{path} has no column {quote_some(missing)}, which layout `{layout.name}` wants; "
                 f"obs has {quote_some(obs_columns, 20)}; var has {quote_some(column_names(genes))}"
             )
-        cells = file["obs"]
-        columns = {
-            name: _column(path, cells, column)
-            for name in ("perturbation", "control_column", "guide", "batch", "dataset")
-            if (column := getattr(layout, name)) is not None
-        }
-        numbers = {
-            name: _numbers(path, column, _column(path, cells, column))
-            for name in ("total", "mito")
-            if (column := getattr(layout, name)) is not None
-        }
+
+        def read(table, *fields):
+            columns = {field: getattr(layout, field) for field in fields}
+            return {
+                field: _column(path, table, column)
+                for field, column in columns.items()
+                if column is not None
+            }
+
+        columns = read(cells, "perturbation", "control_column", "guide", "batch", "dataset")
+        numbers = read(cells, "total", "mito")
+        for field, values in numbers.items():
+            numbers[field] = _numbers(path, getattr(layout, field), values)
         if layout.kind == "bulk":
             counts = [column for column in layout.cells if column in obs_columns]
             each = [_numbers(path, column, _column(path, cells, column)) for column in counts]
             numbers["cells"] = pd.DataFrame(each).bfill().iloc[0].to_numpy()
-        tests = [(column, _column(path, cells, column), wanted) for column, wanted in layout.where]
-        var = {
-            name: _column(path, genes, column)
-            for name, column in (("name", layout.symbols), ("ensembl", layout.ensembl))
-            if column is not None
-        }
-    _same_length(path, "obs", [*columns.values(), *numbers.values(), *(test[1] for test in tests)])
-    _same_length(path, "var", list(var.values()))
+        tests = {column: _column(path, cells, column) for column, _ in layout.where}
+        var = read(genes, "symbols", "ensembl")
+    for table, read_from_it in (("obs", columns | numbers | tests), ("var", var)):
+        lengths = sorted({len(values) for values in read_from_it.values()})
+        if len(lengths) > 1:
+            raise InputError(
+                f"{path}: columns of {table} have {quote_some(lengths)} values, want as many in each; is "
+                "the file corrupt?"
+            )
     if "mito" in numbers:
         numbers["mito"] = numbers["mito"] / MITO_UNITS[layout.mito_unit]
     obs, left_out = _labels(path, columns, tests, layout, dataset)
-    obs = obs.assign(**numbers)
     var = pd.DataFrame({name: _texts(values) for name, values in var.items()}, dtype=object)
+    var = var.rename(columns={"symbols": "name"})
     if "name" not in var:
         var.insert(0, "name", var["ensembl"])
-    screen = Screen(path, layout, matrix, obs, var, left_out)
+    screen = Screen(path, layout, matrix, obs.assign(**numbers), var, left_out)
     _check(screen)
     return screen
 
 
-def column_names(table):
-    """Names of the columns of an obs or var table, without the index."""
+def column_names(table: h5py.Group | h5py.Dataset) -> list[str]:
+    """Return the names of the columns of an obs or var table, without the index."""
     if not hasattr(table, "keys"):
         return list(table.dtype.names[1:])
     index = table.attrs.get("_index", "_index")
@@ -117,8 +118,10 @@ def column_names(table):
     return [_text(name) for name in order if _text(name) not in (index, "__categories")]
 
 
-def read_column(table, column):
-    """One column of an obs or var table in an open file: a plain array or a categorical."""
+def read_column(
+    table: h5py.Group | h5py.Dataset, column: str
+) -> np.ndarray | pd.api.extensions.ExtensionArray:
+    """Return one column of an obs or var table in an open file: a plain array or a categorical."""
     from anndata.io import read_elem
 
     if not hasattr(table, "keys"):  # a compound array, its categories in uns
@@ -151,15 +154,6 @@ def _column(path, table, column):
     return values
 
 
-def _same_length(path, table, columns):
-    lengths = sorted({len(values) for values in columns})
-    if len(lengths) > 1:
-        raise InputError(
-            f"{path}: columns of {table} have {quote_some(lengths)} values, want as many in each; is the "
-            "file corrupt?"
-        )
-
-
 def _text(value):
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -180,20 +174,22 @@ def _texts(values):
 
 
 def _numbers(path, column, values):
-    if isinstance(values, pd.Categorical) or not pd.api.types.is_numeric_dtype(values.dtype):
-        raise InputError(f"{path}: column `{column}` holds text, want numbers")
-    if values.dtype.kind == "b":
-        raise InputError(f"{path}: column `{column}` holds truths, want numbers")
+    numeric = pd.api.types.is_numeric_dtype(values.dtype)
+    if not numeric or isinstance(values, pd.Categorical) or values.dtype.kind == "b":
+        kind = "truths" if values.dtype.kind == "b" else "text"
+        raise InputError(f"{path}: column `{column}` holds {kind}, want numbers")
     return pd.Series(values).to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def as_categories(values, rename=str):
-    """A categorical of strings; names that are the same once renamed are one category."""
-    codes, names = (
-        (np.asarray(values.codes), values.categories)
-        if isinstance(values, pd.Categorical)
-        else pd.factorize(np.asarray(values, dtype=object))
-    )
+def as_categories(values: np.ndarray, rename: Callable[[str], str | None] = str) -> pd.Categorical:
+    """Return a categorical of strings; names that are the same once renamed are one category.
+
+    `values`: an array, a series or a categorical. Names are stripped of blanks; empty ones are missing.
+    """
+    if isinstance(values, pd.Categorical):
+        codes, names = np.asarray(values.codes), values.categories
+    else:
+        codes, names = pd.factorize(np.asarray(values, dtype=object))
     texts = [str(name).strip() for name in names]
     texts = [rename(text) if text and text.lower() != "nan" else "" for text in texts]
     kept = list(dict.fromkeys(filter(None, texts)))
@@ -224,24 +220,22 @@ def _labels(path, columns, tests, layout, dataset):
     obs.loc[control, "target"] = CONTROL
     obs["target"] = obs["target"].cat.remove_unused_categories()
     one = pd.Categorical.from_codes(np.zeros(len(obs), dtype=np.int8), [dataset])
-    obs["dataset"] = (
-        one if split is None else split.rename_categories(lambda part: f"{dataset}:{part}")
-    )
+    if split is not None:
+        one = split.rename_categories(lambda part: f"{dataset}:{part}")
+    obs["dataset"] = one
     if "guide" in columns:
         obs["guide"] = as_categories(columns["guide"])
-    batch = pd.Series(as_categories(columns["batch"]) if "batch" in columns else one)
-    if "batch" not in columns:
-        batch = batch.cat.rename_categories([NO_BATCH])
-    elif batch.isna().any():
-        known = batch.cat.categories
-        batch = batch.cat.set_categories(known.union([NO_BATCH], sort=False)).fillna(NO_BATCH)
-    obs["batch"] = batch
-    faults = {
-        f"{column} is not {' or '.join(wanted)}": ~_where(
-            as_categories(values), set(wanted).__contains__
-        )
-        for column, values, wanted in tests
-    }
+    obs["batch"] = NO_BATCH
+    if "batch" in columns:
+        obs["batch"] = as_categories(columns["batch"])
+        if obs["batch"].isna().any():
+            known = obs["batch"].cat.categories.union([NO_BATCH], sort=False)
+            obs["batch"] = obs["batch"].cat.set_categories(known).fillna(NO_BATCH)
+    obs["batch"] = obs["batch"].astype("category")
+    faults = {}
+    for column, wanted in layout.where:
+        passed = _where(as_categories(tests[column]), set(wanted).__contains__)
+        faults[f"{column} is not {' or '.join(wanted)}"] = ~passed
     faults["no target"] = ~control & target.isna()
     faults["no dataset"] = obs["dataset"].isna().to_numpy()
     faults["several targets"] = ~control & combined
@@ -251,10 +245,8 @@ def _labels(path, columns, tests, layout, dataset):
             left_out[reason] = number
         kept &= ~fault
     obs["kept"], obs["control"] = kept, control & kept
-    used = set(obs.loc[kept, "dataset"])
-    obs["dataset"] = obs["dataset"].cat.remove_categories(
-        [name for name in obs["dataset"].cat.categories if name not in used]
-    )
+    unused = obs["dataset"].cat.categories.difference(obs.loc[kept, "dataset"].unique())
+    obs["dataset"] = obs["dataset"].cat.remove_categories(unused)
     return obs, left_out
 
 
