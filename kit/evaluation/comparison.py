@@ -175,4 +175,6 @@ def by_group(
             low, high = interval(part, than=than)
             gain = part.score_per_60 - than.score_per_60
             table[group, name] = len(rows), part.score_per_60, gain, low, high
-    return pd.DataFrame.from_dict(table, "index", columns=["rows", "score", "gain", "low", "high"])
+    index = pd.MultiIndex.from_tuples(table, names=["group", "model"])
+    columns = ["rows", "score", "gain", "low", "high"]
+    return pd.DataFrame(list(table.values()), index, columns)
