@@ -23,7 +23,7 @@ import kit
 import kit.twin
 from kit.evaluation.blending import blend, expected_spread
 from kit.evaluation.predictions import interval
-from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_members, with_mean
+from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_saved_runs, with_mean
 from kit.forecast import predict_targets
 from kit.forecast.time_budget import cheap_models, fit_within, networks
 from kit.knowledge import gather
@@ -86,7 +86,7 @@ def one_folder(args):
     knowledge = gather(competition, **files)
     if args.outputs:
         saved = [one for one in find_outputs(args.outputs) if one.name != BLEND]
-        members, _ = read_members(competition, saved)
+        members, _ = read_saved_runs(competition, saved)
         runs = out_of_fold_runs(competition, members)
         names = [*runs["mean"].truth.index, *members["mean"].test.index]
         covered = knowledge.has_response(names)

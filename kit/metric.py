@@ -31,6 +31,7 @@ class Score:
 
     `table` has a row a perturbation: `wmae`, `baseline_wmae`, `w` (its term of W) and the three
     gated sums `truth_prediction`, `truth_truth`, `prediction_prediction` of which Wcos is made.
+    `variance` says how many times that of independent rows the score's variance is.
     """
 
     score: float
@@ -38,6 +39,7 @@ class Score:
     wcos: float
     gate: float
     table: pd.DataFrame
+    variance: float = 1.0
 
     @property
     def rows(self):
@@ -97,9 +99,25 @@ def score_arrays(truth, predictions, weights, baseline_wmae, *, gate=GATE):
     lead = predictions.shape[:-2]
     result = np.empty((3, *lead))
     for place in np.ndindex(lead):
-        wmae, *sums = _row_parts(truth, predictions[place], weights, gate)
-        result[(slice(None), *place)] = combine(_gain(baseline_wmae, wmae), *sums)
+        terms = row_terms(truth, predictions[place], weights, baseline_wmae, gate)
+        result[(slice(None), *place)] = combine(*terms)
     return tuple(result)
+
+
+def row_terms(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    weights: np.ndarray,
+    baseline_wmae: np.ndarray,
+    gate: float = GATE,
+) -> np.ndarray:
+    """Return each row's term of W and its three gated sums, (4, rows): `combine` scores any rows of them.
+
+    truth, prediction, weights: (rows, genes); baseline_wmae: (rows,). Nothing is checked.
+    """
+    parts = _row_parts(truth, prediction, weights, gate)
+    parts[0] = _gain(baseline_wmae, parts[0])
+    return parts
 
 
 def combine(w, truth_prediction, truth_truth, prediction_prediction):

@@ -60,12 +60,12 @@ def within(seconds, models, competition, held_out=None):
 def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
     held_out = parts(competition)
     found = within(60, {"constant": Constant()}, competition, held_out)
-    member = found.members["constant"]
+    member = found.base_models["constant"]
     again = out_of_fold(Constant(), competition, held_out)
     pd.testing.assert_frame_equal(
         member.out_of_fold, again.prediction.loc[competition.effects.index], check_names=False
     )
-    run = out_of_fold_runs(competition, found.members)["constant"]
+    run = out_of_fold_runs(competition, found.base_models)["constant"]
     assert run.score().score == pytest.approx(again.score().score)
     expected = Constant().fit(competition).predict(["X1"])
     np.testing.assert_array_equal(member.test, expected)
@@ -75,7 +75,7 @@ def test_a_model_too_slow_is_left_out_after_its_first_fold(competition):
     slow = Slow(0.8)  # it would need 5 x 0.8 s
     found = within(2, {"slow": slow, "constant": Constant()}, competition)
     assert slow.fits == 1
-    assert list(found.members) == ["constant"]
+    assert list(found.base_models) == ["constant"]
     assert re.match(r"4 more fits of 0\.\d s or more, ", found.left_out["slow"])
     assert found.lines()[0].startswith("also fitted: constant")
     assert found.lines()[1].startswith("left out for time: slow")
@@ -84,7 +84,7 @@ def test_a_model_too_slow_is_left_out_after_its_first_fold(competition):
 def test_what_is_done_once_for_all_folds_does_not_count_for_each(competition):
     models = {"pretrained": Slow(0.5, first=0.5)}  # a first fold of 1 s: 5 of these were too long
     found = within(4.5, models, competition)
-    assert list(found.members) == ["pretrained"]
+    assert list(found.base_models) == ["pretrained"]
 
 
 def test_a_fit_that_does_not_end_is_stopped(competition):
@@ -115,7 +115,7 @@ def test_the_cheap_models_need_no_more_knowledge_than_there_is(tmp_path):
     assert list(cheap_models(Knowledge(pathways))) == ["constant", "ridge", "neighbours", "pairs"]
     small = load_competition(write_small(tmp_path / "small"))
     found = within(60, cheap_models(Knowledge()), small, parts(small, 2))
-    assert np.isfinite(found.members["constant"].test.to_numpy()).all()
+    assert np.isfinite(found.base_models["constant"].test.to_numpy()).all()
 
 
 def test_where_there_are_no_alarms_the_time_is_kept_between_fits(competition):

@@ -14,7 +14,7 @@ from kit import (
     load_competition,
     out_of_fold,
 )
-from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_members
+from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_saved_runs
 from kit.io.files import content_hash
 from kit.models import Constant, Mean, OnTargetGene, Zero
 
@@ -52,7 +52,7 @@ def finished(competition, name, model, seed=0):
 
 
 def members(competition, outputs):
-    return read_members(competition, find_outputs(outputs))
+    return read_saved_runs(competition, find_outputs(outputs))
 
 
 def test_members_are_read_back_and_the_mean_is_one_of_them(competition, outputs):
@@ -184,8 +184,8 @@ def test_a_model_that_fails_on_all_rows_is_kept_with_its_reason(competition, out
 
 def test_rows_that_are_missing_are_named(competition, outputs):
     known = competition.with_released()  # released rows are training rows now
-    new = known.effects.index.difference(competition.effects.index)[0]
-    with pytest.raises(InputError, match=f"oof.csv: no row of .*{new}"):
+    new = known.effects.index.difference(competition.effects.index, sort=False)[0]
+    with pytest.raises(InputError, match=f"report.json has no fold of .*{new}"):
         members(known, outputs)
 
 
@@ -203,7 +203,7 @@ def test_two_notebooks_with_other_models_of_one_name_keep_them_apart(
 
 def test_with_nothing_to_blend_the_reasons_are_given(competition, outputs, tmp_path):
     with pytest.raises(InputError, match="nothing to blend: no folder holds a report"):
-        read_members(competition, find_outputs(tmp_path / "empty"))
+        read_saved_runs(competition, find_outputs(tmp_path / "empty"))
     shutil.rmtree(outputs / "02_one")
     spoil(outputs, "lost")
     with pytest.raises(InputError, match=r"nothing to blend: .*test\.csv is missing"):

@@ -111,4 +111,6 @@ def test_two_models_are_compared_in_a_sentence_by_the_paired_interval():
     told = f"{gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
     assert versus(runs, "right", "ours") == f"right beats ours: {told}"
     assert versus(runs, "ours", "right").startswith(f"ours loses to right: {-gain:+.2f}, ")
-    assert versus(runs, "ours", "same").startswith("ours is not told apart from same: +0.00, ")
+    assert versus(runs, "ours", "same").startswith(
+        "ours is not significantly different from same: +0.00, "
+    )

@@ -1,5 +1,6 @@
 """Fits inside the fold, models side by side, results by nearness, the baseline as shipped."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from small_predictions import hand_made
 
 from kit import (
     InputError,
+    Run,
     by_nearness,
     compare,
     compare_grouped,
@@ -21,10 +23,12 @@ from kit import (
     repeated_folds,
     wmae,
 )
-from kit.evaluation.comparison import by_group, nearest_similarity
+from kit.evaluation.comparison import by_group, nearest_similarity, with_hold_out
 from kit.evaluation.predictions import summary
 from kit.expression.similarity import centred_cosine
-from kit.models import Constant, Mean, Zero
+from kit.models import Constant, Mean, OnTargetGene, Zero
+from kit.report.board import board, board_text
+from kit.report.page import write_page
 
 
 @pytest.fixture(scope="module")
@@ -241,11 +245,15 @@ def test_a_model_that_fails_is_a_row_with_its_reason_and_the_others_go_on(compet
     assert np.isnan(table.at["broken", "score"])
     assert table.at["mean", "score"] == 0
     assert set(runs) == {"constant", "mean"}
+    with pytest.warns(UserWarning, match="broken"):
+        table, runs = compare(models, competition, held_out, reference="broken")
+    assert set(runs) == {"constant", "mean"}
+    assert table[["difference", "difference_low", "difference_high"]].isna().all(axis=None)
     with (
-        pytest.raises(InputError, match="broken failed"),
+        pytest.raises(InputError, match="broken failed: RuntimeError: out of luck"),
         pytest.warns(UserWarning, match="broken"),
     ):
-        compare({"broken": Broken()}, competition, held_out, reference="broken")
+        compare({"broken": Broken()}, competition, held_out, reference=None)
 
 
 def test_scores_by_group_are_those_of_the_groups_rows(competition):
@@ -260,3 +268,52 @@ def test_scores_by_group_are_those_of_the_groups_rows(competition):
     assert table.loc[("near", "mean"), "score"] == 0
     assert table.loc[("near", "mean"), "gain"] == pytest.approx(-part.score_per_60)
     assert table.loc[("near", "constant"), ["gain", "low", "high"]].tolist() == [0, 0, 0]
+
+
+def test_what_is_compared_is_saved_as_it_comes(competition, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ESG_OUTPUTS", str(tmp_path))
+    run = Run("x", competition, seed=0)
+
+    class Stopped(Constant):
+        def fit(self, train):
+            raise KeyboardInterrupt
+
+    class Broken(Constant):
+        def fit(self, train):
+            raise ValueError("no luck")
+
+    models = {"constant": Constant(), "broken": Broken(), "stopped": Stopped()}
+    with pytest.raises(KeyboardInterrupt):
+        compare(models, competition, folds(competition.effects.index, seed=0), run=run)
+    report = json.loads((tmp_path / "x" / "report.json").read_text())
+    assert list(report["predictions"]) == ["constant"]
+    assert report["failed"] == {"broken": "ValueError: no luck"}
+    assert (tmp_path / "x" / "predictions" / "constant.test.csv").is_file()
+    assert "broken: failed: ValueError: no luck" in capsys.readouterr().out
+    table = board(tmp_path)
+    assert list(table["model"]) == ["constant", "broken"]
+    assert table["90 % interval"].iloc[1] == "failed: ValueError: no luck"
+    assert "no luck" in board_text(tmp_path)
+    assert "no luck" in write_page(tmp_path).read_text()
+
+
+def test_the_seeds_hold_out_stands_beside_the_folds(competition):
+    class FromScreens(Constant):
+        policy = "screens"
+
+    models = {"constant": Constant(), "screens": OnTargetGene(FromScreens())}
+    table, runs = compare(models, competition, folds(competition.effects.index, seed=0))
+    both = with_hold_out(table, models, runs, competition, seed=3)
+    pd.testing.assert_frame_equal(both[table.columns], table)
+    split = hold_out(competition.effects.index, 15, seed=3)  # three eighths of 40
+    once = out_of_fold(Constant(), competition, split).score()
+    assert both.at["constant", "hold-out of 15"] == once.score_per_60
+    ends = ["hold-out low", "hold-out high"]
+    assert tuple(both.loc["constant", ends]) == interval(once)
+    (column,) = [name for name in both if name.startswith("screens only")]
+    assert "40 rows, shipped baseline" in column
+    assert both.at["constant", column] == "not applicable"
+    known = runs["screens"][0]
+    shipped = competition.baseline_wmae[known.truth.index]
+    want = replace(known, baseline_wmae=shipped).score().score_per_60
+    assert both.at["screens", column].startswith(f"{want:.2f} (")

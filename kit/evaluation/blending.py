@@ -1,11 +1,12 @@
-"""Blend predictions under the official metric itself, and say honestly what that is worth.
+"""Blend base models under the official metric itself, and estimate the result on rows no choice has seen.
 
-Shares of members are never negative and sum to 1. They climb the score from the best member, one member
-at a time: no surrogate, no gradient. Whatever is learned here is learned once more without each fold's
-rows to predict those: the nested score. (Members saw those rows when they predicted the others; that is
-the little by which stacking flatters itself.) Two selections come out: the size of blend with the best
-nested score, and the smallest whose nested score lies within one standard error of that, for a
-submission a day tempts to select on noise.
+Shares of base models are never negative and sum to 1. They climb the score from the best base model, one
+at a time: no surrogate, no gradient. Two selections come out: the size of blend with the best held-out
+score, and the smallest whose held-out score lies within one standard error of that, for a submission a
+day tempts to select on noise. All that is chosen, from the base models to the size, shares by group,
+stretch and whether to blend at all, is chosen once more without each fold's rows to predict those: the
+nested estimate. (Base models were trained on those rows when they predicted the others; that small
+optimism of stacking stays.)
 """
 
 from dataclasses import dataclass, field, replace
@@ -14,21 +15,22 @@ import numpy as np
 import pandas as pd
 
 from ..io.files import InputError, quote_some
-from ..metric import GATE, score_arrays
-from .predictions import interval
+from ..metric import GATE, Score, combine, row_terms
+from .predictions import TERMS, OutOfFold, interval
 
-STEPS = (0.5, 0.2, 0.1, 0.05)  # share that a move gives to one member
-LEAST = 0.04  # share below which a member is dropped
+STEPS = (0.5, 0.2, 0.1, 0.05)  # share that a move gives to one base model
+LEAST = 0.04  # share below which a base model is dropped
+MOST = 8  # base models that shares are learned for; of more, the least redundant are taken
 SCALES = np.round(np.arange(0.7, 1.45, 0.05), 2)  # tried for all effects
 TAILS = np.round(np.arange(0.5, 1.8, 0.1), 2)  # tried for the part of an effect beyond the gate
-ENOUGH = 40  # rows, below which shares are not learned: all members but the mean count alike
+ENOUGH = 40  # rows, below which shares are not learned: all base models but the mean count the same
 ROWS = 20  # in a group, below which it gets no shares of its own
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """A blend: shares, a frame group x member; effects are multiplied by `scale`, their part beyond the
-    gate by `tail` besides.
+    """A blend: shares, a frame group x base model; effects are multiplied by `scale`, their part beyond
+    the gate by `tail` besides.
     """
 
     shares: pd.DataFrame
@@ -37,262 +39,318 @@ class Selection:
     gate: float = GATE
 
     @property
-    def members(self):
-        """Members with a share, largest first."""
+    def base_models(self) -> list[str]:
+        """Names of the base models with a share, largest first."""
         share = self.shares.mean().sort_values(ascending=False, kind="stable")
         return list(share.index[share > 0])
 
-    def predict(self, predictions, groups=None):
-        """Blended effects, perturbation x gene. predictions: frames by member; groups: a series."""
-        if lost := [name for name in self.members if name not in predictions]:
-            raise InputError(f"no predictions of {quote_some(lost)}; give every member's")
-        first = predictions[self.members[0]]
+    def predict(
+        self, predictions: dict[str, pd.DataFrame], groups: pd.Series | None = None
+    ) -> pd.DataFrame:
+        """Return blended effects, perturbation x gene, log2.
+
+        predictions: such a frame by base model; groups: group by perturbation, where shares differ by it.
+        """
+        if lost := [name for name in self.base_models if name not in predictions]:
+            raise InputError(f"no predictions of {quote_some(lost)}; give every base model's")
+        first = predictions[self.base_models[0]]
         labels = _kinds(self.shares.index, groups, first.index)
         total = np.zeros(first.shape)
-        for name in self.members:
+        for name in self.base_models:
             share = self.shares[name].to_numpy()[labels]
             total += share[:, None] * predictions[name].loc[first.index, first.columns].to_numpy()
         values = stretched(total, self.scale, self.tail, self.gate)
         return pd.DataFrame(values, first.index, first.columns)
 
     def __str__(self):
-        parts = [f"{name} {self.shares[name].mean():.2f}" for name in self.members]
+        parts = [f"{name} {self.shares[name].mean():.2f}" for name in self.base_models]
         stretch = f"; scale {self.scale:g}, tail {self.tail:g}"
         return "; ".join(parts) + (stretch if (self.scale, self.tail) != (1, 1) else "")
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """What `blend` found.
+    """Two blends and what to expect of them; `blend` makes it.
 
-    best, robust: Selections; nested: OutOfFold of both, and of each size of the path, by name; path:
-    frame by number of members: nested score for 60 rows, its interval, distance from the best size and
-    the standard error of that; dropped: members without a share in `best`.
+    best, robust: Selections learned from all rows; nested: OutOfFold of `best` and `robust` in which each
+    fold's rows are predicted by what is chosen and learned from the other folds alone; path: frame by
+    number of base models: score for 60 rows of shares learned without each fold, its interval, distance
+    from the best size and the standard error of that; dropped: base models without a share in `best`.
     """
 
     best: Selection
     robust: Selection
-    nested: dict
+    nested: dict[str, OutOfFold]
     path: pd.DataFrame
-    dropped: list = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
 
-def blend(runs, *, groups=None, gate=GATE):
-    """Blend members: an Ensemble.
+def blend(
+    runs: dict[str, OutOfFold],
+    *,
+    groups: pd.Series | None = None,
+    default: str | None = None,
+    gate: float = GATE,
+) -> Ensemble:
+    """Learn the best and the robust blend of base models, and estimate both on rows unseen by any choice.
 
-    runs: OutOfFold by member, of the same rows in the same folds; groups: a series of two kinds by
-    perturbation (such as: the atlas holds it, or not), each of which may get shares of its own where
-    that is clearly better; None: shares are common. Of fewer than ENOUGH rows no share is learned for
-    `best`.
+    runs: by base model, of the same rows in the same folds, two folds at least; groups: one of two kinds
+    by perturbation (such as: the atlas holds it, or not), each of which may get shares of its own where
+    that is clearly better; default: a base model that is taken alone unless the blend scores higher. Of
+    fewer than ENOUGH rows no share is learned for `best`: it is the default, or the plain average.
     """
     first = next(iter(runs.values()))
     for name, run in runs.items():
         if not run.truth.index.equals(first.truth.index) or not run.fold.equals(first.fold):
             raise InputError(f"{name} is not of the same rows in the same folds as the others")
-    rows, index = _Rows.of(runs, gate), first.truth.index
-    fold = first.fold[index].to_numpy()
-    names, count = list(runs), len(runs)
-    whole = [_climb(rows, most) for most in range(1, count + 1)]
-    sizes = {most: shares for most, shares in enumerate(whole, 1) if (shares > 0).sum() == most}
-
-    def held_out(learn):
-        """Predictions of every fold's rows by what is learned from the others."""
-        found = np.empty(rows.truth.shape)
-        for number in np.unique(fold):
-            inside = fold == number
-            found[inside] = learn(rows.take(~inside)).of(rows.take(inside))
-        return replace(first, prediction=first.truth * 0 + found)
-
-    nested = {}
-    for most in sizes:
-        nested[f"{most} members"] = held_out(
-            lambda part, most=most: _Learned(_climb(part, most)[None])
-        )
-    scores = {most: nested[f"{most} members"].score(gate) for most in sizes}
-    path = _path(scores, {most: [names[i] for i in np.flatnonzero(sizes[most])] for most in sizes})
-    # The smallest blend that noise cannot tell from the best one.
-    small = next(most for most in sizes if path.at[most, "behind"] <= path.at[most, "error"])
-    nested["robust"] = nested[f"{small} members"]
-
-    top = path["score"].idxmax()
-    common = sizes[top]
-    learned = _Learned(common[None])
-    nested["best"] = nested[f"{top} members"]
-    if few := len(index) < ENOUGH:
-        learned = _Learned(_even(names)[None])
-        nested["best"] = held_out(lambda part: learned)
+    index, names = first.truth.index, list(runs)
+    number = first.fold[index].to_numpy()
+    folds = [number == one for one in np.unique(number)]
+    if len(folds) < 2:
+        raise InputError("a blend is estimated between folds; give out-of-fold runs of two or more")
     counts = pd.Series(dtype=int) if groups is None else groups.loc[index].value_counts()
     kinds = pd.Index(["all"])
     if len(counts) > 1 and counts.min() >= ROWS:
         kinds = pd.Index(sorted(counts.index))
-        rows = replace(rows, kinds=_kinds(kinds, groups, index))
-        apart = held_out(lambda part: _apart(part, _climb(part, top), top))
-        if _better(apart, nested["best"], gate):
-            learned, nested["best"] = _apart(rows, common, top), apart
-    if not few:
-        finished = held_out(lambda part: _stretch(part, _again(part, learned, top)))
-        if _better(finished, nested["best"], gate):
-            learned, nested["best"] = _stretch(rows, learned), finished
+    search = _Search(runs, _kinds(kinds, groups, index), default, gate)
+    best, robust, path = search.learn(np.ones(len(index), bool), folds)
+    nested = {name: np.empty(first.truth.shape) for name in ("best", "robust")}
+    for fold in folds:
+        # Two folds leave one: its rows are then parted once more to choose between blends.
+        inner = [one for one in folds if one is not fold]
+        inner = inner if len(inner) > 1 else _halves(inner[0])
+        for name, found in zip(nested, search.learn(~fold, inner)[:2], strict=True):
+            nested[name][fold] = search.effects(found)[fold]
+    for name, values in nested.items():
+        chosen = name == "robust" or search.few is None
+        frame = first.truth * 0 + values
+        nested[name] = replace(first, prediction=frame, seconds=0.0, chosen=chosen)
+    path["base models"] = ["; ".join(names[i] for i in models) for models in path["base models"]]
 
     def selection(one):
         frame = pd.DataFrame(one.shares, kinds if len(one.shares) > 1 else ["all"], names)
         return Selection(frame, one.scale, one.tail, gate)
 
-    best = selection(learned)
-    robust = selection(_Learned(sizes[small][None]))
-    dropped = [name for name in names if name not in best.members]
-    return Ensemble(best, robust, nested, path, dropped)
+    best = selection(best)
+    dropped = [name for name in names if name not in best.base_models]
+    return Ensemble(best, selection(robust), nested, path, dropped)
 
 
-def expected_spread(run, *, rows=60, gate=GATE, draws=2000, seed=0):
-    """What other `rows` perturbations may score: a frame of draws, `score`, `public`, `private`, for 60.
+def expected_spread(
+    run: OutOfFold, *, rows: int = 60, gate: float = GATE, draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Return draws of what other `rows` perturbations may score: `score`, `public`, `private`, for 60.
 
-    Knockdowns are drawn anew twice: those that the estimate rests on, and from them those to be
+    Perturbations are drawn anew twice: those that the estimate rests on, and from them those to be
     scored, of which one half is public and the other private (a single row is both). The fits of k
-    folds share most of their rows, so that n left-out rows tell less than n rows of their own would:
-    the variance is 1 + k / (k - 1) times as large (Nadeau and Bengio 2003, Inference for the
+    folds share most of their rows, so that n left-out rows carry less information than n rows of their
+    own would: the variance is 1 + k / (k - 1) times as large (Nadeau and Bengio 2003, Inference for the
     generalization error), and so many times fewer are drawn first.
     """
     if rows < 1:
         raise InputError(f"{rows} rows have no score; want at least one")
-    table = run.score(gate).table
-    columns = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]
-    parts, random = table[columns].to_numpy(), np.random.default_rng(seed)
-    parted = 1 if run.fold is None else run.fold.nunique()
-    worth = 1 + parted / (parted - 1) if parted > 1 else 1
-    count = max(1, round(len(parts) / worth))
+    parts, random = run.score(gate).table[TERMS].to_numpy(), np.random.default_rng(seed)
+    count = max(1, round(len(parts) / run.variance))
     found = np.empty((draws, 3))
     for draw in range(draws):
         known = random.integers(len(parts), size=count)
         asked = parts[known[random.integers(count, size=rows)]]
         halves = asked[: max(1, rows // 2)], asked[rows // 2 :]
-        found[draw] = [60 / len(part) * _score(part) for part in (asked, *halves)]
+        found[draw] = [60 / len(part) * combine(*part.T)[0] for part in (asked, *halves)]
     return pd.DataFrame(found, columns=["score", "public", "private"])
 
 
-def stretched(values, scale, tail, gate=GATE):
-    """Effects times `scale`, and their part beyond the gate times `tail`."""
+def stretched(values: np.ndarray, scale: float, tail: float, gate: float = GATE) -> np.ndarray:
+    """Return effects times `scale`, and their part beyond the gate times `tail`."""
     values = scale * values
     beyond = np.sign(values) * np.maximum(np.abs(values) - gate, 0.0)
     return values + (tail - 1) * beyond
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """What is climbed on: stack (members, rows, genes), truth, weights (rows, genes), baseline."""
+@dataclass(frozen=True)
+class _Blend:
+    """Shares by kind of row, one tuple of all base models each, and the stretch."""
 
-    stack: np.ndarray
-    truth: np.ndarray
-    weights: np.ndarray
-    baseline: np.ndarray
-    gate: float
-    kinds: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, runs, gate):
-        first = next(iter(runs.values()))
-        index, genes = first.truth.index, first.truth.columns
-        stack = np.stack([run.prediction.loc[index, genes].to_numpy() for run in runs.values()])
-        weights = first.weights.loc[index, genes].to_numpy()
-        baseline = first.baseline_wmae.loc[index].to_numpy()
-        return cls(stack, first.truth.to_numpy(), weights, baseline, gate)
-
-    def take(self, which):
-        return _Rows(
-            self.stack[:, which],
-            self.truth[which],
-            self.weights[which],
-            self.baseline[which],
-            self.gate,
-            None if self.kinds is None else self.kinds[which],
-        )
-
-    def score(self, prediction):
-        return float(
-            score_arrays(self.truth, prediction, self.weights, self.baseline, gate=self.gate)[0]
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class _Learned:
-    """Shares, (kinds, members), and the stretch; `of` gives the blended effects of rows."""
-
-    shares: np.ndarray
+    shares: tuple[tuple[float, ...], ...]
     scale: float = 1.0
     tail: float = 1.0
 
-    def of(self, rows):
-        kinds = np.zeros(rows.stack.shape[1], int) if len(self.shares) == 1 else rows.kinds
-        values = np.einsum("rm,mrg->rg", self.shares[kinds], rows.stack)
-        return stretched(values, self.scale, self.tail, rows.gate)
+
+class _Search:
+    """Learns blends from any rows. A row's terms of the score do not depend on the rows learned from, so
+    that those of a blend are computed once and summed over whatever rows are asked for.
+    """
+
+    def __init__(self, runs, kinds, default, gate):
+        first = next(iter(runs.values()))
+        index, genes = first.truth.index, first.truth.columns
+        self.stack = [run.prediction.loc[index, genes].to_numpy(float) for run in runs.values()]
+        self.known = (
+            first.truth.to_numpy(float),
+            first.weights.loc[index, genes].to_numpy(float),
+            first.baseline_wmae.loc[index].to_numpy(float),
+        )
+        self.kinds, self.gate = kinds, gate
+        count = len(runs)
+        self.single = [tuple(np.eye(count)[place]) for place in range(count)]
+        self.mean = list(runs).index("mean") if "mean" in runs else None
+        self.default = None if default is None else list(runs).index(default)
+        even = np.array([1.0 if place != self.mean else 0.0 for place in range(count)])
+        even = even if even.any() else 1 - even
+        self.few = None  # what is taken where too few rows are there to learn from
+        if len(index) < ENOUGH:
+            few = even / even.sum() if default is None else self.single[self.default]
+            self.few = _Blend((tuple(few),))
+        self._kept, self._chosen, self._products = {}, {}, None
+
+    def effects(self, blend):
+        """Blended effects of all rows, (rows, genes)."""
+        total = np.zeros(self.known[0].shape)
+        for kind, shares in enumerate(blend.shares):
+            rows = self.kinds == kind if len(blend.shares) > 1 else slice(None)
+            for share, values in zip(shares, self.stack, strict=True):
+                if share:
+                    total[rows] += share * values[rows]
+        return stretched(total, blend.scale, blend.tail, self.gate)
+
+    def terms(self, blend):
+        """Terms of the score, (4, rows), of a blend."""
+        if len(blend.shares) > 1:
+            parts = [self.terms(replace(blend, shares=(one,))) for one in blend.shares]
+            return np.choose(self.kinds, parts)
+        if blend not in self._kept:
+            truth, weights, baseline = self.known
+            found = row_terms(truth, self.effects(blend), weights, baseline, self.gate)
+            self._kept[blend] = found
+        return self._kept[blend]
+
+    def score(self, blend, rows):
+        return float(combine(*self.terms(blend)[:, rows])[0])
+
+    def learn(self, rows, folds):
+        """The best blend, the robust one, and the path of sizes, from the rows of a mask alone.
+
+        folds: masks that part these rows; whatever is chosen is chosen by scores between them.
+        """
+
+        def held_out(learn):
+            found = np.zeros((4, len(rows)))
+            for fold in folds:
+                found[:, fold] = self.terms(learn(rows & ~fold))[:, fold]
+            return _as_score(found[:, rows], self.gate)
+
+        whole = {most: self.climb(rows, most) for most in range(1, min(len(self.stack), MOST) + 1)}
+        sizes = {most: one for most, one in whole.items() if np.count_nonzero(one) == most}
+        scores = {
+            most: held_out(lambda part, most=most: _Blend((self.climb(part, most),)))
+            for most in sizes
+        }
+        path = _path(scores, {most: np.flatnonzero(one) for most, one in sizes.items()})
+        # The smallest blend that is not significantly worse than the best one.
+        small = next(most for most in sizes if path.at[most, "behind"] <= path.at[most, "error"])
+        robust, top = _Blend((sizes[small],)), path["score"].idxmax()
+        if self.few is not None:
+            return self.few, robust, path
+        best, reached = _Blend((sizes[top],)), scores[top]
+        if self.kinds.any():
+            apart = held_out(lambda part: self.apart(part, self.climb(part, top), top))
+            if interval(apart, than=reached)[0] > 0:
+                best, reached = self.apart(rows, sizes[top], top), apart
+
+        def again(part):
+            common = self.climb(part, top)
+            return _Blend((common,)) if len(best.shares) == 1 else self.apart(part, common, top)
+
+        finished = held_out(lambda part: self.stretch(part, again(part)))
+        if interval(finished, than=reached)[0] > 0:
+            best, reached = self.stretch(rows, best), finished
+        if self.default is not None:
+            alone = _Blend((self.single[self.default],))
+            best = best if reached.score > self.score(alone, rows) else alone
+        return best, robust, path
+
+    def climb(self, rows, most, start=None):
+        """Shares of at most `most` base models with the best score that single moves find: a tuple."""
+        allowed = self.candidates(rows)
+        if start is None:
+            start = max(
+                (self.single[place] for place in allowed),
+                key=lambda one: self.score(_Blend((one,)), rows),
+            )
+        shares = np.array(start)
+        best = self.score(_Blend((tuple(start),)), rows)
+        for step in STEPS:
+            moved = True
+            while moved:
+                moved = False
+                for place in allowed:
+                    if shares[place] == 0 and np.count_nonzero(shares) >= most:
+                        continue
+                    tried = (1 - step) * shares
+                    tried[place] += step
+                    found = self.score(_Blend((tuple(tried),)), rows)
+                    if found > best + 1e-6 * abs(best):
+                        shares, best, moved = tried, found, True
+        kept = np.where(shares >= LEAST, shares, 0.0)
+        return tuple(kept / kept.sum())
+
+    def candidates(self, rows):
+        """Places of at most MOST base models: the best, the mean, and those that average best with them.
+
+        The average of a set has the weighted squared error mean_ij sum w (y - p_i) (y - p_j), so that one
+        table of these products by row serves all sets and all rows.
+        """
+        count, key = len(self.stack), rows.tobytes()
+        if count <= MOST:
+            return range(count)
+        if key in self._chosen:
+            return self._chosen[key]
+        if self._products is None:
+            truth, weights, _ = self.known
+            missed = np.stack([truth - values for values in self.stack], axis=1)
+            self._products = np.stack(
+                [(weights[i] * one) @ one.T for i, one in enumerate(missed)]
+            )  # (rows, models, models)
+        error = self._products[rows].sum(axis=0)
+        best = max(range(count), key=lambda place: self.score(_Blend((self.single[place],)), rows))
+        found = list(dict.fromkeys([best] if self.mean is None else [best, self.mean]))
+        while len(found) < MOST:
+            more = error.diagonal() + 2 * error[:, found].sum(axis=1)  # of the sum over the set
+            more[found] = np.inf
+            found.append(int(more.argmin()))
+        self._chosen[key] = sorted(found)
+        return self._chosen[key]
+
+    def apart(self, rows, common, most):
+        """Shares by kind of row, each climbed on the rows of its kind from the common ones."""
+        kinds = [rows & (self.kinds == kind) for kind in range(self.kinds.max() + 1)]
+        return _Blend(tuple(self.climb(part, most, common) for part in kinds))
+
+    def stretch(self, rows, blend):
+        """The blend with the best scale, then the best tail."""
+        scales = [replace(blend, scale=float(one), tail=1.0) for one in SCALES]
+        blend = max(scales, key=lambda one: self.score(one, rows))
+        tails = [replace(blend, tail=float(one)) for one in TAILS]
+        return max(tails, key=lambda one: self.score(one, rows))
 
 
-def _climb(rows, most, start=None):
-    """Shares of at most `most` members with the best score that single moves find: (members,)."""
-    stack = rows.stack
-    if start is None:
-        single = [rows.score(one) for one in stack]
-        start = np.eye(len(stack))[int(np.argmax(single))]
-    shares = start.copy()
-    blended = np.tensordot(shares, stack, 1)
-    best = rows.score(blended)
-    for step in STEPS:
-        moved = True
-        while moved:
-            moved = False
-            for member in range(len(stack)):
-                if shares[member] == 0 and (shares > 0).sum() >= most:
-                    continue
-                tried = (1 - step) * blended + step * stack[member]
-                found = rows.score(tried)
-                if found > best + 1e-6 * abs(best):
-                    shares = (1 - step) * shares
-                    shares[member] += step
-                    blended, best, moved = tried, found, True
-    kept = np.where(shares >= LEAST, shares, 0.0)
-    return kept / kept.sum()
+def _as_score(terms, gate):
+    return Score(*map(float, combine(*terms)), gate, pd.DataFrame(terms.T, columns=TERMS))
 
 
-def _even(names):
-    """The same share for each member but the mean, unless there is no other."""
-    counted = np.array([name != "mean" for name in names])
-    counted = counted if counted.any() else ~counted
-    return counted / counted.sum()
+def _halves(rows):
+    place = np.cumsum(rows)
+    return [rows & (place % 2 == half) for half in (0, 1)]
 
 
-def _apart(rows, common, most):
-    """Shares by kind of row, each climbed on the rows of its kind from the common ones."""
-    parts = [rows.take(rows.kinds == kind) for kind in range(rows.kinds.max() + 1)]
-    return _Learned(np.stack([_climb(part, most, common) for part in parts]))
-
-
-def _again(rows, learned, most):
-    """What was learned, learned once more from these rows alone."""
-    common = _climb(rows, most)
-    return _Learned(common[None]) if len(learned.shares) == 1 else _apart(rows, common, most)
-
-
-def _stretch(rows, learned):
-    """The best scale, then the best tail, of a blend."""
-    values = replace(learned, scale=1.0, tail=1.0).of(rows)
-    scale = max(SCALES, key=lambda one: rows.score(stretched(values, one, 1.0, rows.gate)))
-    tail = max(TAILS, key=lambda one: rows.score(stretched(values, scale, one, rows.gate)))
-    return replace(learned, scale=float(scale), tail=float(tail))
-
-
-def _better(one, other, gate):
-    """Whether the paired 90 % interval of the gain lies above 0."""
-    return interval(one.score(gate), than=other.score(gate))[0] > 0
-
-
-def _path(scores, names):
+def _path(scores, models):
     best = max(scores, key=lambda most: scores[most].score_per_60)
     table = {}
     for most, score in scores.items():
         low, high = interval(score)
         gap = interval(scores[best], than=score, level=0.6827)
         table[most] = {
-            "members": "; ".join(names[most]),
+            "base models": models[most],
             "score": score.score_per_60,
             "low": low,
             "high": high,
@@ -300,12 +358,6 @@ def _path(scores, names):
             "error": (gap[1] - gap[0]) / 2,
         }
     return pd.DataFrame.from_dict(table, "index").rename_axis("size")
-
-
-def _score(parts):
-    w, dot, truth, predicted = parts.sum(axis=0)
-    norm = np.sqrt(truth * predicted)
-    return w * max(0.0, dot / norm) if norm > 0 else 0.0
 
 
 def _kinds(kinds, groups, index):

@@ -1,8 +1,7 @@
-"""Truthful scores: models fitted inside each fold, compared on the same rows, and read by nearness.
+"""Scores of models side by side: fitted inside each fold, on the same rows, chosen on other rows.
 
-Whatever is fitted sees a fold's training rows alone. Which rows are held out is in `splits`, what an
-out-of-fold prediction can be asked in `predictions`, how far noise lets anyone come in `ceiling`, other
-cell lines in `lines`.
+Whatever is fitted sees a fold's training rows alone. Which rows are held out is in `splits`, how an
+out-of-fold prediction is scored in `predictions`, how far noise lets anyone come in `noise_ceiling`.
 """
 
 import copy
@@ -10,21 +9,32 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, printable, quote_some
-from ..metric import GATE, wmae
-from .predictions import OutOfFold, interval, summary
-from .splits import (
-    grouped_folds,
-    repeated_folds,
-)
+from ..metric import GATE, combine, score, wmae
+from .predictions import TERMS, OutOfFold, interval, listed, summary
+from .splits import grouped_folds, hold_out, repeated_folds
+
+SPLIT = 30  # perturbations of the single hold-out
+NOT_APPLICABLE = "not applicable"
 
 
-def out_of_fold(model, competition, held_out):
+class Recorder(Protocol):
+    """Keeps each model's result as soon as it is there, as `kit.Run` does."""
+
+    def record(self, name: str, out_of_fold: list[OutOfFold], test: pd.DataFrame) -> str: ...
+
+    def record_failure(self, name: str, reason: Exception) -> None: ...
+
+
+def out_of_fold(
+    model: object, competition: Competition, held_out: Sequence[Sequence[str]]
+) -> OutOfFold:
     """Fit a fresh copy of `model` without each list of `held_out` rows in turn and predict those.
 
     held_out: lists of perturbations, such as `folds` gives; a single list is one split. The shipped
@@ -45,55 +55,72 @@ def out_of_fold(model, competition, held_out):
 
 
 def compare(
-    models: Mapping[str, object],
+    models: dict[str, object],
     competition: Competition,
     held_out: Sequence,
     *,
     reference: str | None = "constant",
     gate: float = GATE,
+    run: Recorder | None = None,
 ) -> tuple[pd.DataFrame, dict[str, list[OutOfFold]]]:
     """Compare models on the same held-out rows: (table, runs).
 
-    models: by name; held_out: a split, or several splits (`repeated_folds`). table: a row a model with
+    models: by name; held_out: a split, or several splits (`repeated_folds`); run: where each model is
+    saved as soon as it is scored, with its fit on all rows for the targets. table: a row a model with
     the columns of `summary`, its `difference` against the model `reference` (None: against none), and
-    `failed`, "" or why the model failed: its numbers are then NaN. runs: for each model that did not fail
-    its OutOfFold, one a split. Raises InputError where every model, or the reference, fails.
+    `failed`: "", or why the model has no score. runs: for each model its OutOfFold, one a split; models
+    that failed are not in it. Raises InputError where all fail.
     """
     if reference is not None and reference not in models:
         raise InputError(
             f"the reference `{reference}` is none of the models: {quote_some(models)}; name one"
         )
     splits = [held_out] if isinstance(held_out[0][0], str) else held_out
-    runs, failed = {}, {}
+    targets, runs, failed = list(competition.targets["perturbation"]), {}, dict.fromkeys(models, "")
     for name, model in models.items():
         try:
-            runs[name] = [out_of_fold(model, competition, split) for split in splits]
-        except Exception as error:  # one that fails does not cost the others their results
+            found = [out_of_fold(model, competition, split) for split in splits]
+            found[0].score(gate)  # values that are not finite fail here
+            if run is not None:
+                test = copy.deepcopy(model).fit(competition).predict(targets)
+        except Exception as error:  # whatever one model does, the others go on
             failed[name] = failure(error)
-            warnings.warn(f"{name} failed: {failed[name]}", stacklevel=2)
-    if not runs or reference in failed:
-        raise InputError(f"{reference or 'every model'} failed: {next(iter(failed.values()))}")
-    than = None if reference is None else runs[reference]
+            if run is None:
+                warnings.warn(f"{name} failed: {failed[name]}", stacklevel=2)
+            else:
+                run.record_failure(name, error)
+            continue
+        runs[name] = found
+        if run is not None:
+            print(run.record(name, found, test))
+    if not runs:
+        reasons = "; ".join(f"{name} failed: {reason}" for name, reason in failed.items())
+        raise InputError(f"no model has a score: {reasons}")
+    than = runs.get(reference)
     table = pd.DataFrame({name: summary(run, than=than, gate=gate) for name, run in runs.items()})
     table = table.T.reindex(list(models)).fillna({"rows": 0}).astype({"rows": int})
-    table["failed"] = pd.Series(failed, dtype=object).reindex(table.index).fillna("")
-    return table.rename_axis("model"), runs
-
-
-def failure(reason: Exception | str) -> str:
-    """Return in one line why a model failed."""
-    kind = f"{type(reason).__name__}: " if isinstance(reason, Exception) else ""
-    first = next(iter(str(reason).splitlines()), "")
-    return printable(f"{kind}{first}".rstrip(": "))[:200]
+    if reference is not None and than is None:
+        table[["difference", "difference_low", "difference_high"]] = np.nan
+    return table.assign(failed=pd.Series(failed)).rename_axis("model"), runs
 
 
 def compare_grouped(
-    models, competition, similarity, *, parts=5, repeats=1, seed=0, at_least=0.5, **options
-):
+    models: dict[str, object],
+    competition: Competition,
+    similarity: pd.DataFrame,
+    *,
+    parts: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    at_least: float = 0.5,
+    run: Recorder | None = None,
+    **options,
+) -> tuple[pd.DataFrame, dict[str, dict[str, list[OutOfFold]]]]:
     """Compare models on folds that keep similar perturbations together, beside random ones.
 
     similarity: perturbation x perturbation; a training row that it lacks is like no other. Returns
-    (table, runs) of `compare`, in which `random` and `grouped` lead to each kind of folds.
+    (table, runs) of `compare`, in which `random` and `grouped` lead to each kind of folds. The models
+    are saved in `run` with their random folds.
     """
     names = competition.effects.index
     known = similarity.reindex(index=names, columns=names)
@@ -104,13 +131,89 @@ def compare_grouped(
             for repeat in range(repeats)
         ],
     }
-    both = {kind: compare(models, competition, split, **options) for kind, split in splits.items()}
+    savers = {"random": {"run": run}, "grouped": {}}
+    both = {
+        kind: compare(models, competition, split, **savers[kind], **options)
+        for kind, split in splits.items()
+    }
     tables = {kind: table for kind, (table, _) in both.items()}
     return pd.concat(tables, names=["folds"]), {kind: runs for kind, (_, runs) in both.items()}
 
 
-def nearest_similarity(run, similarity):
-    """Each held-out row's largest similarity to a training row of its own fold: a series.
+def choose(
+    runs: dict[str, OutOfFold | list[OutOfFold]], *, gate: float = GATE
+) -> tuple[str, list[OutOfFold]]:
+    """Choose the model with the best score, and estimate the choice: (name, one OutOfFold a repeat).
+
+    runs: by model, simplest first, which wins where scores are equal. The name is that of the best score
+    on all rows, whose own score is optimistic. In the OutOfFold each fold's rows are predicted by the
+    model that is best on the *other* folds: its score is that of choosing.
+    """
+    runs = {name: listed(run) for name, run in runs.items()}
+    scores = {name: [run.score(gate) for run in each] for name, each in runs.items()}
+    name = max(runs, key=lambda name: np.mean([one.score for one in scores[name]]))
+    picked = []
+    for repeat, first in enumerate(runs[name]):
+        if first.fold.nunique() < 2:
+            raise InputError("a choice is estimated between folds; want two or more, got one")
+        prediction = first.prediction.copy()
+        for names in first.fold.groupby(first.fold).groups.values():
+            others = first.fold.index.difference(names)
+            tables = {name: scores[name][repeat].table.loc[others, TERMS] for name in runs}
+            best = max(runs, key=lambda name: combine(*tables[name].to_numpy().T)[0])
+            prediction.loc[names] = runs[best][repeat].prediction.loc[names]
+        seconds = sum(each[repeat].seconds for each in runs.values())
+        picked.append(replace(first, prediction=prediction, seconds=seconds, chosen=True))
+    return name, picked
+
+
+def with_hold_out(
+    table: pd.DataFrame,
+    models: dict[str, object],
+    runs: dict[str, list[OutOfFold]],
+    competition: Competition,
+    *,
+    seed: int = 0,
+    gate: float = GATE,
+) -> pd.DataFrame:
+    """Return a table of `compare` with two other ways to hold out rows beside its folds.
+
+    `hold-out of 30`: score for 60 rows of a single split by the seed, with its interval; 30
+    perturbations where there are at least 60, else three eighths. `screens only`: models with
+    the policy `screens` learn responses from screens alone, so that all rows of the competition serve as
+    validation and test, scored with the shipped `baseline_wmae`; networks take the odds and the
+    shrinkage of a row from the other folds' rows. Other models: "not applicable".
+    """
+    rows = competition.effects.index
+    number = SPLIT if len(rows) >= 2 * SPLIT else max(1, len(rows) * 3 // 8)
+    split, found = hold_out(rows, number, seed=seed), {}
+    screens = f"screens only: {len(rows)} rows, shipped baseline"
+    for name, (known, *_) in runs.items():
+        try:
+            once = out_of_fold(models[name], competition, split).score(gate)
+        except Exception as error:  # as in `compare`
+            found[name] = {screens: f"hold-out failed: {failure(error)}"}
+            continue
+        numbers = [once.score_per_60, *interval(once)]
+        columns = [f"hold-out of {number}", "hold-out low", "hold-out high"]
+        found[name] = dict(zip(columns, numbers, strict=True)) | {screens: NOT_APPLICABLE}
+        if getattr(getattr(models[name], "base", models[name]), "policy", None) == "screens":
+            shipped = competition.baseline_wmae[known.truth.index]
+            whole = score(known.truth, known.prediction, known.weights, shipped, gate=gate)
+            low, high = interval(whole)
+            found[name][screens] = f"{whole.score_per_60:.2f} ({low:.2f} to {high:.2f})"
+    return table.join(pd.DataFrame.from_dict(found, "index"))
+
+
+def failure(reason: Exception | str) -> str:
+    """Return in one line why a model failed."""
+    kind = f"{type(reason).__name__}: " if isinstance(reason, Exception) else ""
+    first = next(iter(str(reason).splitlines()), "")
+    return printable(f"{kind}{first}".rstrip(": "))[:200]
+
+
+def nearest_similarity(run: OutOfFold, similarity: pd.DataFrame) -> pd.Series:
+    """Return each held-out row's largest similarity to a training row of its own fold.
 
     NaN where `similarity` does not know the row, or none of the training rows.
     """
@@ -121,8 +224,14 @@ def nearest_similarity(run, similarity):
     return nearest
 
 
-def by_nearness(run, similarity, bins=3, *, gate=GATE):
-    """Score held-out rows by how near their nearest training row is: a frame, the farthest first.
+def by_nearness(
+    run: OutOfFold,
+    similarity: pd.DataFrame,
+    bins: int | Sequence[float] = 3,
+    *,
+    gate: float = GATE,
+) -> pd.DataFrame:
+    """Score held-out rows by how near their nearest training row is: a row a bin, the farthest first.
 
     bins: a number of bins, equally full but for ties, or the edges between bins. Columns:
     `least` and `most` similarity of a bin, its `rows`, `score` for 60 rows with its 90 % interval,

@@ -4,6 +4,7 @@ The unit is the perturbation. A held-out row's baseline is the mean of *its own 
 so the mean model scores exactly 0 and every score is a gain over it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -12,8 +13,9 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, label_fault, quote_some
-from ..metric import GATE, combine, score, wmae
+from ..metric import GATE, Score, combine, score, wmae
 
+TERMS = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]  # of a row, by `combine`
 STRONGEST = (1, 3, 5)  # numbers of rows without which a score is given too
 
 
@@ -24,6 +26,9 @@ class OutOfFold:
     `prediction`, `truth`, `weights`: perturbation x gene; `baseline_wmae`: WMAE of each row under the
     mean of its fold's training rows; `seconds`: all fits and predictions. `mean`: that mean, perturbation
     x gene; `fold`: number of each row's fold, a series; `training`: training perturbations by fold.
+    `chosen`: whether what predicts a fold was chosen by scores on the other folds. Choices of k folds
+    agree in part, so that the variance of the score is 1 + k / (k - 1) times that of independent rows
+    (Nadeau and Bengio 2003, Inference for the generalization error), and its intervals are wider.
     """
 
     prediction: pd.DataFrame
@@ -34,6 +39,7 @@ class OutOfFold:
     mean: pd.DataFrame | None = None
     fold: pd.Series | None = None
     training: dict | None = None
+    chosen: bool = False
 
     @classmethod
     def from_predictions(
@@ -72,11 +78,19 @@ class OutOfFold:
             training=training,
         )
 
-    def score(self, gate=GATE):
-        return score(self.truth, self.prediction, self.weights, self.baseline_wmae, gate=gate)
+    def score(self, gate: float = GATE) -> Score:
+        """Score these rows as the competition does."""
+        found = score(self.truth, self.prediction, self.weights, self.baseline_wmae, gate=gate)
+        return replace(found, variance=self.variance) if self.chosen else found
 
-    def score_minus_mean(self, gate=GATE):
-        """Score of the effects less the fold's training mean, of truth and prediction alike.
+    @property
+    def variance(self) -> float:
+        """How many times that of independent rows the variance of the score is, by the folds' overlap."""
+        parts = 1 if self.fold is None else self.fold.nunique()
+        return 1 + parts / (parts - 1) if parts > 1 else 1.0
+
+    def score_minus_mean(self, gate: float = GATE) -> Score:
+        """Score the effects less the fold's training mean, which truth and prediction both lose.
 
         Errors, and W with them, stay as they are; Wcos is then of the deviations, and a model that only
         repeats the mean has a Wcos of 0.
@@ -86,8 +100,8 @@ class OutOfFold:
         truth, prediction = self.truth - self.mean, self.prediction - self.mean
         return score(truth, prediction, self.weights, self.baseline_wmae, gate=gate)
 
-    def subset(self, perturbations):
-        """These predictions with only some rows, in this order; fits and baselines stay."""
+    def subset(self, perturbations: Sequence[str]) -> Self:
+        """Return these predictions with only some rows, in this order; fits and baselines stay."""
         rows = list(perturbations)
         if unknown := [name for name in rows if name not in self.truth.index]:
             raise InputError(f"rows are not among the held-out ones: {quote_some(unknown)}")
@@ -98,8 +112,8 @@ class OutOfFold:
         }
         return replace(self, **kept)
 
-    def without_strongest(self, number, gate=GATE):
-        """These predictions without the `number` rows whose own gated energy, sum g^2 y^2, is largest.
+    def without_strongest(self, number: int, gate: float = GATE) -> Self:
+        """Return these predictions without the `number` rows of largest gated energy, sum g^2 y^2.
 
         Energy is that of the truth alone, so that the same rows fall away for every model.
         """
@@ -111,25 +125,39 @@ class OutOfFold:
         return self.subset([name for name in self.truth.index if name not in strongest])
 
 
-def interval(of, *, than=None, level=0.9, draws=2000, seed=0):
-    """Bootstrap interval over perturbations of a score for 60 rows: (low, high).
+def interval(
+    of: Score | list[Score],
+    *,
+    than: Score | list[Score] | None = None,
+    level: float = 0.9,
+    draws: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Return the bootstrap interval over perturbations of a score for 60 rows: (low, high).
 
     of: Score, or Scores of the same rows, one a repeat, whose mean is taken: each draw takes the same
     perturbations in all. With `than`, a Score (or Scores) of the same rows, it is the interval of the
     difference `of - than` in which each draw takes the same rows for both.
     """
-    of, than = _listed(of), None if than is None else _listed(than)
+    of, than = listed(of), None if than is None else listed(than)
     index = of[0].table.index
     rows = len(index)
     counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
     gain = _drawn_scores(of, index, counts)
     if than is not None:
         gain = gain - _drawn_scores(than, index, counts)
+    wider = max(one.variance for one in [*of, *(than or [])]) ** 0.5
+    gain = gain.mean() + wider * (gain - gain.mean())
     low, high = np.quantile(gain, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def summary(runs, *, than=None, gate=GATE):
+def summary(
+    runs: OutOfFold | list[OutOfFold],
+    *,
+    than: OutOfFold | list[OutOfFold] | None = None,
+    gate: float = GATE,
+) -> pd.Series:
     """Sum up one model: a series of scores for 60 rows with their parts, means over repeats.
 
     runs: OutOfFold, or several of the same rows, one a repeat; than: those of the model to compare with.
@@ -137,7 +165,7 @@ def summary(runs, *, than=None, gate=GATE):
     `difference` is the gain over `than`, paired by row. `minus_mean` scores effects less the training
     mean, `without_1`, `_3` and `_5` leave the strongest rows out (NaN where no row would be left).
     """
-    runs = _listed(runs)
+    runs = listed(runs)
     scores = [run.score(gate) for run in runs]
     per_60 = np.array([one.score_per_60 for one in scores])
     deviations = [run.score_minus_mean(gate) for run in runs]
@@ -158,7 +186,7 @@ def summary(runs, *, than=None, gate=GATE):
         per_60_left = [run.score(gate).score_per_60 for run in left]
         result[f"without_{number}"] = np.mean(per_60_left) if left else np.nan
     if than is not None:
-        others = [run.score(gate) for run in _listed(than)]
+        others = [run.score(gate) for run in listed(than)]
         low, high = interval(scores, than=others)
         result["difference"] = per_60.mean() - np.mean([one.score_per_60 for one in others])
         result["difference_low"], result["difference_high"] = low, high
@@ -167,30 +195,31 @@ def summary(runs, *, than=None, gate=GATE):
     return pd.Series(result)
 
 
-def versus(runs, one, other, *, gate=GATE):
-    """Say in a sentence how two models compare: the gain for 60 rows, paired, and what it shows.
+def versus(runs: dict, one: str, other: str, *, gate: float = GATE) -> str:
+    """Return a sentence on how two models compare: the gain for 60 rows, paired, and what it shows.
 
-    runs: by model what `validation.compare` gives.
+    runs: by model OutOfFold, or a list of them, one a repeat, as `compare` gives.
     """
-    ours, theirs = ([run.score(gate) for run in _listed(runs[name])] for name in (one, other))
+    ours, theirs = ([run.score(gate) for run in listed(runs[name])] for name in (one, other))
     low, high = interval(ours, than=theirs)
-    told = "beats" if low > 0 else "loses to" if high < 0 else "is not told apart from"
+    verb = "is not significantly different from"
+    verb = "beats" if low > 0 else "loses to" if high < 0 else verb
     gain = np.mean([score.score_per_60 for score in ours])
     gain -= np.mean([score.score_per_60 for score in theirs])
-    return f"{one} {told} {other}: {gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
+    return f"{one} {verb} {other}: {gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
 
 
-def _listed(of):
+def listed(of: object) -> list:
+    """Return a list or tuple as a list, anything else as a list of one."""
     return list(of) if isinstance(of, (list, tuple)) else [of]
 
 
 def _drawn_scores(scores, index, counts):
     """Score for 60 rows of each draw, mean over repeats; counts: draw x row, how often it is drawn."""
-    sums = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]
     total = 0.0
     for one in scores:
         if fault := label_fault(one.table.index, index):
             raise InputError(f"scores are not of the same perturbations: {fault}")
         table = one.table.loc[index]
-        total = total + combine(*(counts * table[name].to_numpy() for name in sums))[0]
+        total = total + combine(*(counts * table[name].to_numpy() for name in TERMS))[0]
     return 60 / len(index) * total / len(scores)

@@ -16,7 +16,7 @@ import pandas as pd
 from ..competition import Competition
 from ..evaluation.blending import blend, expected_spread
 from ..evaluation.predictions import OutOfFold, interval
-from ..evaluation.saved_runs import Member, out_of_fold_runs, with_mean
+from ..evaluation.saved_runs import SavedRun, out_of_fold_runs, with_mean
 from ..io.files import quote_some
 from ..knowledge import Knowledge
 from ..models.baselines import Constant, OnTargetGene
@@ -69,9 +69,9 @@ def forecast(
         held_out = [list(names) for names in inner.fold.groupby(inner.fold).groups.values()]
         found = fit_within(60 * minutes - took, models, competition, held_out, predict_targets)
         fold = inner.fold.loc[competition.effects.index]
-        first = Member("default", inner.prediction.loc[fold.index], prediction, fold, took)
-        members = with_mean(competition, {"default": first, **found.members})
-        prediction, inner, remark = _blended(competition, members, knowledge)
+        first = SavedRun("default", inner.prediction.loc[fold.index], prediction, fold, took)
+        saved = with_mean(competition, {"default": first, **found.base_models})
+        prediction, inner, remark = _blended(competition, saved, knowledge)
         remarks += [f"default blend: {took:.0f} s of {60 * minutes:.0f}", *found.lines(), remark]
     return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
 
@@ -110,28 +110,29 @@ def _with_on_target_gene(inner, competition):
     return OutOfFold.from_predictions(competition, pd.concat(parts), inner.fold)
 
 
-def _blended(competition, members, knowledge):
+def _blended(competition, saved, knowledge):
     """Prediction of the targets, OutOfFold, and a line: of the blend, or of the default alone.
 
-    With few rows nothing is chosen: to choose among scores that are mostly noise costs more than it
-    brings (on fifteen rows of real data it threw away two thirds of the score).
+    The estimate is that of the choice itself, between blends and the default, made for each fold on the
+    others. With few rows nothing is chosen: to choose among scores that are mostly noise costs more than
+    it brings (on fifteen rows of real data it threw away two thirds of the score).
     """
-    runs = out_of_fold_runs(competition, members)
+    runs = out_of_fold_runs(competition, saved)
     names = [*competition.effects.index, *competition.targets["perturbation"]]
     groups = knowledge.has_response(names)
     groups = groups[~groups.index.duplicated()]
-    found = blend(runs, groups=groups)
+    found = blend(runs, groups=groups, default="default")
     nested, default = found.nested["best"], runs["default"]
+    tests = {name: one.test for name, one in saved.items()}
     gain = nested.score().score_per_60 - default.score().score_per_60
     low, high = interval(nested.score(), than=default.score())
-    said = f"{gain:.2f} for 60 rows over the default blend, 90 % interval {low:.2f} to {high:.2f}"
-    few = len(competition.effects) < ENOUGH
-    if few or gain <= 0:
+    remark = f"taken: {found.best}; choosing gains {gain:.2f} for 60 rows over the default blend, "
+    remark += f"90 % interval {low:.2f} to {high:.2f}"
+    if found.best.base_models == ["default"]:
+        few = len(competition.effects) < ENOUGH
         why = f" (under {ENOUGH} training rows nothing is chosen)" if few else ""
-        said = f"taken: the default blend{why}; all together {said}"
-        return members["default"].test, default, said
-    tests = {name: member.test for name, member in members.items()}
-    return found.best.predict(tests, groups), nested, f"taken: {found.best}; {said}"
+        remark = remark.replace(f"taken: {found.best}", f"taken: the default blend{why}")
+    return found.best.predict(tests, groups), nested, remark
 
 
 def _on_targets(competition, knowledge):

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..evaluation.comparison import out_of_fold
-from ..evaluation.saved_runs import Member
+from ..evaluation.saved_runs import SavedRun
 from ..knowledge import Knowledge
 from ..models import Constant, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
 
@@ -33,12 +33,12 @@ class OutOfTime(BaseException):  # as KeyboardInterrupt: no `except Exception` i
 class TimedFits:
     """Runs by name of model, and by name the reason why others were left out."""
 
-    members: dict[str, Member]
+    base_models: dict[str, SavedRun]
     left_out: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """Return which models were fitted in how many seconds, and which were left out."""
-        fitted = [f"{name} ({member.seconds:.0f} s)" for name, member in self.members.items()]
+        fitted = [f"{name} ({one.seconds:.0f} s)" for name, one in self.base_models.items()]
         left_out = [f"left out for time: {name}, {why}" for name, why in self.left_out.items()]
         return [f"also fitted: {', '.join(fitted) or 'nothing'}", *left_out]
 
@@ -58,7 +58,7 @@ def fit_within(
     end = time.perf_counter() + seconds
     fold = pd.Series({name: number for number, names in enumerate(held_out) for name in names})
     fold = fold.loc[list(competition.effects.index)]
-    members, left_out = {}, {}
+    base_models, left_out = {}, {}
     for name, model in models.items():
         began = time.perf_counter()
         try:
@@ -68,8 +68,8 @@ def fit_within(
         except OutOfTime as reason:
             left_out[name] = str(reason)
             continue
-        members[name] = Member(name, prediction, test, fold, time.perf_counter() - began)
-    return TimedFits(members, left_out)
+        base_models[name] = SavedRun(name, prediction, test, fold, time.perf_counter() - began)
+    return TimedFits(base_models, left_out)
 
 
 def cheap_models(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGene]:

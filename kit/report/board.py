@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..evaluation.reports import read_report
+from ..evaluation.saved_runs import read_report
 from ..io.files import InputError
 from ..submission import read_submission, score_submission
 
@@ -24,9 +24,10 @@ def read_reports(folder):
 
 
 def board(folder):
-    """Frame of one row a model, best first; W is for 60 rows, so that score = W x max(0, Wcos).
+    """Return a frame of one row a model, best first; W is for 60 rows: score = W x max(0, Wcos).
 
-    A model that several notebooks scored alike, as the mean, has the row of the first of them.
+    A model with equal scores in several notebooks, such as the mean, has the row of the first of them.
+    One that failed comes last, without a score, its interval `failed: reason`.
     """
     rows = []
     for report in read_reports(folder).values():
@@ -45,6 +46,11 @@ def board(folder):
                     "seconds": model["seconds"],
                 }
             )
+        failed = {name: f"failed: {why}" for name, why in report.get("failed", {}).items()}
+        rows += [
+            {"notebook": report["notebook"], "model": name, "90 % interval": why}
+            for name, why in failed.items()
+        ]
     columns = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
     table = pd.DataFrame(rows, columns=columns)
     again = table[["model", "score/60", "W/60", "Wcos", "rows"]].round(6).duplicated()
@@ -78,7 +84,7 @@ def board_text(folder):
     """The board as text, with floor, ceiling, data and the path of each submission."""
     reports = read_reports(folder)
     table = board(folder)
-    lines = [table.to_string(index=False, float_format="{:.3f}".format), ""]
+    lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), ""]
     lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
     tops = [
         report["ceiling"][GATE]["score_per_60"]

@@ -72,11 +72,18 @@ def _board(folder, reports):
     for report in reports.values():
         if report.get("ceiling"):
             tops.append(report["ceiling"][GATE]["score_per_60"])
-    ends = table["90 % interval"].str.split(" .. ", regex=False, expand=True).astype(float)
+    ends = table["90 % interval"].str.extract(r"^(-?[\d.]+) \.\. (-?[\d.]+)$").astype(float)
     low, high = (min(0.0, ends[0].min()), max(0.0, ends[1].max())) if len(table) else (0.0, 1.0)
     ceiling = min(tops, default=None)
     rows = []
     for place, row in table.iterrows():
+        if pd.isna(row["score/60"]):
+            cells = [escape(row[name]) for name in ("model", "90 % interval", "notebook")]
+            rows.append(
+                f'<tr><th scope="row">{cells[0]}</th><td class="text" colspan="5">{cells[1]}</td>'
+                f'<td class="text">{cells[2]}</td><td colspan="2"></td></tr>'
+            )
+            continue
         picture = _interval(row["score/60"], *ends.loc[place], (low, high), ceiling)
         cells = [
             f'<th scope="row">{escape(row["model"])}</th>',

@@ -1,9 +1,9 @@
 """What the notebooks share about a run: its seed, budget, output folder and report.
 
 A run writes `predictions/<slug>.oof.csv` and `.test.csv` of every model that it scored, `submission.csv`,
-its figures and `report.json` into `outputs/<name>/`, on Kaggle into
-`/kaggle/working`. The report holds every score with its floor, ceiling
-and interval, and what is needed to have them again: seed, settings, versions, hash of the data.
+its figures and `report.json` into `outputs/<name>/`, on Kaggle into `/kaggle/working`. The report holds
+every score with its floor, ceiling and interval, and what is needed to have them again: seed, settings,
+versions, hash of the data.
 """
 
 import json
@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..evaluation.comparison import failure
-from ..evaluation.predictions import STRONGEST, OutOfFold, summary
+from ..evaluation.predictions import STRONGEST, OutOfFold, listed, summary
 from ..evaluation.saved_runs import saved_files, slug
 from ..io.files import InputError, content_hash, replacing
 from ..io.locate import ROOT, on_kaggle
@@ -29,7 +30,7 @@ from ..submission import score_submission, submission_table, write_submission
 
 GATES = (0.2, 0.3)  # the host's code and the host's page
 BUDGETS = ("quick", "full")
-PACKAGES = [
+PACKAGES = (
     "numpy",
     "pandas",
     "scipy",
@@ -38,7 +39,7 @@ PACKAGES = [
     "torch",
     "anndata",
     "matplotlib",
-]
+)
 
 
 class Run:
@@ -48,7 +49,9 @@ class Run:
     is neither Kaggle nor a GPU.
     """
 
-    def __init__(self, name, competition, *, seed=0, budget=None):
+    def __init__(
+        self, name: str, competition: Competition, *, seed: int = 0, budget: str | None = None
+    ):
         self.name = name
         self.competition = competition
         self.seed = seed
@@ -56,11 +59,9 @@ class Run:
         if self.budget not in BUDGETS:
             raise InputError(f"budget is `{self.budget}`, want one of {', '.join(BUDGETS)}")
         self.folder = _output_folder(name)
-        self.models = {}
-        self.ceiling = None
-        self.settings = {}
-        self.figures = []
+        self.models, self.settings, self.figures, self.ceiling = {}, {}, [], None
         self.saved = {}  # by model: hashes of its files, and each training row's fold
+        self.tests = {}  # by model: its predictions of the targets, perturbation x gene
         self.failed = {}  # by model: why it has no score
         self._start = time.perf_counter()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -75,29 +76,31 @@ class Run:
 
         out_of_fold: OutOfFold, or several of the same rows, one a repeat, as `compare` gives. test: the
         model's predictions of the targets, perturbation x gene; with it both predictions (of the first
-        repeat) are written at once to `predictions/`, for a blend to read.
+        repeat) are written at once to `predictions/`, for a blend to read, and the report so far.
         """
+        runs = listed(out_of_fold)
         if test is not None:
-            first = out_of_fold if isinstance(out_of_fold, OutOfFold) else out_of_fold[0]
-            self._save(name, first, test)
-        runs = [out_of_fold] if isinstance(out_of_fold, OutOfFold) else list(out_of_fold)
+            self._save(name, runs[0], test)
         self.models[name] = {
             "rows": len(runs[0].truth),
             "seconds": round(sum(run.seconds for run in runs), 3),
             "gates": {str(gate): _numbers(runs, gate) for gate in GATES},
         }
+        self.failed.pop(name, None)
+        if test is not None:
+            self.finish()
         kept = self.models[name]["gates"][str(GATES[0])]
         low, high = kept["interval_per_60"]
         return (
             f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
         )
 
-    def record_ceiling(self, halves):
-        """Keep the split-half score (`validation.ceiling`), None where there are no cells."""
+    def record_ceiling(self, halves: OutOfFold | None) -> None:
+        """Keep the noise ceiling that `ceiling` gives, None where there are no cells."""
         if halves is not None:
             self.ceiling = {str(gate): _numbers([halves], gate) for gate in GATES}
 
-    def save_figure(self, figure, name, *, first=False):
+    def save_figure(self, figure: object, name: str, *, first: bool = False) -> None:
         """Write a figure as PNG, marked where the data is simulated; `first`: the one for the board."""
         if self.competition.simulated:
             # Above all else: below, it would meet legends, which move down with what is saved.
@@ -118,20 +121,20 @@ class Run:
         failed, with its reason, and the others go on.
         """
         targets, found = list(self.competition.targets["perturbation"]), {}
-        for name, model in models.items():
-            if name not in runs:
-                continue
+        for name in [name for name in models if name in runs]:
             try:
-                found[name] = deepcopy(model).fit(self.competition).predict(targets)
-                print(self.record(name, runs[name], found[name]))
+                found[name] = deepcopy(models[name]).fit(self.competition).predict(targets)
             except Exception as error:  # whatever it is: the other models' results are not lost
                 self.record_failure(name, error)
+                continue
+            print(self.record(name, runs[name], found[name]))
         return found
 
     def record_failure(self, name: str, reason: Exception | str) -> None:
         """Keep that a model failed, and why, for the report; print it."""
         self.failed[name] = failure(reason)
         print(f"{name}: failed: {self.failed[name]}")
+        self.finish()
 
     def _save(self, name, out_of_fold, test):
         if any(slug(other) == slug(name) and other != name for other in self.saved):
@@ -141,14 +144,15 @@ class Run:
             with replacing(self.folder / file) as path:
                 frame.rename_axis("perturbation").to_csv(path)
             files[file] = content_hash([self.folder / file])
+        self.tests[name] = test
         self.saved[name] = {"files": files, "fold": out_of_fold.fold.astype(int).to_dict()}
 
     def write_submission(self, prediction: pd.DataFrame, name: str = "submission.csv") -> Path:
         """Write a checked submission of predictions, perturbation x gene; return its path."""
         return write_submission(prediction, self.competition, self.folder / name)
 
-    def released(self, submission):
-        """Lines: a submission's score beside the mean's at both gates; none without released truth."""
+    def released(self, submission: Path | str) -> list[str]:
+        """Return lines on a submission's score beside the mean's, at both gates; none without truth."""
         truth, targets = self.competition.solution, self.competition.targets["perturbation"]
         if truth is None:
             return []
@@ -161,7 +165,7 @@ class Run:
             lines.append(f"  mean baseline: {score_submission(floor, truth, gate=gate)[0]}")
         return lines
 
-    def finish(self, submission=None, model=None):
+    def finish(self, submission: Path | str | None = None, model: str | None = None) -> dict:
         """Write `report.json`; `model` names the model that the submission was made with."""
         data = self.competition
         report = {
