@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.twin import marginals
 from kit import load_competition
 from kit.expression import pseudobulk
 from kit.expression.pseudobulk import log_normalise
 from kit.io.files import InputError
 from kit.screens.gene_names import load_gene_names
-from kit.twin import SIZES, cells_by_target, marginals, simulate
+from kit.twin import SIZES, cells_by_target, simulate
 from kit.twin.tables import write_knowledge
 from kit.twin.world import plant
 

@@ -20,7 +20,7 @@ competition's 80 training rows; effects in log2:
     weights, median                      .042       .035   factor 1.5
     weights above 1                    18.9 %     18.8 %   factor 1.5
     weights, maximum                      461        415
-    effect on the own gene               -.67       -.57
+    on-target effect                     -.67       -.57
     components for 90 % of variance        50         44
     least, largest effect          -3.13 1.66  -3.78 1.69
     cells, UMI and genes a cell   17,882 20,059 5,054   17,882 20,710 4,980
@@ -28,7 +28,7 @@ competition's 80 training rows; effects in log2:
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -37,89 +37,20 @@ import pandas as pd
 from .. import metric
 from ..competition import CONTROL
 from ..expression import pseudobulk
-from ..io.files import (
-    InputError,
-    alone_in,
-    quote_some,
-    read_json,
-    replacing,
-)
+from ..io.files import InputError, alone_in, quote_some, read_json, replacing
 from .cells import draw_each
-from .world import plant
+from .world import SIZES, Size, World, plant
+
+__all__ = [
+    "SIZES",  # how much is drawn, by the name of a size: `quick`, `full`
+    "simulate",  # write a simulated competition with two atlases, pathways and the planted truth
+]
 
 VERSION = 2  # of the generator: raised whenever the same seed gives another twin
 LFC = 0.025  # `treat` at this threshold gives weights of the published shape
 
 
-@dataclass(frozen=True)
-class Size:
-    """How much to plant and to draw: counts of genes, knockdowns and cells."""
-
-    genes: int  # of the competition's cells
-    outputs: int
-    foreign: int  # genes that only the atlases measure
-    train: int
-    val: int
-    test: int
-    others: int  # knockdowns that only the atlases hold
-    modules: int  # pathways whose members answer alike
-    regulators: int
-    spread: float  # sd of the genes' log rates
-    strength: float  # median rms of a response, log2
-    controls: int
-    cells: tuple  # least, quartiles and most cells a target
-    guides: int
-    depth: int  # median UMI a cell
-    atlas_genes: tuple  # Replogle's, VCC's
-    atlas_cells: int  # a knockdown
-    atlas_controls: int
-
-
-SIZES = {
-    "quick": Size(
-        genes=900,
-        outputs=560,
-        foreign=40,
-        train=40,
-        val=20,
-        test=20,
-        others=80,
-        modules=10,
-        regulators=20,
-        spread=2.6,
-        strength=0.08,
-        controls=320,
-        cells=(20, 60, 80, 95, 130),
-        guides=2,
-        depth=15_000,
-        atlas_genes=(620, 860),
-        atlas_cells=25,
-        atlas_controls=320,
-    ),
-    "full": Size(
-        genes=19_226,
-        outputs=5_127,
-        foreign=300,
-        train=80,
-        val=60,
-        test=60,
-        others=240,
-        modules=24,
-        regulators=60,
-        spread=1.9,
-        strength=0.056,
-        controls=1_026,
-        cells=(31, 135.75, 216, 250.5, 447),
-        guides=3,
-        depth=20_710,
-        atlas_genes=(8_563, 18_080),
-        atlas_cells=30,
-        atlas_controls=1_000,
-    ),
-}
-
-
-def simulate(folder, *, size="quick", seed=0, null=False):
+def simulate(folder: Path | str, *, size: str = "quick", seed: int = 0, null: bool = False) -> Path:
     """Write a twin into `folder`, whole or not at all, and return its path.
 
     `size`: `quick` (a few MB, seconds) or `full` (the competition's). `null=True` gives the same
@@ -186,7 +117,7 @@ def _shuffled(world, rng):
     return names
 
 
-def draw_competition(world, size, rng):
+def draw_competition(world: World, size: Size, rng: np.random.Generator) -> tuple:
     """Draw the competition's cells and make its tables as the host does.
 
     Returns `cells` (AnnData of the training and control cells) and three frames: `means`
@@ -230,41 +161,7 @@ def _draw_screen(world, plan, size, rng):
     return anndata.AnnData(vstack(counts, format="csr"), obs, var)
 
 
-def cells_by_target(size, number, rng):
-    """Cells of each target: the quantiles of `size.cells`, its ends included, in random order."""
+def cells_by_target(size: Size, number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the cells of each target: quantiles of `size.cells`, ends included, in random order."""
     cells = np.interp(np.linspace(0, 1, number), np.linspace(0, 1, 5), size.cells)
     return rng.permutation(np.rint(cells).astype(int))
-
-
-def marginals(competition):
-    """What is published of the competition's training rows, computed from a Competition: a series.
-
-    Effects and WMAE in log2, shares in per cent, `components` as the number of principal components
-    that hold 90 % of the variance.
-    """
-    effects, baseline = competition.effects, competition.baseline_wmae
-    size, weights = effects.abs().to_numpy(), competition.weights.to_numpy()
-    zero = metric.wmae(effects, pd.Series(0.0, index=effects.columns), competition.weights)
-    variance = np.linalg.svd((effects - effects.mean()).to_numpy(), compute_uv=False) ** 2
-    own = [effects.at[name, name] for name in effects.index.intersection(effects.columns)]
-    return pd.Series(
-        {
-            "effect sd": effects.to_numpy().std(),
-            "share |effect| > .1, %": 100 * (size > 0.1).mean(),
-            "share |effect| > .25, %": 100 * (size > 0.25).mean(),
-            "zero WMAE": zero.mean(),
-            "mean WMAE": baseline.mean(),
-            "mean WMAE, lower quartile": baseline.quantile(0.25),
-            "mean WMAE, median": baseline.median(),
-            "mean WMAE, upper quartile": baseline.quantile(0.75),
-            "mean WMAE, maximum": baseline.max(),
-            "weight median": np.median(weights),
-            "weights above 1, %": 100 * (weights > 1).mean(),
-            "weight maximum": weights.max(),
-            "self effect": np.mean(own),
-            "components": 1 + np.argmax(np.cumsum(variance) > 0.9 * variance.sum()),
-            "least effect": effects.to_numpy().min(),
-            "largest effect": effects.to_numpy().max(),
-        },
-        name="twin",
-    )

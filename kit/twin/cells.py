@@ -1,20 +1,31 @@
 """Draw the twin's cells: UMI counts with depth, batches, a stress axis, escapers and dead guides."""
 
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
+from .world import World
 
 CONTROL_GUIDES = 30
 ROWS_AT_ONCE = 32  # cells: their rates stay in the cache
 
 
-def draw_each(world, line, plan, rng, keep, *, genes, depth):
-    """Yield `keep(counts, cells)` for each knockdown of `plan` (cells by symbol), in its order.
+def draw_each(
+    world: World,
+    line: str,
+    plan: dict[str, int],
+    rng: np.random.Generator,
+    keep: Callable,
+    *,
+    genes: np.ndarray,
+    depth: int,
+) -> Iterator:
+    """Yield `keep(counts, cells)` for each perturbation of `plan` (cells by symbol), in its order.
 
-    Two threads draw; each knockdown has its own stream of numbers, so their order means nothing.
+    Two threads draw; each perturbation has its own stream of numbers, so their order means nothing.
     """
     from tqdm import tqdm
 
@@ -27,7 +38,7 @@ def draw_each(world, line, plan, rng, keep, *, genes, depth):
 
 
 def draw_cells(world, line_name, symbol, number, rng, *, genes, depth):
-    """Draw cells of one knockdown, or of the control.
+    """Draw cells of one perturbation, or of the control.
 
     `genes`: mask of those that are drawn; `depth`: median UMI. Returns counts (cell x gene, int) and a
     frame by cell: `symbol, guide, batch`.
@@ -65,7 +76,7 @@ def draw_cells(world, line_name, symbol, number, rng, *, genes, depth):
         np.exp2(rate, out=rate)
         rate *= (total[rows] / rate.sum(axis=1, dtype=np.float64)).astype(np.float32)[:, None]
         counts[rows] = rng.poisson(rate)
-    for own in np.flatnonzero(world.genes.index[genes] == symbol):
-        counts[hit, own] = rng.binomial(counts[hit, own], 1 - efficiency[drawn][hit])
+    for place in np.flatnonzero(world.genes.index[genes] == symbol):
+        counts[hit, place] = rng.binomial(counts[hit, place], 1 - efficiency[drawn][hit])
     cells = {"symbol": symbol, "guide": guides[drawn], "batch": np.array(line.batches)[batch]}
     return counts, pd.DataFrame(cells, index=[f"{symbol}-{i}" for i in range(number)])

@@ -19,6 +19,12 @@ from .cells import draw_each
 
 NUMBER = "%.8g"
 HELD_OUT = ("val", "test")
+HGNC_COLUMNS = [
+    "hgnc_id", "symbol", "name", "locus_group", "locus_type", "status", "location",
+    "location_sortable", "alias_symbol", "alias_name", "prev_symbol", "prev_name", "gene_group",
+    "gene_group_id", "date_approved_reserved", "date_symbol_changed", "date_name_changed",
+    "date_modified", "entrez_id", "ensembl_gene_id",
+]  # fmt: skip
 
 
 def write_competition(place, world, cells, means, effects, weights):
@@ -41,9 +47,7 @@ def write_competition(place, world, cells, means, effects, weights):
     ids.to_csv(place / "pert_ids_all.csv", index=False)
     ids[ids["class"] == "val"].to_csv(place / "pert_ids_val.csv", index=False)
     rows = np.outer(ids["class"] == "val", mean_effect)
-    sample = pd.DataFrame(
-        rows, index=pd.Index(ids["pert_id"], name="pert_id"), columns=effects.columns
-    )
+    sample = pd.DataFrame(rows, pd.Index(ids["pert_id"], name="pert_id"), effects.columns)
     sample.to_csv(place / "sample_submission.csv", float_format=NUMBER)
     for split in HELD_OUT:
         own = ids[ids["class"] == split]
@@ -82,9 +86,8 @@ def write_replogle(place, world, size, rng, names):
     obs = cells.rename(columns={"batch": "gem_group", "symbol": "gene", "guide": "sgID_AB"})
     obs = obs[["gem_group", "gene", "sgID_AB", "mitopercent", "UMI_count"]]
     obs["gem_group"] = obs["gem_group"].astype(int)
-    obs.index = pd.Index(
-        [f"TWIN{i}-{b}" for i, b in enumerate(obs["gem_group"])], name="cell_barcode"
-    )
+    obs.index = [f"TWIN{i}-{batch}" for i, batch in enumerate(obs["gem_group"])]
+    obs.index.name = "cell_barcode"
     var = world.genes.loc[measured, ["ensembl", "screen_symbol"]]
     var = var.set_axis(["gene_id", "gene_name"], axis=1).set_index("gene_id")
     atlas = anndata.AnnData(np.concatenate(counts), obs, var)
@@ -115,13 +118,13 @@ def write_vcc(place, world, size, rng, names):
 
 
 def _atlas(world, line, size, held_out, rng, keep):
-    """Draw an atlas: what `keep` leaves of each knockdown's counts and cells, two lists.
+    """Draw an atlas: what `keep` leaves of each perturbation's counts and cells, two lists.
 
     It covers the share `held_out` (from, to) of the held-out targets, most training targets and three
-    quarters of the other knockdowns.
+    quarters of the other perturbations.
     """
     split = world.knockdowns["split"]
-    # Val and test alternate, so that both are covered alike.
+    # Val and test alternate, so that both are covered equally.
     order = split[split.isin(HELD_OUT)].groupby(split).cumcount().sort_values(kind="stable").index
     low, high = (round(share * len(order)) for share in held_out)
     chance = split.map({"train": 0.85, "other": 0.75}).fillna(0.0)
@@ -162,10 +165,8 @@ def write_knowledge(place, world, size, rng, names):
         extra = rng.choice(nearby, min(len(nearby), len(members) // 3), replace=False)
         sets[f"complex {module}"] = {*_some(rng, members, 0.85), *extra}
     for number, regulator in enumerate(world.regulators):
-        sets[f"regulon {number}"] = {
-            regulator,
-            *_some(rng, genes.index[genes["home"] == number], 0.7),
-        }
+        regulated = _some(rng, genes.index[genes["home"] == number], 0.7)
+        sets[f"regulon {number}"] = {regulator, *regulated}
     # The other half is the same sets under shuffled names: nothing but their sizes is kept.
     hit = genes.index.isin(hits.index)
     noise = genes.index.to_series()
@@ -190,7 +191,7 @@ def write_knowledge(place, world, size, rng, names):
 
 
 def _edges(world, size, rng):
-    """Pairs of genes: within complexes, from regulators, as many at random, and hubs' own."""
+    """Pairs of genes: within complexes, from regulators, as many at random, and those of hubs."""
     genes, hits = world.genes, world.knockdowns
     pairs = []
     for module in range(size.modules):
@@ -221,29 +222,14 @@ def _some(rng, values, share):
 def _write_hgnc(path, genes):
     """The first columns of HGNC's table; clones and `.1` duplicates have no entry there."""
     named = genes[~genes.index.str.contains(".", regex=False)].sort_index()
-    columns = {
-        "hgnc_id": [f"HGNC:99{i:06d}" for i in range(len(named))],
-        "symbol": named.index,
-        "name": "simulated gene " + named.index,
-        "locus_group": "protein-coding gene",
-        "locus_type": "gene with protein product",
-        "status": "Approved",
-        "location": "",
-        "location_sortable": "",
-        "alias_symbol": named["alias"].map(_quoted),
-        "alias_name": "",
-        "prev_symbol": named["previous"].map(_quoted),
-        "prev_name": "",
-        "gene_group": "",
-        "gene_group_id": "",
-        "date_approved_reserved": "",
-        "date_symbol_changed": "",
-        "date_name_changed": "",
-        "date_modified": "",
-        "entrez_id": "",
-        "ensembl_gene_id": named["ensembl"],
-    }
-    pd.DataFrame(columns).to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
+    table = pd.DataFrame("", named.index, HGNC_COLUMNS)
+    table["hgnc_id"] = [f"HGNC:99{i:06d}" for i in range(len(named))]
+    table["symbol"], table["name"] = named.index, "simulated gene " + named.index
+    table["locus_group"], table["locus_type"] = "protein-coding gene", "gene with protein product"
+    table["status"], table["ensembl_gene_id"] = "Approved", named["ensembl"]
+    table["alias_symbol"] = named["alias"].map(_quoted)
+    table["prev_symbol"] = named["previous"].map(_quoted)
+    table.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE)
 
 
 def _quoted(names):
@@ -252,7 +238,7 @@ def _quoted(names):
 
 
 def write_truth(place, world, pathways):
-    """What was planted, for tests alone: `truth.csv` by knockdown, `truth_effects.npz` noiseless.
+    """What was planted, for tests alone: `truth.csv` by perturbation, `truth_effects.npz` noiseless.
 
     The arrays of the latter: `perturbation`, `gene` (outputs), and by line `competition`, `replogle`,
     `vcc`: perturbation x gene log2 fold changes of a cell that does not escape.

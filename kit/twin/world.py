@@ -1,10 +1,10 @@
-"""What is planted in the twin: genes, a regulatory network, pathways, knockdowns in three cell lines.
+"""What is planted in the twin: genes, a regulatory network, pathways, perturbations in three cell lines.
 
-A knockdown's noiseless response is `strength x (shared part + own part) + stress`. The shared part is
+A perturbation's noiseless response is `strength x (shared part + own part) + stress`. The shared part is
 its pathway's program: what the pathway's regulators do to the genes that they control, directly and
 through other regulators. The own part goes through regulators and genes of its own. Other cell lines
-rewire part of the network, so that the same knockdown answers only partly alike. All is drawn from
-one generator; nothing here draws a cell or writes a file.
+rewire part of the network, so that the same perturbation has only partly similar effects. All is drawn
+from one generator; nothing here draws a cell or writes a file.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,43 @@ SILENT = -12.0  # log rate of a gene that is not expressed
 
 
 @dataclass(frozen=True)
+class Size:
+    """How much to plant and to draw: numbers of genes, perturbations and cells, the competition's own."""
+
+    genes: int = 19_226  # of the competition's cells
+    outputs: int = 5_127
+    foreign: int = 300  # genes that only the atlases measure
+    train: int = 80
+    val: int = 60
+    test: int = 60
+    others: int = 240  # perturbations that only the atlases hold
+    modules: int = 24  # pathways whose members have similar effects
+    regulators: int = 60
+    spread: float = 1.9  # sd of the genes' log rates
+    strength: float = 0.056  # median rms of a response, log2
+    controls: int = 1_026
+    cells: tuple = (31, 135.75, 216, 250.5, 447)  # least, quartiles and most cells a target
+    guides: int = 3
+    depth: int = 20_710  # median UMI a cell
+    atlas_genes: tuple = (8_563, 18_080)  # Replogle's, VCC's
+    atlas_cells: int = 30  # a perturbation
+    atlas_controls: int = 1_000
+
+
+QUICK = Size(
+    genes=900, outputs=560, foreign=40, train=40, val=20, test=20, others=80, modules=10,
+    regulators=20, spread=2.6, strength=0.08, controls=320, cells=(20, 60, 80, 95, 130), guides=2,
+    depth=15_000, atlas_genes=(620, 860), atlas_cells=25, atlas_controls=320,
+)  # fmt: skip
+SIZES = {"quick": QUICK, "full": Size()}
+
+
+@dataclass(frozen=True)
 class Line:
     """One cell line as one screen measures it; `response` is the noiseless truth."""
 
     base: np.ndarray  # (genes,) natural log of the rate
-    response: np.ndarray  # (knockdowns, genes) log2 fold change in a cell that does not escape
+    response: np.ndarray  # (perturbations, genes) log2 fold change in a cell that does not escape
     axes: np.ndarray  # (2, genes) how cells vary by stress and by cycle, log2
     batches: list
     batch_effect: np.ndarray  # (batches, genes) log2
@@ -39,7 +71,7 @@ class World:
     none), `previous, alias` (joined by `|`), `screen_symbol` (its name in older screens).
     `knockdowns` by symbol: `split, module` (-1: none), `sign, shared` (part of the response that is
     the module's), `strength` (rms log2), `escapers` (share of cells), `efficiency, expressed, output`,
-    `informative` (a training target of its module answers). `guides` by guide: `symbol`, `share` of
+    `informative` (a training target of its module has effects). `guides` by guide: `symbol`, `share` of
     its cells, `efficiency` (share of own transcripts removed; 0: dead). `regulators`: their symbols.
     `lines`: a Line by name.
     """
@@ -51,8 +83,8 @@ class World:
     lines: dict
 
 
-def plant(size, rng):
-    """Draw a World with the counts of a `twin.Size`."""
+def plant(size: Size, rng: np.random.Generator) -> World:
+    """Draw a World with the numbers of a Size."""
     genes, base = _genes(size, rng)
     knockdowns = _knockdowns(size, genes, base, rng)
     genes["home"] = _homes(size, genes, knockdowns, rng)
@@ -96,16 +128,13 @@ def _genes(size, rng):
 
 
 def _knockdowns(size, genes, base, rng):
-    """Choose the knocked-down genes and what each is like; writes silent genes into `base`."""
+    """Draw the genes that are knocked down and their properties; writes silent genes into `base`."""
     counts = {"train": size.train, "val": size.val, "test": size.test, "other": size.others}
     splits = np.repeat(list(counts), list(counts.values()))
     number = len(splits)
     module = np.full(number, -1)
-    output, expressed, opposite = (
-        np.ones(number, bool),
-        np.ones(number, bool),
-        np.zeros(number, bool),
-    )
+    output, expressed = np.ones(number, bool), np.ones(number, bool)
+    opposite = np.zeros(number, bool)
     for split in counts:
         rows = rng.permutation(np.flatnonzero(splits == split))
         # One in seven has no output column, one in twenty is not expressed.
@@ -116,7 +145,7 @@ def _knockdowns(size, genes, base, rng):
         opposite[rows[::6]] = True
 
     strength = size.strength * np.exp(0.55 * rng.standard_normal(number))
-    # The mitochondrial axis is module 0; two of its members and one other knockdown dominate.
+    # The mitochondrial axis is module 0; two of its members and one other perturbation dominate.
     strongest = rng.choice(np.flatnonzero((splits == "train") & expressed), 3, replace=False)
     module[strongest] = 0, 0, size.modules - 1
     strength[strongest] = size.strength * np.array([6.5, 5.5, 3.5])
@@ -126,8 +155,8 @@ def _knockdowns(size, genes, base, rng):
 
     symbols = _symbols_to_hit(genes, base, output, rng)
     base[genes.index.get_indexer(symbols[~expressed])] = SILENT
-    speaks = (splits == "train") & expressed & (module >= 0)
-    speakers = np.bincount(module[speaks], minlength=size.modules)
+    taught = (splits == "train") & expressed & (module >= 0)
+    number_taught = np.bincount(module[taught], minlength=size.modules)
     columns = {
         "split": splits,
         "module": module,
@@ -138,7 +167,7 @@ def _knockdowns(size, genes, base, rng):
         "efficiency": rng.beta(14, 2, number),
         "expressed": expressed,
         "output": output,
-        "informative": (module >= 0) & expressed & (speakers[module] > speaks),
+        "informative": (module >= 0) & expressed & (number_taught[module] > taught),
     }
     return pd.DataFrame(columns, index=pd.Index(symbols, name="symbol"))
 
@@ -189,11 +218,11 @@ def _name(genes, knockdowns, rng):
 
 @dataclass(frozen=True)
 class Network:
-    """What a line's genes answer to. Each gene obeys its `home` regulator by its `coefficient`."""
+    """What moves a line's genes. Each gene obeys its `home` regulator by its `coefficient`."""
 
     home: np.ndarray  # (genes,), -1: none
     coefficient: np.ndarray  # (genes,)
-    direct: np.ndarray  # (knockdowns, genes) what a knockdown does past all regulators
+    direct: np.ndarray  # (perturbations, genes) effects past all regulators
     stress: np.ndarray  # (genes,)
 
 
@@ -251,19 +280,19 @@ def _lines(size, genes, knockdowns, base, rng):
 
 
 def _acts(size, count, rng):
-    """What modules and knockdowns by themselves do to regulators, directly and through others."""
+    """Effects of modules and of single perturbations on regulators, direct and through others."""
     cascade = rng.standard_normal((size.regulators,) * 2)
     cascade *= rng.random(cascade.shape) < 2 / size.regulators
     cascade *= 0.5 / max(1.0, np.abs(np.linalg.eigvals(cascade)).max())
     reach = np.linalg.inv(np.eye(size.regulators) - cascade)
-    # Module m acts on its regulator m and two others, a knockdown by itself on any two.
+    # Module m acts on its regulator m and two others, a single perturbation on any two.
     modules = _sparse_rows(rng, size.modules, size.regulators, 2)
     modules[np.arange(size.modules), np.arange(size.modules) % size.regulators] = 1.6
     return modules @ reach, _sparse_rows(rng, count, size.regulators, 2) @ reach
 
 
 def _responses(network, knockdowns, acts, mito_fall, strength):
-    """Noiseless responses (knockdown x gene): the module's program, signed, and an own part."""
+    """Noiseless responses (perturbation x gene): the module's program, signed, and an own part."""
     modules, alone = acts
     regulon = np.zeros((modules.shape[1], len(network.home)), dtype=np.float32)
     obeys = np.flatnonzero(network.home >= 0)
@@ -280,18 +309,16 @@ def _responses(network, knockdowns, acts, mito_fall, strength):
 
 
 def _guides(size, knockdowns, rng):
-    """Guides of each knockdown: uneven shares of the cells; some are dead, never all of one."""
+    """Guides of each perturbation: uneven shares of the cells; some are dead, never all of one."""
     share = rng.dirichlet(np.full(size.guides, 6.0), len(knockdowns))
     best = np.argmax(share, axis=1)[:, None] == np.arange(size.guides)
     dead = (rng.random(share.shape) < 1 / 6) & ~best
     weaker = rng.uniform(0.75, 1.0, share.shape)
     symbols = np.repeat(knockdowns.index.to_numpy(), size.guides)
     efficiency = np.where(dead, 0.0, weaker * knockdowns["efficiency"].to_numpy()[:, None])
-    table = pd.DataFrame(
-        {"symbol": symbols, "share": share.ravel(), "efficiency": efficiency.ravel()}
-    )
-    table.index = [f"{symbol}_{i % size.guides + 1}" for i, symbol in enumerate(symbols)]
-    return table
+    names = [f"{symbol}_{i % size.guides + 1}" for i, symbol in enumerate(symbols)]
+    columns = {"symbol": symbols, "share": share.ravel(), "efficiency": efficiency.ravel()}
+    return pd.DataFrame(columns, names)
 
 
 def _sparse_rows(rng, rows, columns, picks):
