@@ -1,14 +1,16 @@
 """Compare models on competition folders by the official score, and print the table of the README.
 
     python -m benchmarks.compare FOLDER... [--splits FILE] [--pathways FILE...] [--atlas FILE]
-                                 [--only NAME...] [--first N] [--halve-atlas] [--out results.csv]
+                                 [--only NAME...] [--first N] [--released] [--halve-atlas]
+                                 [--gate G] [--out results.csv]
 
 The known rows of a folder are its training rows and those of its `solution*.csv`. FILE of --splits is
 JSON: for each folder's name a list of {"held_out": [perturbation, ...]}; without it, three times five
-random folds. Score for 60 rows at the gate of the host's code: mean over splits, its 90 % interval over
-perturbations, and the difference from the constant, paired, with its interval. --halve-atlas leaves a
-random half of each split's held-out perturbations out of the atlas. The atlas must not hold the folder's
-own rows. Rows are written to --out as they come, and what stands there already is not computed again.
+random folds; with --released, one split whose held-out rows are those of the solution. Prints the score
+for 60 rows: mean over splits, and its 90 % interval over perturbations. --out gets the paired difference
+from the constant too, with its interval. --halve-atlas leaves a random half of each split's held-out
+perturbations out of the atlas. The atlas must not hold the folder's own rows. Rows are written to --out
+as they come, and what stands there already is not computed again.
 """
 
 import argparse
@@ -23,7 +25,7 @@ import pandas as pd
 import kit
 from benchmarks.network_cost import NAMES, network
 from kit.knowledge import Knowledge, gather
-from kit.metric import combine
+from kit.metric import GATE, combine
 from kit.models import (
     Blend,
     ComponentTrees,
@@ -118,11 +120,14 @@ def bootstrap(scores, draws=2000, seed=0):
     return np.nanmean(drawn, axis=0)
 
 
-def held_out_rows(known, name, splits, first):
-    """Lists of held-out lists: of the file's splits of this folder, or three times five random folds."""
-    if splits is None:
-        return kit.repeated_folds(known.effects.index)[:first]
-    return [[split["held_out"]] for split in json.loads(splits.read_text())[name]][:first]
+def held_out_rows(competition, known, name, args):
+    """Lists of held-out lists: the released rows, the file's splits, or three times five random folds."""
+    if args.released:
+        return [[list(known.effects.index.difference(competition.effects.index, sort=False))]]
+    if args.splits is None:
+        return kit.repeated_folds(known.effects.index)[: args.first]
+    splits = json.loads(args.splits.read_text())[name]
+    return [[split["held_out"]] for split in splits][: args.first]
 
 
 def out_of_fold(name, known, knowledge, splits, args):
@@ -138,13 +143,16 @@ def out_of_fold(name, known, knowledge, splits, args):
     return runs
 
 
-def row(runs, reference):
-    """Mean score for 60 rows and its interval, and the paired gain over the reference's runs."""
-    scores = [run.score() for run in runs]
-    drawn, than = bootstrap(scores), bootstrap([run.score() for run in reference])
+def row(runs, reference, gate):
+    """Mean score for 60 rows and its interval, and the paired difference from the reference's runs."""
+    scores = [run.score(gate) for run in runs]
+    than = [run.score(gate) for run in reference]
+    drawn, drawn_than = bootstrap(scores), bootstrap(than)
     each = np.array([score.score_per_60 for score in scores])
-    difference = each - [run.score().score_per_60 for run in reference]
-    (low, high), ends = (np.quantile(values, [0.05, 0.95]) for values in (drawn, drawn - than))
+    difference = each - [score.score_per_60 for score in than]
+    (low, high), ends = (
+        np.quantile(values, [0.05, 0.95]) for values in (drawn, drawn - drawn_than)
+    )
     return {
         "score": each.mean(),
         "low": low,
@@ -183,7 +191,9 @@ def main():
     parser.add_argument("--atlas", metavar="FILE")
     parser.add_argument("--only", metavar="NAME", nargs="+", default=SHOWN)
     parser.add_argument("--first", metavar="N", type=int, help="splits (default: all)")
+    parser.add_argument("--released", action="store_true")
     parser.add_argument("--halve-atlas", action="store_true")
+    parser.add_argument("--gate", type=float, default=GATE, help="0.2 as the host's code")
     parser.add_argument("--out", metavar="FILE", type=Path)
     args = parser.parse_args()
     kept = args.out is not None and args.out.exists()
@@ -193,14 +203,14 @@ def main():
         knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
         print(f"{competition}", *knowledge.remarks, sep="\n", file=sys.stderr)
         known = competition if competition.solution is None else competition.with_released()
-        splits = held_out_rows(known, folder.name, args.splits, args.first)
+        splits = held_out_rows(competition, known, folder.name, args)
         reference = out_of_fold(REFERENCE, known, knowledge, splits, args)
         for name in args.only:
             if any((one["folder"], one["model"]) == (folder.name, name) for one in done):
                 continue
             if (runs := out_of_fold(name, known, knowledge, splits, args)) is None:
                 continue
-            done.append({"folder": folder.name, "model": name} | row(runs, reference))
+            done.append({"folder": folder.name, "model": name} | row(runs, reference, args.gate))
             found = ", ".join(
                 f"{what} {value:.3g}" if isinstance(value, float) else f"{what} {value}"
                 for what, value in done[-1].items()
