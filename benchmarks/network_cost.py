@@ -24,9 +24,7 @@ STEPS = 4  # timed; the first one is left out
 
 def network(name):
     """The model class of a name."""
-    from kit.networks.gnn import GNN
-    from kit.networks.transformer import Transformer
-    from kit.networks.vae import VAE
+    from kit.networks import GNN, VAE, Transformer
 
     return {"vae": VAE, "transformer": Transformer, "gnn": GNN}[name]
 
@@ -38,7 +36,7 @@ def cost(name, args, lines):
     from torch.utils._pytree import tree_leaves
     from torch.utils.flop_counter import FlopCounterMode
 
-    from kit.networks.training import Settings
+    from kit.networks import Settings
 
     class Moved(TorchDispatchMode):
         """Bytes read and written by all operations, and their number."""

@@ -12,7 +12,7 @@ from kit import InputError
 from kit.competition import CONTROL, load_competition
 from kit.networks import cells as module
 from kit.networks.cells import competition_cells, gather_cells, screen_cells
-from kit.networks.trained import FoldCache
+from kit.networks.training import FoldCache
 from kit.screens.atlas import Atlas
 
 GENES = pd.Index(["G1", "G0"])  # not sorted: cells are
@@ -115,12 +115,12 @@ def test_the_mean_of_cells_is_near_the_effect(twin, monkeypatch):
 def test_without_the_package_or_the_files_remarks_say_so(tmp_path, twin, monkeypatch):
     competition = replace(load_competition(twin), cells=None)
     atlas = Atlas(None, None, None, tmp_path / "responses.h5ad")
-    found, told = gather_cells(competition, atlas, once=FoldCache())
+    found, told = gather_cells(competition, atlas, cache=FoldCache())
     assert found == {}
     assert "competition has no cells" in told[0]
     assert "no cells.h5ad beside the atlas" in told[1]
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert "no anndata" in gather_cells(competition, atlas, once=FoldCache())[1][0]
+    assert "no anndata" in gather_cells(competition, atlas, cache=FoldCache())[1][0]
 
 
 def test_genes_that_the_cells_lack_are_refused(twin):

@@ -4,8 +4,8 @@ import numpy as np
 from small_planted import planted
 
 from kit.knowledge import Knowledge
-from kit.networks import features as module
-from kit.networks.features import Features
+from kit.networks import vae as module
+from kit.networks.vae import Features
 
 KERNELS = ("all_sets", "small_sets")
 

@@ -9,7 +9,7 @@ import torch
 from small_planted import an_atlas, gains, killed, planted
 
 from kit.knowledge import Knowledge
-from kit.networks.gnn import GNN, Network, Shape
+from kit.networks.gnn import GNN, GraphNetwork, Shape
 from kit.networks.training import Settings
 
 QUICK = Settings(steps=40, rate=1e-2, every=10)
@@ -55,7 +55,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     whole = small(pathways).fit(competition).logit_shift(["P1"])
     fitted = small(pathways, checkpoints=tmp_path / "kept")
-    killed(monkeypatch, Network, 25, lambda: fitted.fit(competition))
+    killed(monkeypatch, GraphNetwork, 25, lambda: fitted.fit(competition))
     resumed = small(pathways, checkpoints=tmp_path / "kept").fit(competition).logit_shift(["P1"])
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
@@ -71,7 +71,7 @@ def test_values_of_genes_that_a_screen_did_not_measure_change_nothing(tmp_path):
         effects[:, lost], weights[:, lost] = value, 0.0
         seen = replace(rows, effects=effects, weights=weights)
         with torch.no_grad():
-            said.append(network(["X1", "P1"], seen, np.arange(len(rows.genes)))[0])
+            said.append(network(model.contexts_(["X1", "P1"], seen))[0])
     torch.testing.assert_close(*said)
     atlas = an_atlas(competition, lost=["G0", "G1"])
     model = small(pathways, atlas, policy="screens").fit(competition)
@@ -82,10 +82,10 @@ def test_a_signal_never_comes_back_to_the_gene_it_was_sent_by(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
     network = model.networks_[0]
-    known, looked = network.look(["P1", "P2"], model.rows_, [0])
-    arrived = network.walk(network.graph, known, ["P1", "P2"], looked)
+    context = model.contexts_(["P1", "P2"], model.rows_, [0])
+    arrived = network.walk(network.graph, context)
     for row, name in enumerate(["P1", "P2"]):
-        assert not arrived.weights[row, :, looked.index(name)].any()
+        assert not arrived.weights[row, :, context.context.index(name)].any()
         assert (arrived.weights[row].sum(dim=1) > 0).all()
     assert (arrived.flow.sum(dim=1) <= 1).all()
 

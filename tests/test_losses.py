@@ -14,12 +14,12 @@ from kit.networks.losses import (
     bin_chances,
     chance_loss,
     cosine_loss,
-    entry_pull,
+    entry_weights,
     expected_effect,
     loss,
     wmae_loss,
 )
-from kit.networks.screen_data import competition_rows
+from kit.networks.screen_data import competition_data
 
 LOSS_WEIGHTS = {
     "chance": LossWeights(),
@@ -31,7 +31,7 @@ LOSS_WEIGHTS = {
 
 @pytest.fixture
 def rows(tmp_path):
-    return competition_rows(planted(tmp_path, rows=16)[0])
+    return competition_data(planted(tmp_path, rows=16)[0])
 
 
 def said(rows, shift=0.0, width=0.0):
@@ -97,7 +97,7 @@ def test_the_log_loss_is_that_of_a_slow_loop(rows):
         torch.tensor(random.normal(size=rows.effects.shape), dtype=torch.float32) for _ in range(2)
     )
     found = chance_loss(rows, shift, width, rows.effects, rows.weights, rows.row_weights)
-    pull, total = entry_pull(rows.weights, rows.row_weights).numpy(), 0.0
+    pull, total = entry_weights(rows.weights, rows.row_weights).numpy(), 0.0
     for row, gene in np.ndindex(*rows.effects.shape):
         for level in range(len(rows.odds)):
             odds = float(rows.odds[level, gene])
@@ -159,4 +159,4 @@ def test_what_was_not_measured_is_in_no_loss(rows, name):
 
 def test_entries_count_half_alike_and_half_by_the_metric():
     weights = torch.tensor([[1.0, 3.0, 0.0]])
-    np.testing.assert_allclose(entry_pull(weights, torch.ones(1)), [[0.75, 1.25, 0]], rtol=1e-4)
+    np.testing.assert_allclose(entry_weights(weights, torch.ones(1)), [[0.75, 1.25, 0]], rtol=1e-4)

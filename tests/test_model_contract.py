@@ -35,9 +35,8 @@ from kit.models import (
 from kit.models.propagation import Propagation
 from kit.networks import gnn, transformer, vae
 from kit.networks.cells import screen_cells
-from kit.networks.screen_data import atlas_rows
-from kit.networks.trained import FoldCache
-from kit.networks.training import Settings
+from kit.networks.screen_data import atlas_data
+from kit.networks.training import FoldCache, Settings
 
 LEARN = Settings(steps=2, rate=1e-2, every=1)
 NETWORK = {"members": 2, "batch": 8, "pretraining": LEARN, "tuning": LEARN}
@@ -293,7 +292,7 @@ READERS = {
     "response": lambda known, _: [known.response(["P0", "P2", "X1"])],
     "has_response": lambda known, _: [known.has_response(["P0", "P2"])],
     "rows of pretraining": lambda known, train: [
-        part for rows in atlas_rows(known, train.genes) for part in (rows.effects, rows.weights)
+        part for rows in atlas_data(known, train.genes) for part in (rows.effects, rows.weights)
     ],
     "cells": lambda known, train: [
         cells.values for cells in screen_cells(known.atlas.source.parent / "cells.h5ad", train)

@@ -11,7 +11,7 @@ from small_planted import planted
 from kit.knowledge import Knowledge
 from kit.models.baselines import Constant
 from kit.models.ranks import metric_row_weights
-from kit.networks.screen_data import LEVELS, PRIOR, atlas_rows, competition_rows
+from kit.networks.screen_data import LEVELS, PRIOR, atlas_data, competition_data
 from kit.screens.atlas import Atlas
 
 
@@ -33,7 +33,7 @@ def table(rows=30, genes=("B", "A", "C"), seed=0):
 
 def test_genes_stand_in_order_of_name_and_values_with_them(tmp_path):
     competition, _ = planted(tmp_path, rows=10)
-    rows = competition_rows(competition)
+    rows = competition_data(competition)
     assert list(rows.genes) == sorted(competition.genes)
     expected = competition.effects[rows.genes].to_numpy()
     np.testing.assert_allclose(rows.effects, expected, rtol=1e-6)
@@ -46,7 +46,7 @@ def test_genes_stand_in_order_of_name_and_values_with_them(tmp_path):
 def test_thresholds_odds_and_values_are_those_of_a_slow_loop():
     effects = table(rows=23)
     effects.iloc[4:9, 1] = np.nan
-    (rows,) = atlas_rows(screens(effects), effects.columns)
+    (rows,) = atlas_data(screens(effects), effects.columns)
     for column, gene in enumerate(rows.genes):
         known = np.sort(effects[gene].dropna().to_numpy())
         for level, share in enumerate(LEVELS):
@@ -68,7 +68,7 @@ def test_what_a_screen_did_not_measure_has_no_weight_and_no_value_that_counts():
     effects.iloc[:3, 0] = np.nan
     effects["C"] = np.nan
     effects.iloc[3:, 3] = np.nan  # three measured: too few for quantiles
-    (rows,) = atlas_rows(screens(effects), ["A", "B", "C", "D", "E"])
+    (rows,) = atlas_data(screens(effects), ["A", "B", "C", "D", "E"])
     measured = rows.measured.numpy()
     assert not measured[:3, 0].any()
     assert measured[3:, 0].all()
@@ -82,10 +82,10 @@ def test_what_a_screen_did_not_measure_has_no_weight_and_no_value_that_counts():
 def test_the_competitions_own_cells_and_small_screens_do_not_teach():
     own, foreign = table(30), table(30, seed=1)
     atlas = screens(pd.concat([own, foreign]), competition=[True] * 30 + [False] * 30)
-    (rows,) = atlas_rows(atlas, own.columns)
+    (rows,) = atlas_data(atlas, own.columns)
     np.testing.assert_allclose(rows.effects, foreign[rows.genes], rtol=1e-6)
-    assert atlas_rows(screens(table(19)), ["A"]) == []
-    assert len(atlas_rows(screens(table(19)), ["A"], at_least=19)) == 1
+    assert atlas_data(screens(table(19)), ["A"]) == []
+    assert len(atlas_data(screens(table(20)), ["A"])) == 1
 
 
 @pytest.mark.parametrize("errors", [False, True])
@@ -93,23 +93,23 @@ def test_a_gene_that_was_not_measured_takes_no_weight_from_others(errors):
     effects = table(rows=25, genes=("A", "B", "C", "D"))
     se = effects * 0 + 0.3 if errors else None
     three = [frame if frame is None else frame[["A", "B", "C"]] for frame in (effects, se)]
-    (whole,) = atlas_rows(screens(*three), ["A", "B", "C"])
-    (rows,) = atlas_rows(screens(effects.assign(D=np.nan), se), ["A", "B", "C", "D"])
+    (whole,) = atlas_data(screens(*three), ["A", "B", "C"])
+    (rows,) = atlas_data(screens(effects.assign(D=np.nan), se), ["A", "B", "C", "D"])
     np.testing.assert_allclose(rows.weights[:, :3], whole.weights, rtol=1e-5)
     assert whole.weights.std() > 0.5
 
 
 def test_the_control_is_no_knockdown():
     names = ["non-targeting", *[f"P{i}" for i in range(29)]]
-    (rows,) = atlas_rows(screens(table(30), names=names), ["A"])
+    (rows,) = atlas_data(screens(table(30), names=names), ["A"])
     assert rows.perturbations == names[1:]
 
 
 def test_rows_left_out_are_told_in_the_terms_of_those_seen(tmp_path):
     competition, _ = planted(tmp_path, rows=12)
-    rows = competition_rows(competition)
+    rows = competition_data(competition)
     seen, left = rows.subset(range(8)), rows.subset(range(8, 12))
-    again = competition_rows(competition.subset(competition.effects.index[:8]))
+    again = competition_data(competition.subset(competition.effects.index[:8]))
     torch.testing.assert_close(seen.thresholds, again.thresholds)
     torch.testing.assert_close(left.like(seen).odds, seen.odds)
     assert left.perturbations == list(competition.effects.index[8:])
@@ -118,7 +118,7 @@ def test_rows_left_out_are_told_in_the_terms_of_those_seen(tmp_path):
 
 def test_columns_are_the_same_genes_in_every_part(tmp_path):
     competition, _ = planted(tmp_path, rows=12)
-    rows = competition_rows(competition)
+    rows = competition_data(competition)
     few = rows.columns(np.array([2, 5]))
     assert list(few.genes) == list(rows.genes[[2, 5]])
     for name in ("effects", "weights", "thresholds", "odds", "values"):
@@ -127,15 +127,15 @@ def test_columns_are_the_same_genes_in_every_part(tmp_path):
 
 def test_drawn_rows_are_samples_of_cells_or_of_their_errors_or_themselves(tmp_path):
     competition, _ = planted(tmp_path, rows=6)
-    plain = competition_rows(competition)
+    plain = competition_data(competition)
     random = np.random.default_rng(0)
     torch.testing.assert_close(plain.resample([1, 2], random), plain.effects[[1, 2]])
     draws = np.random.default_rng(1).normal(size=(5, 6, 60)).astype(np.float32)
-    resampled = competition_rows(competition, draws).resample([4], random).numpy()
+    resampled = competition_data(competition, draws).resample([4], random).numpy()
     order = competition.genes.get_indexer(plain.genes)
     assert any(np.array_equal(resampled[0], draw[4, order]) for draw in draws)
     effects = table(200)
     se = effects * 0 + [0.0, 0.1, 0.5]
-    (screen,) = atlas_rows(screens(effects, se), effects.columns)
+    (screen,) = atlas_data(screens(effects, se), effects.columns)
     noise = (screen.resample(np.arange(200), random) - screen.effects).numpy().std(axis=0)
     np.testing.assert_allclose(noise, [0.1, 0.0, 0.5], rtol=0.2)  # genes by name: A, B, C

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kit import InputError
-from kit.io.device import device
 from kit.networks.training import Settings, seeded, train
 
 QUICK = Settings(steps=40, rate=0.05, every=5)
@@ -156,16 +155,3 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path):
         with pytest.raises(InputError, match=r"bad\.pt is no checkpoint"):
             Task().train(checkpoint=tmp_path / "bad.pt")
     assert not (tmp_path / "proof").exists()
-
-
-def test_mixed_precision_is_off_on_cpu():
-    task = Task()
-    if device().type == "cpu":
-        plain = Task().train()
-        mixed = task.train(Settings(steps=40, rate=0.05, every=5, mixed=True))
-        pd.testing.assert_frame_equal(plain, mixed, check_exact=True)
-    else:
-        task.network, task.x, task.y = (
-            part.to(device()) for part in (task.network, task.x, task.y)
-        )
-        assert task.train(Settings(steps=40, rate=0.05, every=5, mixed=True))["loss"].notna().all()

@@ -1,6 +1,7 @@
 """The transformer: what it learns, what it must not see, and how its heads weigh."""
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -9,17 +10,18 @@ import torch
 from small_planted import an_atlas, gains, killed, planted
 
 from kit.knowledge import Knowledge
-from kit.networks.attention import Block
-from kit.networks.context import HELD, OWN, Views
-from kit.networks.context_features import averaged, regressed
+from kit.networks.context import HELD, OWN, Context, Contexts
+from kit.networks.context_network import averaged, regressed
 from kit.networks.losses import LossWeights, expected_effect, loss
-from kit.networks.screen_data import competition_rows
+from kit.networks.screen_data import competition_data
 from kit.networks.training import Settings, train
-from kit.networks.transformer import Network, Shape, Transformer
+from kit.networks.transformer import AttentionNetwork, Block, Shape, Transformer
 from kit.screens.atlas import Atlas
 
 SMALL = Shape(heads=4, solved=2, width=8, latents=4)
 QUICK = Settings(steps=20, rate=1e-2, every=10)
+TENSORS = [name for name, one in vars(Context).items() if isinstance(one, cached_property)]
+TENSORS = [name for name in TENSORS if name != "prior" and not name.startswith("_")]
 
 
 def transformer(pathways, atlas=None, **options):
@@ -28,12 +30,13 @@ def transformer(pathways, atlas=None, **options):
 
 
 def network_and_rows(competition, pathways, atlas=None, shape=SMALL):
-    """An untrained network, and the competition's rows that it may look at."""
-    rows = competition_rows(competition)
-    views = Views(Knowledge(pathways, atlas), rows.genes)
-    views.expect(rows.perturbations)
+    """An untrained network, the competition's rows and what makes Contexts."""
+    rows = competition_data(competition)
+    contexts = Contexts(Knowledge(pathways, atlas), rows.genes)
+    contexts.expect(rows.perturbations)
     torch.manual_seed(0)
-    return Network(views, competition.control.reindex(rows.genes).to_numpy(), shape), rows
+    control = competition.control.reindex(rows.genes).to_numpy()
+    return AttentionNetwork(contexts.kernels, rows.genes, control, shape), rows, contexts
 
 
 def stirred(network):
@@ -66,27 +69,29 @@ def test_shuffled_pathways_are_hardly_believed_and_do_no_harm(tmp_path, seed):
 
 def test_five_rows_are_learned_by_heart(tmp_path):
     competition, pathways = planted(tmp_path, rows=24, shuffle=True)  # relatives say nothing
-    network, rows = network_and_rows(competition, pathways, shape=replace(SMALL, width=32))
+    network, rows, contexts = network_and_rows(
+        competition, pathways, shape=replace(SMALL, width=32)
+    )
     asked, seen = rows.subset(range(5)), rows.subset(range(5, 24), marginals=True)
 
     def five(step, random):
-        said = network(asked.perturbations, seen, np.arange(len(rows.genes)))
+        said = network(contexts(asked.perturbations, seen))
         return loss(LossWeights(), rows, *said, asked.effects, asked.weights, asked.row_weights)
 
     history = train(network, five, Settings(steps=150, rate=4e-2, every=10))
     assert history["loss"].iloc[-1] < -3  # -5.5, where each entry's bin is certain
     network.train()  # as it was asked: less what is said of all five
     with torch.no_grad():
-        said = network(asked.perturbations, seen, np.arange(len(rows.genes)))
+        said = network(contexts(asked.perturbations, seen))
     found = expected_effect(rows, *said)
     assert np.corrcoef(found.flatten(), asked.effects.flatten())[0, 1] > 0.85
 
 
 def test_an_untrained_network_says_the_genes_own_odds(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
-    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
     with torch.no_grad():
-        shift, width = network.eval()(["P1", "P2"], rows, np.arange(len(rows.genes)))
+        shift, width = network.eval()(contexts(["P1", "P2"], rows))
     assert shift.shape == width.shape == (2, len(rows.genes))
     assert shift.dtype == width.dtype == torch.float32
     assert not shift.any()
@@ -95,39 +100,39 @@ def test_an_untrained_network_says_the_genes_own_odds(tmp_path):
 
 def test_a_network_is_equivariant_to_genes_and_blind_to_the_order_of_rows(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
     genes = np.random.default_rng(0).permutation(len(rows.genes))
     turned = rows.subset(np.random.default_rng(1).permutation(len(rows)), marginals=True)
     with torch.no_grad():
-        plain = network(["P1", "P2"], rows, np.arange(len(genes)))
-        for found, wanted in zip(network(["P1", "P2"], turned, genes), plain, strict=True):
+        plain = network(contexts(["P1", "P2"], rows))
+        for found, wanted in zip(
+            network(contexts(["P1", "P2"], turned, genes)), plain, strict=True
+        ):
             torch.testing.assert_close(found, wanted[:, genes], rtol=1e-4, atol=1e-5)
 
 
 def test_a_knockdown_does_not_see_its_own_effects(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
-    genes = np.arange(len(rows.genes))
     with torch.no_grad():
-        weights, solved = network.look(["P1"], rows, genes)[1:]
+        weights, solved = network.heads(contexts(["P1"], rows))
     assert not weights[0, :, 1].any()
     assert weights[0, :, 2:].all()
     np.testing.assert_array_equal(rows.perturbations[1], "P1")
     assert solved.shape == (1, SMALL.solved, 24)
 
 
-def test_a_screen_is_not_told_its_own_responses(tmp_path):
+def test_a_screen_is_not_predicted_from_its_own_responses(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    atlas = an_atlas(competition)
-    views = Views(Knowledge(pathways, atlas), competition.genes)
-    views.expect(competition.effects.index)
-    names = ["P1", "P2", "P3"]
+    rows = competition_data(competition)
+    contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
+    contexts.expect(competition.effects.index)
     own, others = (
-        views.view(name, names).known(names, names, [0, 1]) for name in ("other", "competition")
+        contexts(["P1", "P2", "P3"], replace(rows, name=name)) for name in ("other", "competition")
     )
-    closed = [views.kernels.index(name) for name in OWN]
+    closed = [contexts.kernels.index(name) for name in OWN]
     assert own.hidden.all()
     assert not own.kernels[..., closed].any()
     assert not own.response.any()
@@ -137,55 +142,48 @@ def test_a_screen_is_not_told_its_own_responses(tmp_path):
     assert others.response.any()
 
 
-def test_hidden_knockdowns_lose_their_own_response_only(tmp_path):
+def test_hidden_perturbations_lose_their_own_response_only(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    views = Views(Knowledge(pathways, an_atlas(competition)), competition.genes)
-    names = ["P1", "P2"]
-    view = views.view("competition", names)
-    known = view.known(names, names, [0, 1, 2], hide=torch.tensor([True, False]))
-    assert known.hidden.tolist() == [1, 0]
-    torch.testing.assert_close(known.response[0], known.near[0])
-    torch.testing.assert_close(known.response[1], known.responses[1])
-    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
-    known = network.views.view("competition", rows.perturbations).known(
-        ["P1", "P1"], rows.perturbations, [0], hide=torch.tensor([True, False])
-    )
+    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
+    context = contexts(["P1", "P1"], rows, [0, 1, 2])
+    context.hidden = torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(context.response[0], context.neighbour_response[0])
+    torch.testing.assert_close(context.response[1], context.context_response[1])
     network.heads.mix.data[:] = 20.0 * torch.tensor(
-        [name == "response_cosine" for name in views.kernels]
+        [name == "response_cosine" for name in contexts.kernels]
     )
-    weights, _ = network.heads(known)
-    # With its response unknown, the head that looks at nothing else falls back on all other kernels.
+    weights, _ = network.heads(context)
+    # With its response hidden, the head of that kernel alone falls back on all others.
     assert not torch.allclose(weights[0], weights[1])
-    at = views.kernels.index("response_cosine")
-    like = known.kernels[1, :, at] + 1e-6
-    wanted = (like**2 + 0.01) * known.other[1]
+    similarity = context.kernels[1, :, contexts.kernels.index("response_cosine")] + 1e-6
+    wanted = (similarity**2 + 0.01) * context.other[1]
     torch.testing.assert_close(weights[1, 0], wanted, rtol=1e-3, atol=1e-5)
 
 
-def test_the_knocked_down_gene_is_marked(tmp_path):
+def test_the_perturbed_gene_is_marked(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
-    competition = replace(competition, effects=competition.effects.rename(columns={"G7": "P1"}))
-    views = Views(Knowledge(pathways), competition.effects.columns)
-    known = views.view("competition", ["P0", "P1"]).known(["P0", "P1"], ["P0"], range(60))
-    assert not known.knocked_down[0].any()
-    assert known.knocked_down[1].nonzero().flatten().tolist() == [7]
-    assert known.related[1, 7] == known.related[1].max()
+    rows = competition_data(competition)
+    genes = rows.genes.where(rows.genes != "G7", "P1")
+    context = Contexts(Knowledge(pathways), genes)(["P0", "P1"], rows)
+    assert not context.on_target[0].any()
+    assert context.on_target[1].nonzero().flatten().tolist() == [list(genes).index("P1")]
+    similarity = context.pathway_similarity[1]
+    assert similarity[context.on_target[1] > 0] == similarity.max()
 
 
-def test_large_screens_are_seen_in_parts_that_say_the_same(tmp_path, monkeypatch):
+def test_large_screens_are_read_in_parts_that_agree(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     assert HELD > 1000
-    names, seen = ["P1", "P2"], ["P3", "P4", "P5"]
-    parts = []
+    rows, found = competition_data(competition).subset([3, 4, 5]), []
     for most in (HELD, 10):
         monkeypatch.setattr("kit.networks.context.HELD", most)
-        views = Views(Knowledge(pathways, an_atlas(competition)), competition.genes)
-        views.expect(competition.effects.index)
-        view = views.view("competition", [*names, *seen])
-        assert len(view.places) == (24 if most == HELD else 5)
-        parts.append(view.known(names, seen, [0, 1]))
-    for one, other in zip(vars(parts[0]).values(), vars(parts[1]).values(), strict=True):
-        torch.testing.assert_close(one, other)
+        contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
+        contexts.expect(competition.effects.index)
+        context = contexts(["P1", "P2"], rows)
+        assert len(context.prior.index) == (24 if most == HELD else 5)
+        found.append({name: getattr(context, name) for name in TENSORS})
+    for name, part in found[0].items():
+        torch.testing.assert_close(part, found[1][name])
 
 
 def test_what_holds_for_every_knockdown_is_left_to_the_genes_odds(tmp_path):
@@ -206,15 +204,16 @@ def test_averages_count_only_what_was_measured():
 
 def test_a_gene_with_many_rows_is_predicted_by_its_own_slope(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    views = Views(Knowledge(pathways, an_atlas(competition)), competition.genes)
-    names = list(competition.effects.index)
-    known = views.view("competition", names).known(names, names, [0, 1])
+    rows = competition_data(competition)
+    contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
     slopes = torch.tensor([2.0, -1.0])
-    known = replace(known, responses=known.responses.repeat(200, 1))
-    centred = known.responses - known.responses.mean(dim=0)
-    values = (centred * slopes)[..., None].repeat(1, 1, 3)
-    found = regressed(known, values, torch.ones(values.shape[:2]))
-    wanted = (known.response - known.responses.mean(dim=0)) * slopes
+    context = contexts(rows.perturbations, rows, [0, 1])
+    context.context_response = context.context_response.repeat(200, 1)
+    context.measured = torch.ones(context.context_response.shape)
+    mean = context.context_response.mean(dim=0)
+    values = ((context.context_response - mean) * slopes)[..., None].repeat(1, 1, 3)
+    wanted = (context.response - mean) * slopes
+    found = regressed(context, values)
     torch.testing.assert_close(found[..., 0], wanted, rtol=0.05, atol=0.05)
 
 
@@ -230,9 +229,11 @@ def test_attention_between_genes_is_that_of_a_plain_softmax():
     read = block.read(normed)
     latents = block.latents.expand(2, -1, -1)
     latents = attend(latents, read[..., : SMALL.width], read[..., SMALL.width :])
-    told = block.told(latents)
-    wanted = tokens + attend(block.ask(normed), told[..., : SMALL.width], told[..., SMALL.width :])
-    wanted = wanted + block.think(wanted)
+    spread = block.spread(latents)
+    wanted = tokens + attend(
+        block.query(normed), spread[..., : SMALL.width], spread[..., SMALL.width :]
+    )
+    wanted = wanted + block.mlp(wanted)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -254,7 +255,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     whole = transformer(pathways).fit(competition).logit_shift(["P1"])
     fitted = transformer(pathways, checkpoints=tmp_path / "kept")
-    killed(monkeypatch, Network, 15, lambda: fitted.fit(competition))
+    killed(monkeypatch, AttentionNetwork, 15, lambda: fitted.fit(competition))
     assert len(list((tmp_path / "kept").glob("*.pt"))) == 1
     resumed = (
         transformer(pathways, checkpoints=tmp_path / "kept").fit(competition).logit_shift(["P1"])
@@ -271,10 +272,10 @@ def test_checkpoints_of_other_knowledge_are_not_taken(tmp_path):
 
 def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
     lost = torch.rand(rows.effects.shape, generator=torch.Generator().manual_seed(1)) < 0.3
-    genes, found = np.arange(len(rows.genes)), []
+    found = []
     for value in (0.0, 99.0):
         part = replace(
             rows,
@@ -283,7 +284,7 @@ def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
         )
         asked, seen = part.subset(range(5), marginals=True), part.subset(range(5, 24))
         seen = seen.like(rows)
-        said = network(asked.perturbations, seen, genes)
+        said = network(contexts(asked.perturbations, seen))
         rest = asked.effects, asked.weights, asked.row_weights
         found.append(torch.stack([*said[0], loss(LossWeights(), rows, *said, *rest).expand(60)]))
     torch.testing.assert_close(*found)
@@ -348,11 +349,11 @@ def test_contributions_name_the_source_that_is_believed(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = transformer(pathways, an_atlas(competition)).fit(competition)
     for network in model.networks_:
-        for part in network.leave[1].parameters():
+        for part in network.decoder.leave.parameters():
             part.data.zero_()
-        network.common.data.zero_()
-        network.common.data[0, -3:] = 1.0  # nothing counts but the last source
+        network.decoder.common.data.zero_()
+        network.decoder.common.data[0, -3:] = 1.0  # nothing counts but the last source
     found = model.contributions(["P1", "P2"])
-    assert found["own slope"] == pytest.approx(1, abs=1e-6)
-    np.testing.assert_allclose(found.drop("own slope"), 0, atol=1e-6)
+    assert found["gene's slope"] == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(found.drop("gene's slope"), 0, atol=1e-6)
     assert list(found.index[:4]) == [f"head {place}" for place in range(1, 5)]

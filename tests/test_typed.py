@@ -50,7 +50,9 @@ def test_a_gene_that_a_type_does_not_know_neither_sends_nor_hears(pathways):
 
 def test_a_knocked_down_node_is_deaf_and_no_other(pathways):
     graph = HubGraph(Knowledge(pathways), ["D", "A", "B"])
-    np.testing.assert_array_equal(graph.deaf(["B", "NOBODY"]).numpy(), [[1, 1], [0, 1], [1, 1]])
+    np.testing.assert_array_equal(
+        graph.receiving(["B", "NOBODY"]).numpy(), [[1, 1], [0, 1], [1, 1]]
+    )
 
 
 def test_hubs_tell_what_they_carry(pathways):
@@ -76,4 +78,4 @@ def test_old_names_meet_new_ones(tmp_path):
     assert list(graph.symbols) == ["AARS1", "B"]
     assert graph.places(["AARS"])[0] == 0
     assert passed(graph, "sets", "AARS", ["KARS1"])[0] > 0
-    np.testing.assert_array_equal(graph.deaf(["AARS"]).numpy(), [[0], [1]])
+    np.testing.assert_array_equal(graph.receiving(["AARS"]).numpy(), [[0], [1]])

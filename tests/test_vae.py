@@ -36,7 +36,7 @@ def an_atlas(competition, effects, folder, dataset="other"):
 def module(genes=30, size=SMALL, held=("A", "B"), width=4):
     """A network by itself; features of a knockdown are drawn by its name, of the control they are 0."""
     torch.manual_seed(0)
-    return SparseShift(Drawn(width), list, list(held), genes, size, {}).eval()
+    return SparseShift(Drawn(width), list, held, genes, size, {}).eval()
 
 
 class Drawn:
@@ -74,8 +74,7 @@ def test_five_rows_are_learned_by_heart(tmp_path):
     size, steps = replace(SMALL, forget=0.0), replace(LONG, steps=300)
     model = small(pathways, members=1, size=size, tuning=steps).fit(few)
     with torch.no_grad():
-        genes = np.arange(len(model.rows_.genes))
-        shift, _ = model.networks_[0](model.rows_.perturbations, model.rows_, genes)
+        shift, _ = model.networks_[0](model.contexts_(model.rows_.perturbations, model.rows_))
     truth = model.rows_.effects - model.rows_.effects.mean(dim=0)
     for said, came in zip(shift, truth, strict=True):
         assert np.corrcoef(said, came)[0, 1] > 0.8

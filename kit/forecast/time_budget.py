@@ -88,9 +88,7 @@ def cheap_models(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGe
 
 def networks(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGene]:
     """Return the three networks, by name, the one with the cheapest step first."""
-    from ..networks.gnn import GNN
-    from ..networks.transformer import Transformer
-    from ..networks.vae import VAE
+    from ..networks import GNN, VAE, Transformer
 
     kinds = {"gnn": GNN, "transformer": Transformer, "vae": VAE}
     return {name: OnTargetGene(kind(knowledge, seed=seed)) for name, kind in kinds.items()}

@@ -1,58 +1,51 @@
-"""A graph network: a knocked-down gene sends a signal along pathways and interactions to others' answers.
+"""A graph network: a perturbation sends a signal along pathways and interactions to other ones.
 
-A knockdown is an intervention on its node: it sends 1 and hears nothing, so no signal comes back through
-it. Messages pass from genes to hubs (a set, an interaction partner, a column of a table) and from hubs to
-genes, along edges of several types, each with a learned gate in each of two rounds, as in relational
-networks (Schlichtkrull et al. 2018); between the rounds the signal is sharpened. Where it arrives at
-knockdowns that were seen, their answers count as much as the signal is strong; nodes that other screens
-know pass on their responses there. A low-rank decoder makes all genes' odds of this: the strongest
-directions of the answers, weighed by the signals. No node has numbers of its own to learn: of 80 rows
-these would learn noise, and a new knockdown would have none.
+A perturbation is an intervention on its node: it sends 1 and receives nothing, so no signal returns
+through it. Messages pass from genes to hubs (a set, an interaction partner, a column of a table) and from
+hubs to genes, along edges of several types, each with a learned gate in each of two rounds, as in
+relational networks (Schlichtkrull et al. 2018); between the rounds the signal is sharpened. Context
+perturbations count as much as the signal that reaches them; nodes that other screens cover pass on their
+responses there. A low-rank decoder makes all genes' shifts of this: the strongest directions of the
+context's effects, weighed by the signals. No node has parameters of its own: from 80 rows these would
+learn noise, and a new perturbation would have none.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
+import pandas as pd
 import torch
-import torch.nn.functional as F
 
 from ..knowledge import Knowledge
-from .context import ALONE, LARGEST, OWN, views_of
-from .context_features import (
-    CHANNELS,
-    answers,
+from .context import Context, channels, standard_response
+from .context_network import (
+    ContextNetwork,
+    Decoder,
     averaged,
-    look,
-    of_knockdowns,
-    ramps,
+    of_perturbations,
     regressed,
-    root,
-    spread_of_genes,
+    signed_root,
     standardised,
 )
-from .gnn_attribution import Ways
 from .hub_graph import HubGraph, Walk
-from .trained import Trained
+from .trained import Setup, Trained
 from .training import Settings
 
 GAIN = 5.0  # of findings: their weights start at 0 and have few steps to grow
-CAUTION = 0.3  # of what the decoder says of single genes
+SHARE = 0.3  # of what the decoder adds for single genes
 SHRINKAGE = 0.05  # signal at which the responses that nodes pass on count half
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the network.
+    """Size of the graph network.
 
-    heads: signals that are sent, each with its own gates and sharpness; rank: directions of answers that
-    are kept; width: of the decoder; hidden: share of knockdowns treated in training as if no other screen
-    held them.
+    heads: signals that are sent, each with its own gates and sharpness; rank: directions of the context's
+    effects that are kept; width: of the decoder.
     """
 
     heads: int = 12
     rank: int = 32
     width: int = 24
-    hidden: float = 0.3
 
 
 SHAPE = Shape()
@@ -63,116 +56,156 @@ OPTIONS = {
 }
 
 
-class GNN(Ways, Trained):
-    """The graph network behind the models' door; shape: its size, the rest as in `Trained`.
+class GNN(Trained):
+    """The graph network as a model; shape: its size, the other options are those of `Trained`.
 
-    What carries a prediction can be read off it when it is fitted, see `Ways`.
+    `carried`, `signal`, `routes` and `gates` explain the predictions of a fitted one.
     """
 
-    def __init__(self, knowledge: Knowledge | None = None, *, shape=SHAPE, **options):
-        super().__init__(knowledge, **OPTIONS | options)
+    def __init__(self, knowledge: Knowledge | None = None, *, shape: Shape = SHAPE, **options):
+        super().__init__(self._make, knowledge, **OPTIONS | options)
         self.shape = shape
 
-    def _network(self, genes):
-        knowledge, train = self.knowledge, self.train_
+    def _make(self, setup: Setup):
+        knowledge, targets = setup.knowledge, setup.train.targets["perturbation"]
         screens = [] if knowledge.responses_ is None else list(knowledge.responses_.index)
-        nodes = sorted({*genes, *train.targets["perturbation"], *screens})
+        nodes = sorted({*setup.genes, *targets, *screens})
         key = ("graph", knowledge.fingerprint, tuple(nodes))
-        graph = self.once.get(key, lambda: HubGraph(knowledge, nodes))
-        control = train.control.reindex(genes).to_numpy()
-        return Network(graph, views_of(self, genes), control, self.shape)
+        graph = setup.cache.get(key, lambda: HubGraph(knowledge, nodes))
+        return GraphNetwork(graph, setup.kernels, setup.genes, setup.control, self.shape)
 
-    def _key(self, stage, *parts):
-        return super()._key(stage, self.shape, *parts)
+    def carried(self, perturbation: str) -> pd.Series:
+        """Return the share of a perturbation's logit shift that each training row carries, largest first.
+
+        Gradient times effect, along the shift: how much it grows if the row's effects do. Negative where
+        a row opposes the others; what is missing to a sum of 1 comes from other screens and the decoder.
+        Zeros where the shift is 0.
+        """
+        context = self._context([perturbation])
+        volume = torch.ones(len(context.context), device=context.device, requires_grad=True)
+        shifts = [network(context, volume)[0] for network in self.networks_]
+        shift = torch.stack(shifts).mean(dim=0)
+        with torch.no_grad():
+            parts = [self._logits(network, [perturbation])[0] for network in self.networks_]
+            along = torch.stack(parts).mean(dim=0)  # less what all perturbations have in common
+        (found,) = torch.autograd.grad((along * shift).sum(), volume)
+        found = (found / ((along**2).sum() or 1.0)).cpu().numpy()
+        index = pd.Index(context.context, name="perturbation")
+        carried = pd.Series(found, index, name=perturbation, dtype=float)
+        return carried.sort_values(ascending=False, kind="stable")
+
+    def signal(self, perturbation: str) -> pd.DataFrame:
+        """Return the share of a perturbation's signal by training row and type of edge, sums to 1.
+
+        Mean over heads and ensemble members of the gated first round, before it is sharpened; `relayed`
+        is what arrives in the second round, by any type.
+        """
+        context, parts = self._context([perturbation], [0]), []
+        with torch.no_grad():
+            for network in self.networks_:
+                found = network.walk(network.graph, context)
+                first, relayed = found.first.mean(dim=1)[0], found.relayed.mean(dim=1)
+                parts.append(torch.cat([first, relayed]))
+        found = torch.stack(parts).mean(dim=0).T.cpu().numpy()  # (rows, types + 1)
+        columns = [*self.networks_[0].walk.types, "relayed"]
+        return pd.DataFrame(found, context.context, columns) / (found.sum() or 1.0)
+
+    def routes(self, perturbation: str) -> pd.DataFrame:
+        """Return what brings the first round's signal: frame (row, type, hub, amount).
+
+        hub is "" for edges straight from a perturbation to another.
+        """
+        graph, signal, found = self.networks_[0].graph, self.signal(perturbation), []
+        for row, amounts in signal.drop(columns="relayed").iterrows():
+            for kind, amount in amounts[amounts > 0].items():
+                hubs = {"": amount}
+                if kind in graph.types:
+                    hubs = graph.through(kind, perturbation, row)
+                    hubs = (amount / hubs.sum() * hubs).to_dict()
+                found += [(row, kind, hub, part) for hub, part in hubs.items()]
+        return pd.DataFrame(found, columns=["row", "type", "hub", "amount"])
+
+    def gates(self) -> list[pd.DataFrame]:
+        """Return how far each type of edge is open, as learned and at the start: two round x type frames.
+
+        Mean over heads and ensemble members; NaN in the second round for edges between perturbations.
+        """
+        walks = [network.walk for network in self.networks_]
+        graph = self.networks_[0].graph
+        start = Walk(graph, self.networks_[0].kernels, self.shape.heads)
+        with torch.no_grad():
+            return [_opened(part, graph.types) for part in (walks, [start])]
 
 
-class Network(torch.nn.Module):
-    """Shift and width of each gene's odds: (names, seen Rows, places of genes) -> twice (names, genes).
+def _opened(walks, types):
+    """Gates of both rounds, mean over heads and walks: round x type frame."""
+    first = torch.stack([walk.gates()[0].mean(dim=0) for walk in walks]).mean(dim=0)
+    second = torch.stack([walk.second_gates().mean(dim=0) for walk in walks]).mean(dim=0)
+    rows = [pd.Series(first.cpu(), walks[0].types), pd.Series(second.cpu(), types)]
+    return pd.DataFrame(rows, ["first", "second"])[walks[0].types]
 
-    graph: HubGraph; views: what other screens know; control: (genes,), mean log2 expression of
-    control cells.
+
+class GraphNetwork(ContextNetwork):
+    """The module: a Context -> logit shift and log scale, (perturbations, genes) each.
+
+    kernels: names; genes: names; control: (genes,), mean log2 expression of control cells.
     """
 
-    def __init__(self, graph, views, control, shape):
+    def __init__(self, graph: HubGraph, kernels, genes, control, shape: Shape):
         super().__init__()
-        self.graph, self.views, self.shape = graph, views, shape
+        self.graph, self.kernels, self.genes, self.shape = graph, kernels, genes, shape
         self._elsewhere = {}  # nodes with a response outside a screen, and it, by screen
         control = torch.as_tensor(standardised(control), dtype=torch.float32)
         self.register_buffer("control", control, persistent=False)
-        screens = [name for name in views.kernels if name in OWN + ALONE and " and " not in name]
-        self.straight = [views.kernels.index(name) for name in screens]
-        self.walk = Walk(graph, screens, shape.heads)
-        self.register_buffer("channels", ramps(), persistent=False)
-        # How much a direction of the answers counts: a sigmoid of the logarithm of its size.
+        self.walk = Walk(graph, kernels, shape.heads)
+        self.register_buffer("channels", channels(), persistent=False)
+        # How much a direction of the effects counts: a sigmoid of the logarithm of its size.
         self.kept = torch.nn.Parameter(torch.tensor([2.0, 0.5]))
-        features = (shape.heads + 1) * CHANNELS + 7
-        row = 3 + 2 * shape.heads
-        self.common = torch.nn.Parameter(torch.zeros(2, features))
-        self.scaled = torch.nn.LayerNorm(features)
-        self.enter = torch.nn.Linear(2 * features + 2 + row, shape.width)
-        self.leave = torch.nn.Linear(shape.width, 2 * features)
-        torch.nn.init.zeros_(self.leave.weight)
-        torch.nn.init.zeros_(self.leave.bias)
+        findings, single = (shape.heads + 1) * self.channels.shape[1] + 7, 3 + 2 * shape.heads
+        options = {"gain": GAIN, "share": SHARE}
+        self.decoder = Decoder(findings, 2, single, shape.width, torch.nn.Identity, **options)
 
-    def forward(self, names, seen, genes, *, volume=None):
-        """volume: (looked,), how loud each row's answer is, by default 1; to take a prediction apart."""
-        known, looked = self.look(names, seen, genes)
-        genes = torch.as_tensor(genes, device=seen.effects.device)
-        values, measured = answers(seen, genes, self.channels)
+    def findings(self, context: Context, volume=None):
+        """Findings and how much each counts for shift and scale: three (perturbations, genes, findings).
+
+        volume: (context,), factor of each row's effects, to take a prediction apart.
+        """
+        values = context.values(self.channels)
         if volume is not None:
             values = values * volume[:, None, None]
-        arrived = self.walk(self.graph, known, names, looked)
-        weights = arrived.weights
+        walked = self.walk(self.graph, context)
+        weights, measured = walked.weights, context.measured
         found = averaged(weights @ self._strongest(values), values, measured, weights)
-        features = [found.flatten(2), regressed(known, values, measured)]
-        passed = self._passed(arrived.flow, seen.name, looked, genes)
-        response = known.response
-        single = [response, root(response), known.near, passed, torch.tanh(2 * passed)]
-        single += [known.knocked_down, known.related]
-        features = torch.cat([*features, torch.stack(single, dim=2)], dim=2)
-        row = of_knockdowns(known, weights, values, measured)
-        # The decoder says how far each finding is right for a gene; of nothing found nothing follows.
-        of_shift, of_width = self._decoder(seen, genes, features, row).unbind(2)
-        said = (of_shift * features).sum(dim=2), (of_width * features.abs()).sum(dim=2)
-        # What holds for every knockdown the genes' odds hold: `Trained` takes it off what is said.
-        return tuple(part - part.mean(dim=0) for part in said) if self.training else said
-
-    def look(self, names, seen, genes):
-        """What is known of the names beside the rows that are looked at, and these rows' names."""
-        known, looked = look(self, names, seen, genes)
-        return replace(known, kernels=known.kernels[:, :, self.straight]), looked
+        response, passed = context.response, self._passed(walked.flow, context)
+        elsewhere = [response, signed_root(response), context.neighbour_response]
+        elsewhere += [passed, torch.tanh(2 * passed)]
+        elsewhere += [context.on_target, context.pathway_similarity]
+        found = [found.flatten(2), regressed(context, values), torch.stack(elsewhere, dim=2)]
+        found = torch.cat(found, dim=2)
+        fixed = torch.stack([self.control[context.genes], context.spread], dim=1)
+        return found, *self.decoder(found, fixed, of_perturbations(context, weights, values))
 
     def _strongest(self, values):
-        """Projection on the answers' strongest directions, the weaker the less: (looked, looked)."""
+        """Projection on the effects' strongest directions, the weaker the less: (context, context)."""
         flat = values.detach().flatten(1)
         size, axes = torch.linalg.eigh(flat @ flat.T)
         size, axes = size[-self.shape.rank :].clamp(min=0), axes[:, -self.shape.rank :]
         share = torch.log(size / (size.mean() + 1e-6) + 1e-6)
         return (axes * torch.sigmoid(self.kept[0] + self.kept[1] * share)) @ axes.T
 
-    def _passed(self, flow, screen, looked, genes):
-        """Mean response elsewhere of the nodes that the signal reaches, shrunk: (names, genes)."""
-        if screen not in self._elsewhere:
-            knowledge = self.views.view(screen, looked).knowledge
-            self._elsewhere[screen] = self._responses(knowledge.responses_)
-        nodes, responses = (part.to(flow.device) for part in self._elsewhere[screen])
+    def _passed(self, flow, context):
+        """Mean response in other screens of the nodes that the signal reaches: (perturbations, genes)."""
+        if context.screen.name not in self._elsewhere:
+            self._elsewhere[context.screen.name] = self._responses(context.knowledge)
+        nodes, responses = (part.to(flow.device) for part in self._elsewhere[context.screen.name])
         flow = flow[:, nodes]
-        return flow @ responses[:, genes] / (flow.sum(dim=1, keepdim=True) + SHRINKAGE)
+        passed = flow @ responses[:, context.genes]
+        return passed / (flow.sum(dim=1, keepdim=True) + SHRINKAGE)
 
-    def _responses(self, found):
-        """Nodes that have a response elsewhere, and it, in standard deviations: (nodes, genes)."""
+    def _responses(self, knowledge):
+        """Nodes that have a response in other screens, and it: (nodes,), (nodes, genes)."""
+        found = knowledge.responses_
         if found is None:
-            return torch.zeros(0, dtype=torch.long), torch.zeros(0, len(self.views.genes))
-        found = found / (np.sqrt((found**2).mean()) + 1e-9)
-        found = found.reindex(columns=self.views.genes).fillna(0.0).clip(-LARGEST, LARGEST)
+            return torch.zeros(0, dtype=torch.long), torch.zeros(0, len(self.genes))
         nodes = torch.from_numpy(self.graph.places(found.index))
-        return nodes, torch.as_tensor(found.to_numpy(), dtype=torch.float32)
-
-    def _decoder(self, seen, genes, features, row):
-        """How far each finding counts for a gene's shift and width: (names, genes, 2, features)."""
-        spread = spread_of_genes(seen, genes)
-        count, scaled = features.shape[:2], self.scaled(features)
-        fixed = torch.stack([self.control[genes], spread], dim=1).expand(*count, -1)
-        parts = [scaled, scaled.abs(), fixed, row[:, None].expand(*count, -1)]
-        out = self.leave(F.gelu(self.enter(torch.cat(parts, dim=2))))
-        return GAIN * (self.common + CAUTION * out.unflatten(2, (2, -1)))
+        return nodes, standard_response(found, knowledge, self.genes)

@@ -5,6 +5,7 @@ and hubs have unit length by node, B: a message to all hubs and back, B B^T x, b
 cosine of its hubs with those of the sender. Nothing is ever (genes x genes) large.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 
 from ..io.device import device
+from ..knowledge import Knowledge
 from ..knowledge.kernels import (
     LARGEST,
     SMALL,
@@ -21,7 +23,7 @@ from ..knowledge.kernels import (
     table_vectors,
     within,
 )
-from .context import OWN
+from .context import NEIGHBOURS, OWN, Context
 
 POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
 FLOORS = (0.01, 0.03, 0.003)  # of weights at the start: what a row has that no signal reaches
@@ -33,12 +35,12 @@ NONE = "no source"  # the type of a graph of which nothing is known
 class HubGraph:
     """Edges between genes and hubs, by type. knowledge: whose pathways make them.
 
-    nodes: names of the genes that pass messages on; any other gene can send and hear them too. `types`:
-    each source of sets twice (of 3 to 500 genes, and `small`, of 3 to 60), each source of interactions,
-    each table. Names mean genes by the pathways' naming, `symbols` are those of the nodes.
+    nodes: names of the genes that pass messages on; any other gene can send and receive them too.
+    `types`: each source of sets twice (of 3 to 500 genes, and `small`, of 3 to 60), each source of
+    interactions, each table. `symbols` are the nodes' current symbols.
     """
 
-    def __init__(self, knowledge, nodes):
+    def __init__(self, knowledge: Knowledge, nodes: Sequence[str]):
         self.knowledge = knowledge
         pathways = knowledge.pathways
         self.symbols = pd.Index(self._current(nodes)).unique().sort_values()
@@ -48,12 +50,12 @@ class HubGraph:
         self._hubs = {kind: edges.t().coalesce() for kind, edges in self._nodes.items()}
 
     def __deepcopy__(self, memo):
-        return self  # foreign knowledge, never changed
+        return self  # prior knowledge, never changed
 
-    def edges(self, kind, names):
-        """Edges from genes to the hubs of a type: a sparse tensor (names, hubs), rows of unit length.
+    def edges(self, kind: str, names: Sequence[str]) -> torch.Tensor:
+        """Return edges from genes to the hubs of a type: sparse (names, hubs), rows of unit length.
 
-        Without edges are those that the type does not know.
+        Genes that the type does not know have none.
         """
         index, values, shape = np.zeros((2, 0)), np.zeros(0), (len(names), 1)
         if kind in self._parts:
@@ -67,27 +69,27 @@ class HubGraph:
         edges = torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
         return edges.to(device()).coalesce()
 
-    def at_hubs(self, kind, signal):
-        """What nodes bring to the hubs of a type: (nodes, columns) -> (hubs, columns)."""
+    def at_hubs(self, kind: str, signal: torch.Tensor) -> torch.Tensor:
+        """Return what nodes bring to the hubs of a type: (nodes, columns) -> (hubs, columns)."""
         return torch.sparse.mm(self._hubs[kind], signal)
 
-    def at_nodes(self, kind, signal):
-        """What hubs of a type bring to the nodes: (hubs, columns) -> (nodes, columns)."""
+    def at_nodes(self, kind: str, signal: torch.Tensor) -> torch.Tensor:
+        """Return what hubs of a type bring to the nodes: (hubs, columns) -> (nodes, columns)."""
         return torch.sparse.mm(self._nodes[kind], signal)
 
-    def places(self, names):
-        """Node of each name, -1 where it is none: an array of whole numbers."""
+    def places(self, names: Sequence[str]) -> np.ndarray:
+        """Return the node of each name, -1 where it is none: (names,), int."""
         return self.symbols.get_indexer(self._current(names))
 
-    def deaf(self, names):
-        """0 at each name's own node, which hears nothing of what it sends, else 1: (nodes, names)."""
+    def receiving(self, names: Sequence[str]) -> torch.Tensor:
+        """Return 0 at each name's own node, which receives nothing, else 1: (nodes, names)."""
         open_ = np.ones((len(self.symbols), len(names)), dtype=np.float32)
         places = self.places(names)
         open_[places[places >= 0], np.flatnonzero(places >= 0)] = 0.0
         return torch.from_numpy(open_).to(device())
 
-    def through(self, kind, one, other):
-        """What each hub of a type carries from one gene to another: series by hub, largest first."""
+    def through(self, kind: str, one: str, other: str) -> pd.Series:
+        """Return what each hub carries from one gene to another: series by hub, largest first."""
         here, there = self.edges(kind, [one, other]).to_dense().cpu().numpy()
         carried = pd.Series(here * there, self._parts[kind][2] if self._parts else [NONE])
         return carried[carried > 0].sort_values(ascending=False, kind="stable")
@@ -98,11 +100,12 @@ class HubGraph:
 
 @dataclass(frozen=True, eq=False)
 class WalkOutput:
-    """What signals from some names reach, float32.
+    """What signals from some perturbations reach, float32.
 
-    first: (names, heads, types, looked), the gated first round; weights: (names, heads, looked), of both
-    rounds, sharpened, and the floor; relayed: the second round's part of them; flow: (names, nodes), how
-    the sharpened first round spreads, shares that sum to 1 at most, mean over heads.
+    first: (perturbations, heads, types, context), the gated first round; weights: (perturbations, heads,
+    context), of both rounds, sharpened, and the floor; relayed: the second round's part of them; flow:
+    (perturbations, nodes), how the sharpened first round spreads, shares that sum to 1 at most, mean over
+    heads.
     """
 
     first: torch.Tensor
@@ -112,14 +115,16 @@ class WalkOutput:
 
 
 class Walk(torch.nn.Module):
-    """Signals from knockdowns to rows that were seen, in two rounds over typed edges.
+    """Signals from perturbations to context perturbations, in two rounds over typed edges.
 
-    types: those of the graph, then those by which other screens say that two knockdowns answered alike:
-    edges from a knockdown straight to another.
+    types: those of the graph, then the kernels by which responses in other screens are similar: edges
+    straight from a perturbation to another. kernels: the names of all kernels.
     """
 
-    def __init__(self, graph, screens, heads):
+    def __init__(self, graph: HubGraph, kernels: list[str], heads: int):
         super().__init__()
+        screens = [name for name in kernels if name in OWN + NEIGHBOURS and " and " not in name]
+        self.straight = [kernels.index(name) for name in screens]
         self.types = [*graph.types, *screens]
         own = torch.tensor([name in OWN for name in self.types])
         self.register_buffer("own", own, persistent=False)
@@ -128,44 +133,45 @@ class Walk(torch.nn.Module):
         power = torch.tensor([POWERS[place % len(POWERS)] for place in range(heads)])
         floor = torch.tensor([FLOORS[place % len(FLOORS)] for place in range(heads)])
         self.first = torch.nn.Parameter(first)
-        self.then = torch.nn.Parameter(torch.zeros(heads, len(graph.types)))
+        self.second = torch.nn.Parameter(torch.zeros(heads, len(graph.types)))
         self.power = torch.nn.Parameter(power.log()[:, None])
         self.floor = torch.nn.Parameter(floor.log()[:, None])
         self.relay = torch.nn.Parameter(torch.full((heads, 1), -2.0))
 
     def gates(self):
-        """Share of each type in the first round: (heads, types), and the same for hidden knockdowns."""
+        """Share of each type in the first round: (heads, types), and the same if hidden."""
         logits = SPEED * self.first
         return logits.softmax(dim=1), logits.masked_fill(self.own, -1e4).softmax(dim=1)
 
-    def gates_then(self):
+    def second_gates(self):
         """Share of each of the graph's types in the second round: (heads, types)."""
-        return (SPEED * self.then).softmax(dim=1)
+        return (SPEED * self.second).softmax(dim=1)
 
-    def forward(self, graph, known, names, looked):
-        """What is known of some names beside the rows looked at, and the names of both -> WalkOutput."""
+    def forward(self, graph: HubGraph, context: Context) -> WalkOutput:
+        """Send a signal from each perturbation of a Context to its context perturbations."""
         types, power = graph.types, self.power.exp()
-        asked = [graph.edges(kind, names).to_dense().T for kind in types]  # (hubs, names)
-        seen = [graph.edges(kind, looked) for kind in types]
+        sent = [graph.edges(kind, context.perturbations).to_dense().T for kind in types]
+        seen = [graph.edges(kind, context.context) for kind in types]
         open_, closed = self.gates()
-        gates = torch.where(known.hidden[:, None, None] > 0, closed, open_)  # (names, heads, types)
-        arrived = [torch.sparse.mm(*pair) for pair in zip(seen, asked, strict=True)]
-        arrived += list(known.kernels.permute(2, 1, 0))  # (looked, names) each
+        gates = torch.where(context.hidden[:, None, None] > 0, closed, open_)
+        arrived = [torch.sparse.mm(*pair) for pair in zip(seen, sent, strict=True)]
+        # (context, perturbations) each, as those by hubs
+        arrived += list(context.kernels[:, :, self.straight].permute(2, 1, 0))
         first = torch.einsum("qht,tsq->qhts", gates, torch.stack(arrived))
         one = sharpened(first.sum(dim=2), power)
-        spread = [graph.at_nodes(*pair) for pair in zip(types, asked, strict=True)]
+        spread = [graph.at_nodes(*pair) for pair in zip(types, sent, strict=True)]
         spread = torch.einsum("qht,tnq->qhn", gates[:, :, : len(types)], torch.stack(spread))
-        flow = sharpened(spread, power) * graph.deaf(names).T[:, None]
+        flow = sharpened(spread, power) * graph.receiving(context.perturbations).T[:, None]
         flow = flow / (flow.sum(dim=2, keepdim=True) + 1e-6)
-        column = flow.permute(2, 0, 1).flatten(1)  # (nodes, names x heads)
+        column = flow.permute(2, 0, 1).flatten(1)  # (nodes, perturbations x heads)
         relayed = [
             torch.sparse.mm(edges, graph.at_hubs(kind, column))
             for kind, edges in zip(types, seen, strict=True)
         ]
-        relayed = torch.stack(relayed).unflatten(2, flow.shape[:2])  # (types, looked, names, heads)
-        relayed = torch.einsum("ht,tsqh->qhs", self.gates_then(), relayed)
+        relayed = torch.stack(relayed).unflatten(2, flow.shape[:2])  # (types, context, ..., heads)
+        relayed = torch.einsum("ht,tsqh->qhs", self.second_gates(), relayed)
         relayed = self.relay.exp() * sharpened(relayed, power)
-        other = known.other[:, None]
+        other = context.other[:, None]
         weights = (one + relayed + self.floor.exp()) * other
         return WalkOutput(first * other[:, :, None], weights, relayed * other, flow.mean(dim=1))
 

@@ -1,19 +1,22 @@
-"""What an autoencoder has learned, as frames by name: shifts, gates, decoded effects, states of cells."""
+"""What a fitted autoencoder has learned, as frames: shifts, gates, decoded effects, states of cells."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
 from ..io.device import device
-from .vae import spread_of
+from .cells import Cells
+from .vae import VAE
 
 AT_ONCE = 512  # cells encoded at once
 
 
-def latent_shifts(model, perturbations):
-    """Shift of each latent axis and the chance that its gate is open: two frames perturbation x axis.
+def latent_shifts(model: VAE, perturbations: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the shift of each latent axis and the probability that its gate is open.
 
-    Of the first network of a fitted VAE: axes mean something else in each.
+    Two frames, perturbation x axis, of the first ensemble member: axes differ between members.
     """
     network, names = model.networks_[0], list(perturbations)
     index = pd.Index(names, name="perturbation")
@@ -22,24 +25,24 @@ def latent_shifts(model, perturbations):
     return tuple(pd.DataFrame(part.cpu().numpy(), index) for part in found)
 
 
-def decoded_effects(model, perturbations):
-    """Mean change of log2(1 + CP10k) that the decoder tells, mean over networks: perturbation x gene.
+def decoded_effects(model: VAE, perturbations: Sequence[str]) -> pd.DataFrame:
+    """Return the decoded change of log2(1 + CP10k), mean over ensemble members: perturbation x gene.
 
-    What is said of cells, before it is set beside other knockdowns and weighed as odds.
+    The effect on cells, before it is compared with other perturbations and becomes a logit shift.
     """
     names, rows = list(perturbations), model.rows_
     with torch.no_grad():
         parts = [one.moved(one.shift(names)) @ one.outer.T for one in model.networks_]
-        spread = model.networks_[0].spreads.get(rows.name, spread_of(rows))
+        spread = model.networks_[0].cell_spread(rows)
         values = torch.stack(parts).mean(dim=0).cpu() * spread
     frame = pd.DataFrame(values.numpy(), pd.Index(names, name="perturbation"), rows.genes)
     return frame[model.train_.genes]
 
 
-def cell_states(model, cells, places):
-    """State of each cell as if it were a control cell, so blind to its knockdown: cell x axis frame.
+def cell_states(model: VAE, cells: Cells, places: Sequence[int]) -> pd.DataFrame:
+    """Return the state of each cell, encoded as a control cell, whatever its perturbation: cell x axis.
 
-    cells: Cells in the competition's genes; places among them. Index: the cells' perturbations.
+    cells: in the competition's genes; places: which of them. Index: the cells' perturbations.
     """
     network, parts = model.networks_[0], []
     for first in range(0, len(places), AT_ONCE):

@@ -1,31 +1,35 @@
 """One screen's rows as a network sees them: effects with a mask, weights, and bins of each gene.
 
-Screens differ in cells, depth and strength, so a network is asked in each gene's own terms: where among
+Screens differ in cells, depth and strength, so a network predicts in each gene's own terms: where among
 that gene's effects in the same screen does this one lie? `thresholds` part a gene's effects at quantiles;
-`odds` are the log odds to lie beyond each in any row of the screen: what to believe of a knockdown of
+`odds` are the log odds to exceed each in any row of the screen: the prediction for a perturbation of
 which nothing is known. Genes are in order of name, whatever the order of a file. What was not measured
 has weight 0 everywhere: in losses, in quantiles, in means.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..expression.t_statistics import t_statistics
+from ..knowledge import Knowledge
 from ..metric import weights_from_t
 from ..models.baselines import Constant
 from ..models.ranks import metric_row_weights
 
 LEVELS = np.array([0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
-PRIOR = 2.0  # rows' worth of belief that a share beyond a threshold is the level's
-LEAST = 4  # rows of a gene's measured effects below which it has no quantiles of its own: weight 0
+PRIOR = 2.0  # rows' worth of prior that the share beyond a threshold is the level's
+LEAST = 4  # measured effects of a gene below which it has no quantiles of its own: weight 0
+LEAST_ROWS = 20  # perturbations of a screen below which nothing is learned from it
+MARGINALS = ("thresholds", "odds", "values")
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ScreenData:
     """Rows of one screen, genes sorted by name; arrays are torch tensors, float32.
 
     perturbations: names, one a row; effects: (rows, genes), log2, 0 where not measured; weights: the
@@ -50,7 +54,7 @@ class Rows:
     def __post_init__(self):
         if self.thresholds is None:
             parts = _marginals(self.effects.numpy(), (self.weights > 0).numpy())
-            for name, part in zip(("thresholds", "odds", "values"), parts, strict=True):
+            for name, part in zip(MARGINALS, parts, strict=True):
                 object.__setattr__(self, name, torch.as_tensor(part, dtype=torch.float32))
 
     def __len__(self):
@@ -60,41 +64,38 @@ class Rows:
     def measured(self):
         return self.weights > 0
 
-    def spread(self, most):
-        """Places of at most so many rows, evenly spread: numpy, ascending."""
+    def spread(self, most: int) -> np.ndarray:
+        """Return places of at most so many rows, evenly spread, ascending."""
         count = min(len(self), most)
         return np.unique(np.linspace(0, max(len(self) - 1, 0), count).round().astype(int))
 
-    def subset(self, places, *, marginals=False):
-        """Only these rows; with `marginals` thresholds, odds and values stay those of all rows."""
+    def subset(self, places: Sequence[int], *, marginals: bool = False) -> "ScreenData":
+        """Return only these rows; with `marginals` thresholds, odds and values stay those of all rows."""
         kept = {name: getattr(self, name)[places] for name in ("effects", "weights", "row_weights")}
         if self.draws is not None:
             kept["draws"] = self.draws[:, places]
         if self.error is not None:
             kept["error"] = self.error[places]
-        learned = ("thresholds", "odds", "values")
-        kept |= {name: getattr(self, name) if marginals else None for name in learned}
+        kept |= {name: getattr(self, name) if marginals else None for name in MARGINALS}
         return replace(self, perturbations=[self.perturbations[place] for place in places], **kept)
 
-    def columns(self, genes):
-        """Only the marginals and names at these places of genes: what a loss over them needs."""
-        kept = {name: getattr(self, name)[:, genes] for name in ("effects", "weights")}
-        kept |= {name: getattr(self, name)[:, genes] for name in ("thresholds", "odds", "values")}
+    def columns(self, genes: np.ndarray) -> "ScreenData":
+        """Return only the marginals and names at these places of genes: what a loss over them needs."""
+        names = ("effects", "weights", *MARGINALS)
+        kept = {name: getattr(self, name)[:, genes] for name in names}
         return replace(self, genes=self.genes[genes], draws=None, error=None, **kept)
 
-    def like(self, other):
-        """These rows in the terms of another's marginals: to check a network that was trained on it."""
-        return replace(self, thresholds=other.thresholds, odds=other.odds, values=other.values)
+    def like(self, other: "ScreenData") -> "ScreenData":
+        """Return these rows with the marginals of another: to check a network that was trained on it."""
+        return replace(self, **{name: getattr(other, name) for name in MARGINALS})
 
-    def to(self, device):
-        """The same rows on a device."""
-        parts = {
-            name: part.to(device) for name, part in vars(self).items() if torch.is_tensor(part)
-        }
-        return replace(self, **parts)
+    def to(self, device: torch.device | str) -> "ScreenData":
+        """Return the same rows on a device."""
+        parts = {name: part for name, part in vars(self).items() if torch.is_tensor(part)}
+        return replace(self, **{name: part.to(device) for name, part in parts.items()})
 
-    def resample(self, places, random):
-        """Effects of some rows as another sample of cells would show them: (rows, genes)."""
+    def resample(self, places: Sequence[int], random: np.random.Generator) -> torch.Tensor:
+        """Return effects of some rows as another sample of cells would show them: (rows, genes)."""
         if self.draws is not None and len(self.draws):
             which = random.integers(len(self.draws), size=len(places))
             return self.draws[which, places]
@@ -104,18 +105,18 @@ class Rows:
             return self.effects[places] + self.error[places] * noise
         return self.effects[places]
 
-    def beyond(self, effects):
-        """Whether effects (rows, genes) lie beyond each threshold: (rows, genes, levels), float32."""
+    def beyond(self, effects: torch.Tensor) -> torch.Tensor:
+        """Return 1 where effects (rows, genes) exceed a threshold, else 0: (rows, genes, levels)."""
         return (effects[:, :, None] > self.thresholds.T[None]).float()
 
 
-def competition_rows(train, draws=None):
-    """Rows of a Competition. draws: (draws, rows, genes) in its order, as `augmentation` makes them."""
+def competition_data(train: Competition, draws: np.ndarray | None = None) -> ScreenData:
+    """Return the rows of a Competition; draws: as `bootstrap_effects` returns them, or None."""
     genes = train.genes.sort_values()
     order = train.genes.get_indexer(genes)
     row_weights = metric_row_weights(train, Constant().fit(train)).to_numpy()
-    # Of the own gene too a network may learn: its weight in WMAE is 0, in the cosine it counts.
-    return Rows(
+    # The on-target gene's weight in WMAE is 0, but in the cosine it counts: networks learn it too.
+    return ScreenData(
         name="competition",
         perturbations=list(train.effects.index),
         genes=genes,
@@ -126,26 +127,25 @@ def competition_rows(train, draws=None):
     )
 
 
-def atlas_rows(knowledge, genes, *, at_least=20):
-    """Rows of each dataset of a Knowledge's atlas, a list of Rows; none of the competition's own cells.
+def atlas_data(knowledge: Knowledge, genes: Sequence[str]) -> list[ScreenData]:
+    """Return the rows of each screen of the atlas, none of the competition's own.
 
-    genes: the competition's. Weights are made from t as in
-    `lines`. Datasets of fewer than `at_least` knockdowns teach nothing.
+    genes: the competition's. Weights are those of the metric for the effects' t statistics. Screens of
+    fewer than 20 perturbations are left out.
     """
     genes = pd.Index(genes).sort_values()
     atlas = knowledge.atlas.other_screens()
     symbols = atlas.obs["sgrna_symbol"].astype(str)
-    foreign = (symbols != CONTROL).to_numpy()
+    perturbed = (symbols != CONTROL).to_numpy()
     found = []
-    for dataset in atlas.obs["dataset"][foreign].unique():
-        mask = foreign & (atlas.obs["dataset"] == dataset).to_numpy()
-        if mask.sum() < at_least:
+    for dataset in atlas.obs["dataset"][perturbed].unique():
+        mask = perturbed & (atlas.obs["dataset"] == dataset).to_numpy()
+        if mask.sum() < LEAST_ROWS:
             continue
-        known = knowledge.symbols(symbols[mask])
-        effects = atlas.effects.loc[mask].reindex(columns=genes).astype(float)
-        effects = effects.set_axis(pd.Index(known))
+        names = pd.Index(knowledge.symbols(symbols[mask]))
+        effects = atlas.effects.loc[mask].reindex(columns=genes).astype(float).set_axis(names)
         se = None if atlas.se is None else atlas.se.loc[mask].reindex(columns=genes)
-        se = None if se is None or se.isna().all(axis=None) else se.set_axis(effects.index)
+        se = None if se is None or se.isna().all(axis=None) else se.set_axis(names)
         measured = effects.notna()
         measured &= measured.sum() >= LEAST
         weights = weights_from_t(t_statistics(effects, se).fillna(0.0)).where(measured, 0.0)
@@ -154,9 +154,9 @@ def atlas_rows(knowledge, genes, *, at_least=20):
         size = (weights * effects.abs()).sum(axis=1) / np.maximum(measured.sum(axis=1), 1)
         row_weights = 1 / (size + 0.1 * size.median() + 1e-9)
         found.append(
-            Rows(
+            ScreenData(
                 name=str(dataset),
-                perturbations=list(effects.index),
+                perturbations=list(names),
                 genes=genes,
                 effects=_tensor(effects.where(measured, 0.0)),
                 weights=_tensor(weights),

@@ -5,7 +5,8 @@ had not been: on CPU to the same bits. Not here: what a network is, what its los
 """
 
 import math
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,7 @@ HISTORY = ["step", "rate", "loss", "check"]
 class Settings:
     """How to train. steps: of AdamW; rate: the highest learning rate, reached after the share `warmup` of
     the steps and lowered along a cosine to 0; decay: weight decay; clip: largest norm of a gradient;
-    every: steps between checks; patience: checks without a gain before stopping; mixed: fp16 with
-    scaled losses, on GPU only.
+    every: steps between checks; patience: checks without a gain before stopping.
     """
 
     steps: int = 300
@@ -34,11 +34,37 @@ class Settings:
     clip: float = 1.0
     every: int = 20
     patience: int = 6
-    mixed: bool = False
     seed: int = 0
 
 
-def train(module, loss, settings, *, check=None, checkpoint=None, label="training"):
+class FoldCache:
+    """Keeps what is the same in several fits, such as a network pretrained on other screens.
+
+    Copies of a model share it: folds, ensemble members, variants.
+    """
+
+    def __init__(self):
+        self.kept = {}
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def get(self, key, make: Callable):
+        """Return what is kept under a key; where nothing is, what `make()` returns, kept from now on."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+
+def train(
+    module: torch.nn.Module,
+    loss: Callable,
+    settings: Settings,
+    *,
+    check: Callable | None = None,
+    checkpoint: Path | str | None = None,
+    label: str = "training",
+) -> pd.DataFrame:
     """Train `module` in place and return its history, a frame of `step, rate, loss, check`.
 
     loss(step, random) -> scalar tensor, drawing only from `random` (numpy Generator) and torch's own
@@ -49,34 +75,26 @@ def train(module, loss, settings, *, check=None, checkpoint=None, label="trainin
     """
     from tqdm import tqdm
 
-    place = next(module.parameters()).device
-    mixed = settings.mixed and place.type == "cuda"
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=settings.rate, weight_decay=settings.decay
-    )
-    scaler = torch.amp.GradScaler(place.type, enabled=mixed)
-    state = _State(module, optimizer, scaler, settings)
+    parameters = module.parameters()
+    optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.decay)
+    state = _State(module, optimizer, settings)
     if checkpoint is not None and Path(checkpoint).exists():
         state.load(checkpoint)
     elif check is not None:
         state.keep(_checked(module, check))
-    bar = tqdm(
-        total=settings.steps, initial=state.step, desc=label, disable=None, leave=False
-    )  # shown on a terminal only
+    # Shown on a terminal only.
+    bar = tqdm(total=settings.steps, initial=state.step, desc=label, disable=None, leave=False)
     while state.step < settings.steps and not state.done:
         rate = _rate(state.step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate
         module.train()
         with seeded(settings.seed, state.step) as random:
-            with torch.autocast(place.type, torch.float16) if mixed else nullcontext():
-                value = loss(state.step, random)
+            value = loss(state.step, random)
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(value).backward()
-            scaler.unscale_(optimizer)
+            value.backward()
             torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
-            scaler.step(optimizer)
-            scaler.update()
+            optimizer.step()
         state.step += 1
         bar.update()
         if state.step % settings.every == 0 or state.step == settings.steps:
@@ -98,11 +116,13 @@ def train(module, loss, settings, *, check=None, checkpoint=None, label="trainin
 
 
 class _State:
-    """What a run needs to go on: network, optimiser, scaler, step, best state, history."""
+    """What a run needs to go on: network, optimiser, step, best state, history."""
 
-    def __init__(self, module, optimizer, scaler, settings):
-        self.module, self.optimizer, self.scaler = module, optimizer, scaler
-        self.settings = settings
+    PARTS = ("module", "optimizer")
+    NUMBERS = ("step", "best", "best_check", "waited", "history")
+
+    def __init__(self, module, optimizer, settings):
+        self.module, self.optimizer, self.settings = module, optimizer, settings
         self.step, self.best, self.best_check, self.waited = 0, None, math.inf, 0
         self.history = []
 
@@ -122,10 +142,8 @@ class _State:
             self.keep(found)
 
     def save(self, path):
-        parts = ("module", "optimizer", "scaler")
-        content = {name: getattr(self, name).state_dict() for name in parts}
-        names = ("step", "best", "best_check", "waited", "history")
-        content |= {name: getattr(self, name) for name in names}
+        content = {name: getattr(self, name).state_dict() for name in self.PARTS}
+        content |= {name: getattr(self, name) for name in self.NUMBERS}
         with replacing(path) as place:
             torch.save(content | {"settings": vars(self.settings)}, place)
 
@@ -140,12 +158,12 @@ class _State:
         if not same:
             raise InputError(f"{path} was made with {content['settings']}; {remedy}")
         try:
-            for name in ("module", "optimizer", "scaler"):
+            for name in self.PARTS:
                 getattr(self, name).load_state_dict(content[name])
         except (RuntimeError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{path} is of another network: {reason}; {remedy}") from None
-        for name in ("step", "best", "best_check", "waited", "history"):
+        for name in self.NUMBERS:
             setattr(self, name, content[name])
 
 
@@ -159,7 +177,7 @@ def _rate(step, settings):
 
 
 @contextmanager
-def seeded(seed, step):
+def seeded(seed: int, step: int):
     """A numpy generator and torch's own, set by seed and step; torch's is then given back as it was."""
     random = np.random.default_rng([seed, step])
     with torch.random.fork_rng():

@@ -1,15 +1,19 @@
-"""A transformer that has no embedding to learn of a knockdown: it attends to knockdowns that were seen.
+"""A transformer that learns no embedding of a perturbation: it attends to context perturbations.
 
-Two attentions follow each other (`attention`). Between *knockdowns*: the one asked for is the query,
-those of the same screen are the keys, by likeness that is known beforehand (`views`), and the values are
-their effects, gene by gene: an attentive neural process (Kim et al. 2019), learned in episodes of a few
-rows beside 80 others. Between *genes*: each gene is a token of what the heads found for it, its identity,
-its expression in control cells, whether it is the gene knocked down and how near that is by pathways.
-Tokens exchange through a few latents (Set Transformer, Lee et al. 2019; Perceiver, Jaegle et al. 2021),
-so that memory grows with the number of genes, not with its square. Odds are read from each gene's token.
+Two attentions follow each other. Between *perturbations*: the one to predict is the query, the context
+perturbations of the same screen are the keys, similarity is that of prior knowledge, and the values are
+their effects, gene by gene: an attentive neural process (Kim et al. 2019), trained in episodes of a few
+rows beside 80 others. A head mixes the kernels to a similarity of its own. Most heads weigh by a power of
+it; some solve for weights as kernel ridge regression does, so that similar rows do not count twice.
+Between *genes*: each gene is a token of what the heads found for it, its identity, its expression in
+control cells, whether it is the perturbed gene and how similar to it by pathways. Tokens exchange through
+a few latents (Set Transformer, Lee et al. 2019; Perceiver, Jaegle et al. 2021), so that memory grows with
+the number of genes, not with its square. Shift and scale are read from each gene's token.
 """
 
 import hashlib
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,39 +21,38 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from ..io.device import device
 from ..knowledge import Knowledge
-from .attention import Block, Heads, cross, first_mix
-from .context import views_of
-from .context_features import (
-    CHANNELS,
-    LOOKED_AT,
-    answers,
+from .context import OWN, Context, channels
+from .context_network import (
+    ContextNetwork,
+    Decoder,
     averaged,
-    look,
-    of_knockdowns,
-    ramps,
+    of_perturbations,
     regressed,
-    root,
     shares,
-    spread_of_genes,
+    signed_root,
     standardised,
 )
-from .trained import Trained
+from .trained import Setup, Trained
 from .training import Settings
 
-IDENTITY = 8  # numbers by which a gene is told from others
-CROSS = 2  # heads by likeness of rows' effects to the response elsewhere, alike and opposed
+IDENTITY = 8  # numbers that identify a gene
+CROSS = (
+    2  # heads by similarity of context effects to the response in other screens, same and opposed
+)
+FIRST = 4.0  # logit by which a head prefers one kernel at the start
+SPEED = 10.0  # of mixtures against other parameters, which move by hundredths and not by units
+# Kernels that solved heads start from, first.
+STRONG = ("all_sets", "smoothed_response", "neighbour_response", "response_cosine")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the network.
+    """Size of the transformer.
 
-    heads: attentions over knockdowns whose weights are a power of likeness; solved: those that weigh as
-    kernel ridge regression does; width: of gene tokens; latents: through which they exchange; blocks: of
-    attention between genes; hidden: share of knockdowns treated in training as if no other screen held
-    them, so that those without a response elsewhere are practised too.
+    heads: attentions over perturbations whose weights are a power of similarity; solved: those that weigh
+    as kernel ridge regression does; width: of gene tokens; latents: through which they exchange; blocks:
+    of attention between genes.
     """
 
     heads: int = 12
@@ -57,7 +60,6 @@ class Shape:
     width: int = 32
     latents: int = 16
     blocks: int = 1
-    hidden: float = 0.3
 
 
 SHAPE = Shape()
@@ -69,129 +71,183 @@ OPTIONS = {
 
 
 class Transformer(Trained):
-    """The transformer behind the models' door; shape: its size, the rest as in `Trained`."""
+    """The transformer as a model; shape: its size, the other options are those of `Trained`."""
 
-    def __init__(self, knowledge: Knowledge | None = None, *, shape=SHAPE, **options):
-        super().__init__(knowledge, **OPTIONS | options)
+    def __init__(self, knowledge: Knowledge | None = None, *, shape: Shape = SHAPE, **options):
+        super().__init__(self._make, knowledge, **OPTIONS | options)
         self.shape = shape
 
-    def attention(self, perturbations):
-        """Share of attention that each training row gets, mean over heads: perturbation x row frame."""
-        names, rows = list(perturbations), self.rows_.to(device())
+    def _make(self, setup: Setup):
+        return AttentionNetwork(setup.kernels, setup.genes, setup.control, self.shape)
+
+    def attention(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return each training row's share of attention, mean over heads: perturbation x row."""
+        context = self._context(perturbations, [0])
         with torch.no_grad():
-            parts = [network.look(names, rows, [0])[1] for network in self.networks_]
+            parts = [network.heads(context)[0] for network in self.networks_]
         found = torch.stack([shares(part).mean(dim=1) for part in parts]).mean(dim=0)
-        looked = [self.rows_.perturbations[place] for place in rows.spread(LOOKED_AT)]
-        return pd.DataFrame(found.cpu().numpy(), pd.Index(names, name="perturbation"), looked)
+        index = pd.Index(context.perturbations, name="perturbation")
+        return pd.DataFrame(found.cpu().numpy(), index, context.context)
 
-    def mixtures(self):
-        """What heads take for likeness, as learned and at the start: two head x kernel frames."""
-        kernels = self.networks_[0].views.kernels
-        learned = torch.stack([network.heads.mixture() for network in self.networks_]).mean(dim=0)
-        start, names = first_mix(kernels, self.shape).softmax(dim=1), self._sources()
-        names = [name for name in names if name.startswith(("head", "solved"))]
+    def mixtures(self) -> list[pd.DataFrame]:
+        """Return each head's mixture of kernels, as learned and at the start: head x kernel each."""
+        heads = [network.heads for network in self.networks_]
+        learned = torch.stack([part.mixture() for part in heads]).mean(dim=0)
+        start = first_mix(heads[0].kernels, self.shape).softmax(dim=1)
+        names = [name for name in self._sources() if name.startswith(("head", "solved"))]
         values = [part.detach().cpu().numpy() for part in (learned, start)]
-        return [pd.DataFrame(part, names, kernels) for part in values]
+        return [pd.DataFrame(part, names, heads[0].kernels) for part in values]
 
-    def contributions(self, perturbations):
-        """Share of each head and other source in what tells these knockdowns apart, a series."""
-        names, rows = list(perturbations), self.rows_.to(device())
-        genes, total = np.arange(len(rows.genes)), 0.0
+    def contributions(self, perturbations: Sequence[str]) -> pd.Series:
+        """Return the share of each head and other source in the differences between perturbations."""
+        context, total = self._context(perturbations), 0.0
         with torch.no_grad():
             for network in self.networks_:
-                found, of_shift, _ = network.findings(names, rows, genes)
+                found, of_shift, _ = network.findings(context)
                 parts = (of_shift * found).unflatten(2, (-1, CHANNELS)).sum(dim=3)
-                parts = parts - parts.mean(dim=0)  # what is said of all alike is taken off
+                parts = parts - parts.mean(dim=0)  # what all have in common is subtracted
                 total = total + parts.abs().mean(dim=(0, 1)).cpu().numpy()
         return pd.Series(total / max(total.sum(), 1e-12), self._sources())
 
     def _sources(self):
-        """Names of what a network finds, in the order of its features."""
+        """Names of what a network finds, in the order of its findings."""
         names = [f"head {place + 1}" for place in range(self.shape.heads)]
-        names += ["alike effect", "opposed effect"]
+        names += ["similar effect", "opposed effect"]
         names += [f"solved {place + 1}" for place in range(self.shape.solved)]
-        return [*names, "response elsewhere", "own slope"]
-
-    def _network(self, genes):
-        control = self.train_.control.reindex(genes).to_numpy()
-        return Network(views_of(self, genes), control, self.shape)
-
-    def _key(self, stage, *parts):
-        return super()._key(stage, self.shape, *parts)
+        return [*names, "other screens", "gene's slope"]
 
 
-class Network(torch.nn.Module):
-    """Shift and width of each gene's odds: (names, seen Rows, places of genes) -> twice (names, genes).
+CHANNELS = channels().shape[1]
 
-    views: what is known of knockdowns; control: (genes,), mean log2 expression of control cells.
+
+class AttentionNetwork(ContextNetwork):
+    """The module: a Context -> logit shift and log scale, (perturbations, genes) each.
+
+    kernels: names; genes: names; control: (genes,), mean log2 expression of control cells.
     """
 
-    def __init__(self, views, control, shape):
+    def __init__(self, kernels: list[str], genes: pd.Index, control: np.ndarray, shape: Shape):
         super().__init__()
-        self.views, self.shape = views, shape
-        fixed = np.column_stack([standardised(control), _identity(views.genes)])
+        fixed = np.column_stack([standardised(control), _identity(genes)])
         self.register_buffer("genes", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
-        self.channels = torch.nn.Parameter(ramps())
-        self.heads = Heads(views.kernels, shape)
+        self.channels = torch.nn.Parameter(channels())
+        self.heads = Heads(kernels, shape)
         soft = shape.heads + CROSS
-        features = (soft + shape.solved) * CHANNELS + 3 + CHANNELS
-        row = 3 + 2 * soft + shape.solved
-        self.common = torch.nn.Parameter(torch.zeros(2, features))
-        self.scaled = torch.nn.LayerNorm(features)
-        token = 2 * features + fixed.shape[1] + 3 + row
-        self.enter = torch.nn.Linear(token, shape.width)
-        self.blocks = torch.nn.ModuleList(Block(shape) for _ in range(shape.blocks))
-        self.leave = torch.nn.Sequential(
-            torch.nn.LayerNorm(shape.width), _zero(torch.nn.Linear(shape.width, 2 * features))
+        findings = (soft + shape.solved) * CHANNELS + 3 + CHANNELS
+
+        def middle():
+            blocks = [Block(shape) for _ in range(shape.blocks)]
+            return torch.nn.Sequential(*blocks, torch.nn.LayerNorm(shape.width))
+
+        single = 3 + 2 * soft + shape.solved
+        self.decoder = Decoder(findings, fixed.shape[1] + 3, single, shape.width, middle)
+
+    def findings(self, context: Context):
+        """Findings, and how much each counts for shift and scale: (perturbations, genes, findings)."""
+        weights, solved = self.heads(context)
+        values = context.values(self.channels)
+        weights = torch.cat([weights, _cross(context, values[..., 0])], dim=1)
+        found = [averaged(weights, values, context.measured)]
+        found.append(torch.einsum("qhs,sgc->qghc", solved, values))
+        response = context.response
+        elsewhere = [response, signed_root(response), context.neighbour_response]
+        found = [torch.cat(found, dim=2).flatten(2), torch.stack(elsewhere, dim=2)]
+        found = torch.cat([*found, regressed(context, values)], dim=2)
+        single = of_perturbations(context, weights, values, solved)
+        fixed = torch.cat([self.genes[context.genes], context.spread[:, None]], dim=1)
+        pairs = context.on_target, context.pathway_similarity
+        return found, *self.decoder(found, fixed, single, *pairs)
+
+
+class Heads(torch.nn.Module):
+    """Attention over perturbations: each head mixes the kernels to a similarity of its own."""
+
+    def __init__(self, kernels: list[str], shape: Shape):
+        super().__init__()
+        self.kernels, self.count = kernels, shape.heads
+        own = torch.tensor([name in OWN for name in kernels])
+        self.register_buffer("own", own, persistent=False)
+        self.mix = torch.nn.Parameter(first_mix(kernels, shape) / SPEED)
+        self.power = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(2.0)))
+        self.floor = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(0.01)))
+        self.ridge = torch.nn.Parameter(torch.zeros(shape.solved))
+
+    def forward(self, context: Context):
+        """Weights, (perturbations, heads, context), not yet shares; solved ones, of any sign."""
+        hidden = context.hidden[:, None, None] > 0
+        open_, closed = (self._mixed(context.kernels, flag) for flag in (False, True))
+        similarity = torch.where(hidden, closed, open_).transpose(1, 2)
+        other = context.other[:, None]  # a perturbation does not attend to itself
+        similarity = similarity * other
+        power, floor = self.power.exp(), self.floor.exp()
+        weights = ((similarity[:, : self.count] + 1e-6) ** power + floor) * other
+        solvers = [self._solver(context.context_kernels, flag) for flag in (False, True)]
+        asked = similarity[:, self.count :]
+        open_, closed = (torch.einsum("qhs,hst->qht", asked, solver) for solver in solvers)
+        return weights, torch.where(hidden, closed, open_)
+
+    def mixture(self, hidden: bool = False):
+        """Share of each kernel in a head's similarity: (all heads, kernels)."""
+        logits = SPEED * self.mix
+        return (logits.masked_fill(self.own, -1e4) if hidden else logits).softmax(dim=1)
+
+    def _mixed(self, kernels, hidden):
+        """Similarity by head, of hidden ones without their own responses: (..., all heads)."""
+        return kernels @ self.mixture(hidden).T
+
+    def _solver(self, kernels, hidden):
+        """Inverse of the context's similarity plus a ridge: (solved, context, context)."""
+        mixed = self._mixed(kernels, hidden)[..., self.count :].permute(2, 0, 1)
+        mixed = (mixed + mixed.transpose(1, 2)) / 2
+        size = mixed.diagonal(dim1=1, dim2=2).sum(dim=1) / max(mixed.shape[1], 1) + 1e-3
+        ridge = (0.1 + self.ridge.exp()) * size
+        return torch.linalg.inv(mixed + torch.diag_embed(ridge[:, None].expand(mixed.shape[:2])))
+
+
+class Block(torch.nn.Module):
+    """Attention between genes through latents: memory and time linear in genes."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        width = shape.width
+        self.latents = torch.nn.Parameter(torch.randn(shape.latents, width) / 2)
+        self.norm = torch.nn.LayerNorm(width)
+        self.read = torch.nn.Linear(width, 2 * width)  # keys and values of genes
+        self.spread = torch.nn.Linear(width, 2 * width)  # keys and values of latents
+        self.query = torch.nn.Linear(width, width)
+        self.mlp = torch.nn.Sequential(
+            torch.nn.LayerNorm(width),
+            torch.nn.Linear(width, 2 * width),
+            torch.nn.GELU(),
+            torch.nn.Linear(2 * width, width),
         )
 
-    def forward(self, names, seen, genes):
-        found, of_shift, of_width = self.findings(names, seen, genes)
-        said = (of_shift * found).sum(dim=2), (of_width * found.abs()).sum(dim=2)
-        # What holds for every knockdown the genes' odds hold: `Trained` takes it off what is said.
-        return tuple(part - part.mean(dim=0) for part in said) if self.training else said
-
-    def findings(self, names, seen, genes):
-        """What is found and how far each gene's token believes it: three of (names, genes, features)."""
-        known, weights, solved = self.look(names, seen, genes)
-        genes = torch.as_tensor(genes, device=seen.effects.device)
-        values, measured = answers(seen, genes, self.channels)
-        weights = torch.cat([weights, cross(known, values[..., 0])], dim=1)
-        found = [averaged(weights, values, measured)]
-        found.append(torch.einsum("qhs,sgc->qghc", solved, values))
-        features = [torch.cat(found, dim=2).flatten(2)]  # (names, genes, all heads x channels)
-        response = known.response
-        features.append(torch.stack([response, root(response), known.near], dim=2))
-        features.append(regressed(known, values, measured))
-        features = torch.cat(features, dim=2)
-        row = of_knockdowns(known, weights, values, measured, solved)
-        tokens = self._tokens(known, seen, genes, features, row)
-        for block in self.blocks:
-            tokens = block(tokens)
-        out = self.leave(tokens)
-        # A token says how far each finding is right for its gene; of nothing found nothing follows.
-        return features, *(self.common + out.unflatten(2, (2, -1))).unbind(2)
-
-    def look(self, names, seen, genes):
-        """Who is looked at: Known, weights (names, heads, looked), solved weights of the same shape."""
-        known, _ = look(self, names, seen, genes)
-        return known, *self.heads(known)
-
-    def _tokens(self, known, seen, genes, features, row):
-        """One token a gene: (names, genes, width)."""
-        fixed = torch.cat([self.genes[genes], spread_of_genes(seen, genes)[:, None]], dim=1)
-        count = features.shape[:2]
-        scaled = self.scaled(features)
-        parts = [scaled, scaled.abs(), fixed.expand(*count, -1), row[:, None].expand(*count, -1)]
-        parts += [known.knocked_down[..., None], known.related[..., None]]
-        return F.gelu(self.enter(torch.cat(parts, dim=2)))
+    def forward(self, tokens):
+        """(perturbations, genes, width) -> the same; fused attention, no (genes, genes) matrix."""
+        normed = self.norm(tokens)
+        latents = self.latents.expand(len(tokens), -1, -1)
+        latents = F.scaled_dot_product_attention(latents, *self.read(normed).chunk(2, dim=2))
+        spread = self.spread(latents).chunk(2, dim=2)
+        tokens = tokens + F.scaled_dot_product_attention(self.query(normed), *spread)
+        return tokens + self.mlp(tokens)
 
 
-def _zero(layer):
-    """A layer that starts silent: an untrained network says what the gene's own odds say."""
-    for parameter in layer.parameters():
-        torch.nn.init.zeros_(parameter)
-    return layer
+def first_mix(kernels: list[str], shape: Shape) -> torch.Tensor:
+    """Logits with which heads start, one kernel each in turn: (all heads, kernels)."""
+    first = torch.zeros(shape.heads + shape.solved, len(kernels))
+    turn = torch.arange(shape.heads)
+    first[turn, turn % len(kernels)] = FIRST
+    order = sorted(kernels, key=lambda name: STRONG.index(name) if name in STRONG else len(STRONG))
+    for place in range(shape.solved):
+        first[shape.heads + place, kernels.index(order[place % len(order)])] = FIRST / 2
+    return first
+
+
+def _cross(context, values):
+    """Weights by cosine of context effects and response in other screens: (perturbations, 2, context)."""
+    cosine = F.normalize(context.response, dim=1) @ F.normalize(values, dim=1).T
+    weights = torch.stack([cosine.clamp(min=0), (-cosine).clamp(min=0)], dim=1) ** 2
+    return (weights + 0.01) * context.other[:, None]
 
 
 def _identity(genes):

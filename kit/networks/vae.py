@@ -1,37 +1,40 @@
-"""A variational autoencoder of cells in which a knockdown is a sparse shift of the latent state.
+"""A variational autoencoder of cells in which a perturbation is a sparse shift of the latent state.
 
-A cell is what its state z, a few numbers, makes of the control cells of its batch. A knockdown moves z
-along some axes and leaves the others alone: the sparse mechanism shift of SAMS-VAE (Bereket & Karaletsos
-2023). Which axes, and how far, is told from what is known of the knockdown, so that one that no screen
-has seen has a shift too; one that was seen also has a shift of its own, which it keeps in other screens.
+A cell is what the decoder makes of its state z, a few numbers, added to the control cells of its batch. A
+perturbation moves z along some axes and leaves the others: the sparse mechanism shift of SAMS-VAE
+(Bereket & Karaletsos 2023). Which axes, and how far, is a function of prior knowledge, so that a
+perturbation that no screen holds has a shift too; one in training also has a shift of its own, which it
+keeps in other screens.
 
 Likelihood: normal, on log2(1 + CP10k) less the control of the cell's batch, in standard deviations of
-control cells. The effects asked for are means on this scale, to which a likelihood of counts would have
-to come back. Depth is a covariate by being divided out, batch and dataset by being taken off. An effect
+control cells. The effects to predict are means on this scale, to which a likelihood of counts would have
+to come back. Depth is a covariate by being divided out, batch and screen by being subtracted. An effect
 is the decoder's mean over sampled states with the shift, less that without, never the log of a mean; it
 enters the loss that all networks share.
-
-Not here: which cells (`cells`), by what a knockdown is known (`features`), which rows, when to stop
-(`deep`).
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 
+from ..competition import Competition
 from ..knowledge import Knowledge
-from .cells import gather_cells
-from .features import Features
-from .trained import Trained
+from .cells import Cells, gather_cells
+from .context import Context
+from .screen_data import ScreenData
+from .trained import Setup, Trained
 from .training import Settings
 
 OPTIONS = {
     "pretraining": Settings(steps=400, rate=5e-3),
     "tuning": Settings(steps=240, rate=3e-3),
 }
-ANCHORS = 512  # knockdowns whose likeness makes the features
+ANCHORS = 512  # perturbations, similarity to which makes the features
+BLOCK = 256  # perturbations whose similarity to the anchors is computed at once
 FOREIGN = ("all_sets", "small_sets")  # kernels that hold no response of another screen
 KERNELS = (*FOREIGN, "response_cosine", "response_components", "smoothed_response")
 STRETCH = -0.1, 1.1  # of a hard-concrete gate, and its temperature (Louizos 2018)
@@ -42,12 +45,12 @@ LARGEST = 6.0  # shift of the log odds
 
 @dataclass(frozen=True)
 class Size:
-    """What is drawn how large, and what counts how much.
+    """Size of the autoencoder, and weights of its own loss terms.
 
-    latent: axes of the state; hidden: width of encoder and decoder; features: coordinates by which a
-    knockdown is known; samples: states over which the decoder's mean is taken; cells: a step; evidence:
-    weight of the cells' lower bound, 0 learns from effects alone, without an encoder; sparsity: of the
-    share of open gates; forget: chance that a step does not see the shift of a knockdown's own.
+    latent: axes of the state; hidden: width of encoder and decoder; features: coordinates of a
+    perturbation; samples: states over which the decoder's mean is taken; cells: a step; evidence: weight
+    of the cells' lower bound, 0 learns from effects alone, without an encoder; sparsity: of the share of
+    open gates; forget: chance that a step leaves out a perturbation's own shift.
     """
 
     latent: int = 32
@@ -60,22 +63,120 @@ class Size:
     forget: float = 0.5
 
 
-class SparseShift(torch.nn.Module):
-    """Encoder, shifts and decoder. Genes are those of the Rows, sorted by name.
+class VAE(Trained):
+    """The autoencoder as a model; size: a Size, the other options are those of `Trained`.
 
-    features: as Features gives them; current: names -> their current symbols; held: symbols of knockdowns
-    that have a shift of their own; genes: their number; spreads: by screen the standard deviation of
-    control cells, (genes,), log2.
+    Learns from the cells of the competition's training rows and, of other screens, from those of the
+    `cells.h5ad` beside the atlas. Of a screen without cells each row stands for a cell.
     """
 
-    def __init__(self, features, current, held, genes, size, spreads):
+    def __init__(self, knowledge: Knowledge | None = None, *, size: Size = Size(), **options):
+        super().__init__(self._make, knowledge, **OPTIONS | options)
+        self.size = size
+
+    def fit(self, train: Competition) -> Self:
+        self.cells_, remarks = {}, []
+        if self.size.evidence:
+            atlas = self.knowledge.atlas if self._foreign else None
+            own, names = self.policy != "screens", self.knowledge.names
+            options = {"own": own, "names": names, "cache": self.cache, "seed": self.seed}
+            self.cells_, remarks = gather_cells(train, atlas, **options)
+        super().fit(train)
+        self.remarks_ += remarks
+        return self
+
+    @property
+    def _foreign(self):
+        return self.policy != "competition" and self.knowledge.atlas is not None
+
+    def _make(self, setup: Setup):
+        held, symbols = self._held(setup), self.knowledge.symbols
+        features, count = self._features(setup, held), len(setup.genes)
+        return SparseShift(features, symbols, held, count, self.size, self.cells_)
+
+    def _features(self, setup, held):
+        """Coordinates by targets and a sample of the perturbations in training, made once."""
+        sample = np.random.default_rng(self.seed).permutation(held)
+        targets = self.knowledge.symbols(setup.train.targets["perturbation"])
+        anchors = list(dict.fromkeys([*targets, *sample]))[:ANCHORS]
+        # A screen's own responses must not be among what it is predicted from.
+        kernels = FOREIGN if self._foreign else KERNELS
+        parts = anchors, kernels, self.size.features
+        key = ("features", self.knowledge.fingerprint, repr(parts))
+        return setup.cache.get(key, lambda: Features(self.knowledge, *parts))
+
+    def _held(self, setup):
+        """Symbols of the perturbations of the first stage: of screens, the same in all folds."""
+        if self._foreign:
+            responses = self.knowledge.responses_
+            return [] if responses is None else sorted(responses.index)
+        return sorted(set(self.knowledge.symbols(setup.train.effects.index)))
+
+    def _key(self, stage, *parts):
+        cells = set(self.cells_)
+        if stage == "screens":  # which does not depend on the competition's cells
+            cells -= {"competition"}
+        return super()._key(stage, self._foreign, sorted(cells), *parts)
+
+
+class Features:
+    """Coordinates of perturbations whose products are their similarity: name -> (width,).
+
+    Nystroem's map (Williams & Seeger 2001) of the mean of some kernels, as far as the anchors, names of
+    perturbations, span it. 0 where nothing is known.
+    """
+
+    def __init__(
+        self, knowledge: Knowledge, anchors: Sequence[str], kernels: Sequence[str], width: int
+    ):
+        self.knowledge, self.anchors, self.kernels = knowledge, list(anchors), kernels
+        self.width, self._kept = width, {}
+        values, vectors = np.linalg.eigh(self._kernel(self.anchors))
+        strongest = np.argsort(-values, kind="stable")[:width]
+        strongest = strongest[values[strongest] > 1e-3 * max(values.max(initial=0), 1e-9)]
+        self._axes = vectors[:, strongest] / np.sqrt(values[strongest])  # (anchors, features)
+
+    def __call__(self, perturbations: Sequence[str]) -> np.ndarray:
+        """Coordinates of perturbations: (perturbations, width), float32."""
+        new = [name for name in dict.fromkeys(perturbations) if name not in self._kept]
+        for first in range(0, len(new), BLOCK):
+            block = new[first : first + BLOCK]
+            rows = np.zeros((len(block), self.width), dtype=np.float32)
+            kernel = self._kernel(block + self.anchors)[: len(block), len(block) :]
+            rows[:, : self._axes.shape[1]] = kernel @ self._axes
+            self._kept |= dict(zip(block, rows, strict=True))
+        rows = [self._kept[name] for name in perturbations]
+        return np.array(rows, dtype=np.float32).reshape(len(rows), self.width)
+
+    def _kernel(self, names):
+        found = self.knowledge.kernels(names)
+        parts = [found[name].to_numpy() for name in self.kernels if name in found]
+        return np.mean(parts, axis=0) if parts else np.zeros((len(names), len(names)))
+
+
+class SparseShift(torch.nn.Module):
+    """The module: encoder, shifts and decoder.
+
+    features: as Features returns them; symbols: names -> current symbols; held: symbols of perturbations
+    that have a shift of their own; genes: their number; cells: Cells by screen.
+    """
+
+    def __init__(
+        self,
+        features: Callable,
+        symbols: Callable,
+        held: Sequence[str],
+        genes: int,
+        size: Size,
+        cells: dict[str, Cells],
+    ):
         super().__init__()
-        self.features, self.current, self.size, self.spreads = features, current, size, spreads
+        self.features, self.symbols, self.size, self.cells = features, symbols, size, cells
         self.places = {name: place for place, name in enumerate(held)}
         latent, hidden = size.latent, size.hidden
-        self.told = torch.nn.Linear(features.width, latent, bias=False)
+        self.known_shift = torch.nn.Linear(features.width, latent, bias=False)
         self.gate = torch.nn.Linear(features.width, latent)
-        for start in (self.told.weight, self.gate.weight, self.gate.bias):
+        for start in (self.known_shift.weight, self.gate.weight, self.gate.bias):
             torch.nn.init.zeros_(start)
         self.own = torch.nn.Parameter(torch.zeros(len(held) + 1, latent))  # the last: of none
         self.inner = torch.nn.Linear(latent, hidden)
@@ -88,36 +189,42 @@ class SparseShift(torch.nn.Module):
         half = torch.randn(size.samples // 2, latent)
         self.register_buffer("states", torch.cat([half, -half]))  # antithetic: their mean is 0
 
-    def forward(self, names, seen, genes):
-        """Shift and width of the odds of these places of genes: (names, genes) each.
+    def forward(self, context: Context):
+        """Logit shift and log scale: (perturbations, genes) each.
 
-        What a knockdown does is set beside the mean of those seen, as the odds are: in units of the
+        The decoded effect less the mean of the screen's perturbations, as the odds are, in units of the
         spread of effects, times a slope.
         """
-        away = self.moved(self.shift(names))  # (names, latent + hidden)
-        if len(seen):
-            away = away - self.moved(self.shift(seen.perturbations, own=False)).mean(dim=0)
-        spread = spread_of(seen)
-        ratio = self.spreads.get(seen.name, spread).to(spread.device) / spread
+        screen, genes = context.screen, context.genes
+        moved = self.moved(self.shift(context.perturbations))  # (perturbations, latent + hidden)
+        if len(screen):
+            moved = moved - self.moved(self.shift(screen.perturbations, own=False)).mean(dim=0)
+        spread = spread_of(screen)
+        ratio = self.cell_spread(screen) / spread
         slope = torch.exp(self.log_slope) * ratio[genes] / ratio.median()
-        change = LARGEST * torch.tanh(slope * (away @ self.outer[genes].T) / LARGEST)
-        # Width stays 0: how strong a knockdown is, told by it, gains in log loss and costs in score.
+        change = LARGEST * torch.tanh(slope * (moved @ self.outer[genes].T) / LARGEST)
+        # The scale stays 0: as the strength of a perturbation it gains in log loss and costs in score.
         return change, torch.zeros_like(change)
 
-    def shift(self, names, own=True):
-        """Shift of the state by each knockdown: (names, latent). own: what it was seen to do too."""
+    def cell_spread(self, screen: ScreenData):
+        """Standard deviation of control cells, log2; of effects where there are no cells: (genes,)."""
+        cells = self.cells.get(screen.name)
+        return spread_of(screen) if cells is None else cells.spread.to(screen.effects.device)
+
+    def shift(self, names: Sequence[str], own: bool = True):
+        """Shift of the state by each perturbation: (names, latent). own: with the shift of its own."""
         known, device = self.known(names), self.own.device
-        shift = self.told(known)
+        shift = self.known_shift(known)
         if own:
-            places = [self.places.get(name, -1) for name in self.current(names)]
+            places = [self.places.get(name, -1) for name in self.symbols(names)]
             kept = torch.tensor([place >= 0 for place in places], device=device)
-            if self.training:  # or it would explain all, and nothing were told
+            if self.training:  # or it would explain all, and prior knowledge nothing
                 kept = kept & (torch.rand(len(places), device=device) >= self.size.forget)
             shift = shift + self.own[places] * kept[:, None]
         return self.gates(known) * shift
 
-    def known(self, names):
-        """Features of these knockdowns on the network's device: (names, width)."""
+    def known(self, names: Sequence[str]):
+        """Features of perturbations on the network's device: (names, width)."""
         return torch.as_tensor(self.features(list(names)), device=self.own.device)
 
     def gates(self, known):
@@ -127,13 +234,13 @@ class SparseShift(torch.nn.Module):
             odds = (odds + torch.logit(torch.rand_like(odds), eps=1e-6)) / TEMPERATURE
         return (torch.sigmoid(odds) * (high - low) + low).clamp(0, 1)
 
-    def open(self, names):
-        """Chance of each gate not to be shut: (names, latent)."""
+    def open(self, names: Sequence[str]):
+        """Probability of each gate not to be shut: (names, latent)."""
         odds, (low, high) = HASTE * self.gate(self.known(names)), STRETCH
         return torch.sigmoid(odds - TEMPERATURE * math.log(-low / high))
 
     def hidden(self, state):
-        """What the decoder makes of states before its last, linear layer: (..., latent + hidden)."""
+        """Decoder before its last, linear layer: (..., latent) -> (..., latent + hidden)."""
         return torch.cat([state, torch.tanh(self.inner(state))], dim=-1)
 
     def moved(self, shift):
@@ -142,15 +249,33 @@ class SparseShift(torch.nn.Module):
 
     def encode(self, rest):
         """Mean and log standard deviation of the state, (cells, latent), from what no shift explains."""
-        heard = torch.nn.functional.gelu(rest @ self.inlet)
-        mean, log_sd = self.encoder(heard).chunk(2, dim=1)
+        inner = torch.nn.functional.gelu(rest @ self.inlet)
+        mean, log_sd = self.encoder(inner).chunk(2, dim=1)
         return mean, log_sd.clamp(-5, 1)
 
-    def evidence(self, values, measured, names):
+    def extra_loss(self, screen: ScreenData, random: np.random.Generator):
+        """Share of open gates and, negative, the evidence of some cells of the screen: a scalar."""
+        open_gates = self.size.sparsity * self.open(screen.perturbations).mean()
+        if not self.size.evidence:
+            return open_gates
+        cells = self.cells.get(screen.name)
+        if cells is None:
+            places = random.permutation(len(screen))[: self.size.cells]
+            values = screen.resample(places, random) / spread_of(screen)
+            measured = screen.measured[places]
+            names = [screen.perturbations[place] for place in places]
+        else:
+            places = random.choice(cells.of(screen.perturbations), self.size.cells)
+            values, names = cells.standard(places, self.own.device), cells.names(places)
+            measured = cells.measured.to(values.device).expand_as(values)
+        evidence = self.evidence(values * measured, measured.float(), names)
+        return open_gates - self.size.evidence * evidence
+
+    def evidence(self, values, measured, names: Sequence[str]):
         """Evidence lower bound (Kingma & Welling 2014) a measured gene, mean over cells: a scalar.
 
         values: (cells, genes), deviations from the control in its standard deviations; measured: the
-        same shape, 0 or 1; names: the cells' knockdowns.
+        same shape, 0 or 1; names: the cells' perturbations.
         """
         shift, count = self.shift(names), measured.sum(dim=1).clamp(min=1)
         rest = (values - self.moved(shift) @ self.outer.T) * measured
@@ -164,88 +289,7 @@ class SparseShift(torch.nn.Module):
         return -((fit + divergence) / count).mean()
 
 
-def spread_of(rows):
+def spread_of(screen: ScreenData):
     """Spread of each gene's effects in a screen, log2: (genes,)."""
-    spread = (rows.values[-1] - rows.values[0]) / 4
+    spread = (screen.values[-1] - screen.values[0]) / 4
     return spread.clamp(min=1e-6) + 0.1 * spread.median()
-
-
-class VAE(Trained):
-    """The autoencoder behind the models' door. size: a Size; the other options are Trained's.
-
-    Learns from the cells of the competition's training rows and, of the screens, from those of the
-    `cells.h5ad` beside the atlas. A screen without them shows its rows as if each were a cell.
-    """
-
-    def __init__(self, knowledge: Knowledge | None = None, *, size=Size(), **options):
-        super().__init__(knowledge, **OPTIONS | options)
-        self.size = size
-
-    def fit(self, train):
-        self.cells_, told = {}, []
-        if self.size.evidence:
-            atlas = self.knowledge.atlas if self._foreign else None
-            options = {
-                "own": self.policy != "screens",
-                "names": self.knowledge.names,
-                "seed": self.seed,
-            }
-            self.cells_, told = gather_cells(train, atlas, once=self.once, **options)
-        super().fit(train)
-        self.remarks_ += told
-        return self
-
-    @property
-    def _foreign(self):
-        return self.policy != "competition" and self.knowledge.atlas is not None
-
-    def _network(self, genes):
-        spreads = {name: cells.spread for name, cells in self.cells_.items()}
-        held = self._held()
-        return SparseShift(self._features(), self._current, held, len(genes), self.size, spreads)
-
-    def _features(self):
-        """Coordinates by targets and a sample of the knockdowns learned from, made once."""
-        sample = np.random.default_rng(self.seed).permutation(self._held())
-        targets = self._current(self.train_.targets["perturbation"])
-        anchors = list(dict.fromkeys([*targets, *sample]))[:ANCHORS]
-        # A screen's own responses must not tell what is to be learned from them.
-        kernels = FOREIGN if self._foreign else KERNELS
-        parts = anchors, kernels, self.size.features
-        key = ("features", self.knowledge.fingerprint, repr(parts))
-        return self.once.get(key, lambda: Features(self.knowledge, *parts))
-
-    def _held(self):
-        """Symbols of the knockdowns learned from first: the same in all folds if these are screens'."""
-        if self._foreign:
-            responses = self.knowledge.responses_
-            return [] if responses is None else sorted(responses.index)
-        return sorted(set(self._current(self.train_.effects.index)))
-
-    def _current(self, names):
-        return self.knowledge.symbols(names)
-
-    def _extra(self, network, seen, random):
-        open_gates = self.size.sparsity * network.open(seen.perturbations).mean()
-        if not self.size.evidence:
-            return open_gates
-        cells = self.cells_.get(seen.name)
-        if cells is None:
-            places = random.permutation(len(seen))[: self.size.cells]
-            values, measured = (
-                seen.resample(places, random) / spread_of(seen),
-                seen.measured[places],
-            )
-            names = [seen.perturbations[place] for place in places]
-        else:
-            places = random.choice(cells.of(seen.perturbations), self.size.cells)
-            values, names = cells.standard(places, network.own.device), cells.names(places)
-            measured = cells.measured.to(values.device).expand_as(values)
-        evidence = network.evidence(values * measured, measured.float(), names)
-        return open_gates - self.size.evidence * evidence
-
-    def _key(self, stage, *parts):
-        cells = set(self.cells_)
-        if stage == "screens":  # to which the competition's cells teach nothing
-            cells -= {"competition"}
-        return super()._key(stage, self.size, self._foreign, sorted(cells), *parts)

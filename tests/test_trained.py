@@ -1,20 +1,23 @@
 """What the networks share, by a small linear network on pathway knowledge."""
 
+from functools import partial
+from textwrap import dedent
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from small_planted import an_atlas, gains, killed, planted
 
+import kit.networks
 from kit import InputError, out_of_fold
 from kit.io import locate
 from kit.io.device import device
 from kit.knowledge import Knowledge
 from kit.models import Constant
-from kit.networks import trained as deep
 from kit.networks.gnn import GNN
 from kit.networks.losses import LossWeights
-from kit.networks.trained import Trained
+from kit.networks.trained import SHRINKAGES, Trained, variants
 from kit.networks.training import Settings
 from kit.networks.transformer import Transformer
 from kit.networks.vae import VAE
@@ -27,31 +30,59 @@ class Linear(torch.nn.Module):
         super().__init__()
         self.knowledge, self.anchors = knowledge, anchors
         self.shift = torch.nn.Linear(len(anchors), len(genes), bias=False)
-        self.width = torch.nn.Linear(len(anchors), len(genes), bias=False)
+        self.scale = torch.nn.Linear(len(anchors), len(genes), bias=False)
         torch.nn.init.zeros_(self.shift.weight)
-        torch.nn.init.zeros_(self.width.weight)
+        torch.nn.init.zeros_(self.scale.weight)
 
-    def forward(self, names, seen, genes):
-        kernel = self.knowledge.pathways.kernel(names, self.anchors)
-        values = torch.tensor(kernel.to_numpy(), device=seen.effects.device)
-        return self.shift(values)[:, genes], self.width(values)[:, genes]
-
-
-class Small(Trained):
-    def _network(self, genes):
-        anchors = [f"P{i}" for i in range(48)]
-        return Linear(self.knowledge, anchors, genes)
+    def forward(self, context):
+        kernel = self.knowledge.pathways.kernel(context.perturbations, self.anchors)
+        values = torch.tensor(kernel.to_numpy(), device=context.device)
+        return self.shift(values)[:, context.genes], self.scale(values)[:, context.genes]
 
 
-def small(pathways, atlas=None, **options):
+def linear(setup, kind=Linear):
+    return kind(setup.knowledge, [f"P{i}" for i in range(48)], setup.genes)
+
+
+def small(pathways, atlas=None, make_module=linear, **options):
     options = {"policy": "competition", "tuning": QUICK, "pretraining": QUICK} | options
-    return Small(Knowledge(pathways, atlas), **options)
+    return Trained(make_module, Knowledge(pathways, atlas), **options)
 
 
 def test_a_network_beats_the_constant_where_pathways_share_effects(tmp_path):
     competition, pathways = planted(tmp_path)
     found, constant = gains(small(pathways), competition)
     assert found > constant + 20
+
+
+def test_the_network_of_the_docstring_is_a_model_as_any_other(tmp_path):
+    example = dedent(kit.networks.__doc__.split("::")[1]).split("model = ")[0]
+    exec(example, names := {"torch": torch})
+    competition, pathways = planted(tmp_path)
+    knowledge, options = Knowledge(pathways), {"policy": "competition", "tuning": QUICK}
+    model = Trained(names["KernelMean"], knowledge, **options)
+    found, constant = gains(model, competition)
+    assert found > constant + 20
+    prediction = model.fit(competition).predict(["P1", "NOBODY", "X1"])
+    pd.testing.assert_frame_equal(prediction, model.predict(["P1", "NOBODY", "X1"]))
+    assert list(prediction.columns) == list(competition.genes)
+    np.testing.assert_array_equal(prediction.loc["NOBODY"], Constant().fit(competition).effect_)
+    assert not np.allclose(prediction.loc["P1"], prediction.loc["NOBODY"])
+    screens = Trained(names["KernelMean"], Knowledge(pathways, an_atlas(competition)), **options)
+    variant = variants(screens, cells=False, screens=True)["pretrain"].fit(competition)
+    assert set(variant.history_["stage"]) == {"screens", "competition"}
+
+
+def test_a_module_that_fails_is_an_error_of_one_fit_and_not_of_the_next(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12)
+
+    class Broken(Linear):
+        def forward(self, context):
+            return super().forward(context)[0]
+
+    with pytest.raises(InputError, match="Broken"):
+        small(pathways, make_module=partial(linear, kind=Broken)).fit(competition)
+    assert small(pathways).fit(competition).networks_
 
 
 def test_a_network_that_finds_nothing_is_not_believed(tmp_path):
@@ -98,7 +129,7 @@ def test_pretraining_is_done_once_for_all_folds(tmp_path):
     model = small(pathways, an_atlas(competition), policy="screens")
     names = list(competition.effects.index)
     out_of_fold(model, competition, [names[:12], names[12:]])
-    assert len(model.once.kept) == 1
+    assert len([name for name in model.cache.kept if isinstance(name, str)]) == 1
 
 
 def test_without_a_screen_the_remark_says_so(tmp_path):
@@ -115,12 +146,8 @@ def test_a_network_is_asked_as_one_that_has_learned_and_not_as_one_that_learns(t
             assert not self.training or torch.is_grad_enabled()
             return super().forward(*args)
 
-    class Asked(Small):
-        def _network(self, genes):
-            return Restless(self.knowledge, [f"P{i}" for i in range(48)], genes)
-
-    options = {"policy": "screens", "tuning": QUICK, "pretraining": QUICK}
-    model = Asked(Knowledge(pathways, an_atlas(competition)), **options).fit(competition)
+    model = small(pathways, an_atlas(competition), partial(linear, kind=Restless), policy="screens")
+    model.fit(competition)
     assert not any(network.training for network in model.networks_)
     pd.testing.assert_frame_equal(model.logit_shift(["P1", "P2"]), model.logit_shift(["P1", "P2"]))
 
@@ -142,7 +169,7 @@ def test_a_gain_that_rows_do_not_agree_in_is_not_believed(tmp_path, monkeypatch)
     for table, trust in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
         rows = iter(table.tolist())
         monkeypatch.setattr(
-            deep, "row_losses", lambda *args, rows=rows: [next(rows) for _ in range(len(args[2]))]
+            Trained, "_row_losses", lambda *args, rows=rows: [next(rows) for _ in args[3].effects]
         )
         assert small(pathways).fit(competition).shrinkage_ == trust
 
@@ -163,7 +190,7 @@ def test_a_killed_fit_goes_on_from_its_checkpoints_to_the_same_prediction(tmp_pa
     pd.testing.assert_frame_equal(whole, resumed, check_exact=True)
 
 
-@pytest.mark.parametrize("kind", [Small, GNN, Transformer, VAE])
+@pytest.mark.parametrize("kind", [partial(Trained, linear), GNN, Transformer, VAE])
 def test_a_checkpoint_of_other_knowledge_is_not_taken_up(kind, tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     (tmp_path / "other").mkdir()
@@ -199,7 +226,7 @@ def test_a_fit_goes_on_from_the_attached_output_of_an_earlier_run(mount, tmp_pat
 def test_resampled_cells_have_checkpoints_of_their_own(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     drawn = np.random.default_rng(0).normal(size=(2, *competition.effects.shape))
-    monkeypatch.setattr(Small, "_resampled", lambda self, train: drawn if self.draws else None)
+    monkeypatch.setattr(Trained, "_resampled", lambda self, train: drawn if self.draws else None)
     said = [
         small(pathways, draws=draws, checkpoints=tmp_path / "kept")
         .fit(competition)
@@ -235,13 +262,13 @@ def test_trust_in_a_network_of_another_loss_is_counted_from_what_no_trust_loses(
     tmp_path, monkeypatch
 ):
     competition, pathways = planted(tmp_path, rows=24)
-    rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(deep.SHRINKAGES))
+    rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(SHRINKAGES))
     monkeypatch.setattr(
-        deep, "row_losses", lambda *args: [list(next(rows)) for _ in range(len(args[2]))]
+        Trained, "_row_losses", lambda *args: [list(next(rows)) for _ in args[3].effects]
     )
-    model = small(pathways, pieces=LossWeights(0, 1, 0.2)).fit(competition)
+    model = small(pathways, loss=LossWeights(0, 1, 0.2)).fit(competition)
     assert model.shrinkage_ == 1.0  # every row gains alike, however far apart they lie
-    np.testing.assert_allclose(model.shrinkage_curve_, -0.5 * np.array(deep.SHRINKAGES))
+    np.testing.assert_allclose(model.shrinkage_curve_, -0.5 * np.array(SHRINKAGES))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
@@ -254,3 +281,30 @@ def test_a_handful_of_rows_is_enough_to_run(tmp_path, rows):
 
 def test_the_device_holds_a_tensor():
     assert torch.zeros(1, device=device()).device.type == device().type
+
+
+def test_one_thing_changes_at_a_time(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12)
+    model = small(pathways, an_atlas(competition))
+    found = variants(model, cells=True, screens=True)
+    assert [one.policy for one in found.values()] == ["screens", "competition", *3 * ["pretrain"]]
+    assert [one.draws > 0 for one in found.values()] == [False, False, False, True, False]
+    assert [one.loss == LossWeights() for one in found.values()] == [True] * 4 + [False]
+
+
+def test_without_cells_and_screens_only_the_loss_is_left_to_change(tmp_path):
+    _, pathways = planted(tmp_path, rows=12)
+    found = variants(small(pathways), cells=False, screens=False)
+    assert list(found) == ["competition", "competition, metric loss"]
+
+
+def test_variants_learn_from_screens_once_and_leave_the_model_as_it_was(tmp_path):
+    competition, pathways = planted(tmp_path, rows=24)
+    model = small(pathways, an_atlas(competition))
+    found = variants(model, cells=False, screens=True)
+    for name in ("screens", "pretrain"):
+        prediction = found[name].fit(competition).predict(["P1"])
+        assert np.isfinite(prediction.to_numpy()).all()
+    assert len([name for name in model.cache.kept if isinstance(name, str)]) == 1
+    assert model.policy == "competition"
+    assert not hasattr(model, "networks_")
