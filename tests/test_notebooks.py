@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
+
+from kit.evaluation.saved_runs import saved_files
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 RUNNER = ROOT / "notebooks" / "execute.py"
@@ -45,9 +48,14 @@ def assert_complete(folder, data, command=(sys.executable, "-m", "kit")):
             low, high = model["gates"][gate]["interval_per_60"]
             assert low <= model["gates"][gate]["score_per_60"] <= high
     truth = pd.read_csv(data / "training_data_ground_truth_table.csv", index_col=0)
-    oof = pd.read_csv(folder / "oof.csv", index_col="perturbation")
-    assert set(oof.index) == set(truth.index)
-    assert np.isfinite(oof.to_numpy()).all()
+    targets = pd.read_csv(data / "pert_ids_all.csv")["pert"]
+    assert not report["failed"]
+    for name in report["models"]:
+        for path, rows in zip(saved_files(name), (truth.index, targets), strict=True):
+            table = pd.read_csv(folder / path, index_col="perturbation")
+            assert set(table.index) == set(rows)
+            assert np.isfinite(table.to_numpy()).all()
+            assert path in report["predictions"][name]["files"]
     check = subprocess.run(
         [*command, "check", folder / "submission.csv", "--data", data],
         cwd=ROOT,
@@ -69,7 +77,40 @@ def test_a_notebook_is_committed_clean(path):
         if cell.cell_type == "code":
             assert not cell.outputs
             assert cell.execution_count is None
-            assert len(cell.source.splitlines()) <= 25
+            assert len(cell.source.splitlines()) <= 15
+
+
+@by_name
+def test_a_notebook_begins_with_its_number_and_has_short_paragraphs(path):
+    cells = nbformat.read(path, as_version=4).cells
+    assert cells[0].cell_type == "markdown"
+    assert re.match(rf"# {path.stem[:2]} \w+", cells[0].source)
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            for paragraph in re.split(r"\n\n|\n(?=- |\|)", cell.source):
+                assert len(paragraph) <= 600, paragraph
+                assert len(paragraph.splitlines()) <= 6, paragraph
+
+
+def test_notebooks_import_from_doors_only():
+    doors = {"kit"}
+    for path in ROOT.glob("kit/*/__init__.py"):
+        doors.add(f"kit.{path.parent.name}")
+    found = set()
+    for path in NOTEBOOKS:
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                found |= set(re.findall(r"^\s*(?:from|import) (kit[\w.]*)", cell.source, re.M))
+    assert found <= doors | {"kit.decision"}, found - doors
+    assert len(found) <= 10
+
+
+@by_name
+def test_a_notebook_installs_anndata_alone_and_pinned(path):
+    lines = [line for line in path.read_text().splitlines() if "%pip" in line]
+    wanted = [line for line in (ROOT / "requirements.txt").read_text().split() if "anndata" in line]
+    assert len(lines) <= 1
+    assert all(f"%pip install -q {wanted[0]}" in line for line in lines), wanted
 
 
 def test_the_first_code_cell_is_the_same_in_all_notebooks():

@@ -13,10 +13,12 @@ from kit import (
     Run,
     compare,
     folds,
+    interval,
     load_competition,
     out_of_fold,
     repeated_folds,
 )
+from kit.evaluation import choose
 from kit.evaluation.noise_ceiling import ceiling
 from kit.models import Constant, Mean
 from kit.report.board import board, board_text
@@ -78,13 +80,32 @@ def test_a_run_writes_all_that_others_read(competition, outputs):
         "quick",
         competition.data_hash,
     )
-    assert report["submission"] == {"file": "submission.csv", "model": "best"}
+    assert report["submission"] == {"file": "submission.csv", "model": "best", "estimate": None}
     assert report["peak_memory_mb"] > 50
     for gate in (0.2, 0.3):
         want, got = results["best"].score(gate), report["models"]["best"]["gates"][str(gate)]
         assert (got["score"], got["w"], got["wcos"]) == (want.score, want.w, want.wcos)
         assert got["interval_per_60"][0] < got["score_per_60"] < got["interval_per_60"][1]
         assert report["ceiling"][str(gate)]["rows"] == len(competition.effects)
+
+
+def test_a_submission_is_reported_with_the_score_of_choosing_its_model(
+    competition, outputs, capsys
+):
+    run = Run("02_baseline", competition)
+    held_out = folds(competition.effects.index)
+    _, runs = compare({"mean": Mean(), "constant": Constant()}, competition, held_out, run=run)
+    _, chosen = choose(runs)
+    submission = run.submit("constant", chosen)
+    want = chosen[0].score()
+    report = json.loads((run.folder / "report.json").read_text())["submission"]
+    assert (report["file"], report["model"]) == (submission.name, "constant")
+    assert report["estimate"]["score_per_60"] == want.score_per_60
+    assert report["estimate"]["interval_per_60"] == list(interval(want))
+    table = pd.read_csv(submission, index_col="pert_id")
+    row = Constant().fit(competition).effect_
+    np.testing.assert_allclose(table.loc[:, row.index].iloc[0], row, rtol=1e-9)
+    assert f"{want.score_per_60:.3f} for 60 perturbations" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_scores(competition, outputs):

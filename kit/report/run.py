@@ -60,6 +60,7 @@ class Run:
             raise InputError(f"budget is `{self.budget}`, want one of {', '.join(BUDGETS)}")
         self.folder = _output_folder(name)
         self.models, self.settings, self.figures, self.ceiling = {}, {}, [], None
+        self.estimate = None  # of the submission: scores of choosing, as those of a model
         self.saved = {}  # by model: hashes of its files, and each training row's fold
         self.tests = {}  # by model: its predictions of the targets, perturbation x gene
         self.failed = {}  # by model: why it has no score
@@ -151,6 +152,24 @@ class Run:
         """Write a checked submission of predictions, perturbation x gene; return its path."""
         return write_submission(prediction, self.competition, self.folder / name)
 
+    def submit(self, model: str, chosen: list[OutOfFold]) -> Path:
+        """Write the saved predictions of `model` as the submission, and the report; return its path.
+
+        chosen: what `choose` gives beside the name. Printed are the path, the score of choosing, which
+        the report keeps as that of the submission, and the score where truth is released.
+        """
+        submission = self.write_submission(self.tests[model])
+        self.estimate = _numbers(chosen, GATES[0])
+        self.finish(submission, model)
+        low, high = self.estimate["interval_per_60"]
+        print(f"{submission}: {model}")
+        print(
+            f"out of fold, the choice included: {self.estimate['score_per_60']:.3f} for 60 "
+            f"perturbations, 90 % interval {low:.3f} to {high:.3f}; mean baseline 0.000"
+        )
+        print(*self.released(submission), sep="\n")
+        return submission
+
     def released(self, submission: Path | str) -> list[str]:
         """Return lines on a submission's score beside the mean's, at both gates; none without truth."""
         truth, targets = self.competition.solution, self.competition.targets["perturbation"]
@@ -191,7 +210,11 @@ class Run:
             "failed": self.failed,
             "predictions": self.saved,
             "figures": self.figures,
-            "submission": {"file": submission and Path(submission).name, "model": model},
+            "submission": {
+                "file": submission and Path(submission).name,
+                "model": model,
+                "estimate": self.estimate,
+            },
         }
         with replacing(self.folder / "report.json") as path:
             path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
