@@ -1,14 +1,16 @@
 """Transfer from other screens: the same knockdown, its neighbours there, and held-out truth kept out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from small_planted import atlas_of, gains, noisy, planted
 from threadpoolctl import threadpool_limits
 
-from kit import load_competition
+from kit import InputError, load_competition
 from kit.knowledge import Knowledge
-from kit.models import Constant, OnTargetGene, reference_models
+from kit.models import Constant, OnTargetGene, ScreenResponse, reference_models
 from kit.models.transfer import Transfer
 
 
@@ -95,11 +97,51 @@ def test_reference_models_use_the_knowledge_that_there_is(tmp_path):
     found = {name: reference_models(each, seed=7) for name, each in known.items()}
     assert list(found["none"]) == list(found["empty"]) == ["mean", "constant"]
     assert list(found["pathways"]) == ["mean", "constant", "neighbours", "transfer"]
-    assert list(found["both"]) == ["mean", "constant", "neighbours, atlas", "transfer"]
+    screens = ["screen response", "screen response, scaled"]
+    assert list(found["both"]) == ["mean", "constant", "neighbours, atlas", "transfer", *screens]
     for models in found.values():
-        assert all(isinstance(one, OnTargetGene) for name, one in models.items() if name != "mean")
+        fitted = [one for name, one in models.items() if name not in ("mean", *screens)]
+        assert all(isinstance(one, OnTargetGene) for one in fitted)
     assert found["both"]["transfer"].base.seed == 7
     assert found["both"]["neighbours, atlas"].base.knowledge is known["both"]
+
+
+def test_the_screen_response_is_the_screens_mean_and_response_whatever_the_competition(tmp_path):
+    competition, _ = planted(tmp_path)
+    names = list(competition.effects.index[:6])
+    one = noisy(competition.effects, 0.05)
+    knowledge = Knowledge(None, one)
+    plain = ScreenResponse(knowledge).fit(competition)
+    want = one.effects.set_axis(one.obs["sgrna_symbol"].astype(str)).loc[names]
+    np.testing.assert_allclose(plain.predict(names), want, atol=1e-6)
+    unknown = plain.predict(["NOBODY"]).loc["NOBODY"]
+    np.testing.assert_allclose(unknown, one.effects.mean(), atol=1e-6)
+    other = replace(competition, effects=competition.effects * -3)
+    again = ScreenResponse(knowledge).fit(other).predict(names)
+    pd.testing.assert_frame_equal(again, plain.predict(names))
+    assert ScreenResponse(knowledge, scaled=True).fit(competition).scale_ == 1  # one screen alone
+    with pytest.raises(InputError, match="needs an atlas"):
+        ScreenResponse().fit(competition)
+
+
+def test_the_scale_of_the_screen_response_is_the_slope_between_screens(tmp_path):
+    competition, _ = planted(tmp_path)
+    one = noisy(competition.effects, 1e-6)
+    half = replace(
+        one,
+        effects=0.5 * one.effects.set_axis([f"{name}b" for name in one.effects.index]),
+        obs=one.obs.assign(dataset="half").set_axis([f"{name}b" for name in one.obs.index]),
+        se=None,
+    )
+    both = replace(
+        one,
+        effects=pd.concat([one.effects, half.effects]),
+        obs=pd.concat([one.obs.astype(object), half.obs.astype(object)]),
+        se=None,
+    )
+    scale = ScreenResponse(Knowledge(None, both), scaled=True).fit(competition).scale_
+    # Pairs (x, x / 2) and (x / 2, x): slope (1/2 + 1/2) / (1 + 1/4).
+    assert scale == pytest.approx(0.8, abs=1e-3)
 
 
 def test_two_screens_of_which_one_is_noise_are_better_than_none(tmp_path):

@@ -9,7 +9,7 @@ from .blend import Blend
 from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
 from .pooled_trees import PooledTrees
-from .reference import reference_models
+from .reference import ScreenResponse, reference_models
 from .residual_distribution import ResidualDistribution
 from .ridge import Ridge
 from .transfer import Transfer
@@ -27,6 +27,7 @@ __all__ = [
     "PooledTrees",
     "ResidualDistribution",
     "Ridge",
+    "ScreenResponse",
     "Transfer",
     "Zero",
     "reference_models",
