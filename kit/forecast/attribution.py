@@ -81,7 +81,7 @@ def kernel_terms(neighbours: Neighbours, perturbation: str) -> dict[str, dict[st
     knowledge, rows = neighbours.knowledge, neighbours.train_.effects.index
     names = list(dict.fromkeys([*rows, perturbation]))
     kernels = knowledge.kernels(names, exclude_own_response=neighbours.exclude_own_response)
-    found = {name: kernel.loc[perturbation, rows].to_numpy() for name, kernel in kernels.items()}
+    found = {n: kernel.loc[perturbation, rows].to_numpy(float) for n, kernel in kernels.items()}
     terms = {name: {KINDS.get(name, name): values} for name, values in found.items()}
     if knowledge.pathways is None:
         return terms
