@@ -50,7 +50,7 @@ def distribution(competition, knowledge, seed=0):
             if name not in chosen:
                 chosen[name] = (name, gene)
                 break
-    return plots.beliefs(found, values, list(chosen.values()), competition.effects)
+    return plots.distributions(found, values, list(chosen.values()), competition.effects)
 
 
 def models(folder, results):

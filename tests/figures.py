@@ -1,4 +1,6 @@
-"""What tests of figures ask of one: its title, its rows, whether it fits. Closes figures too."""
+"""What tests of figures ask of one: the numbers and names in its title, its rows, whether it fits."""
+
+import re
 
 import pytest
 
@@ -16,8 +18,20 @@ def title(figure):
     return " ".join(figure.get_suptitle().split())
 
 
+def numbers(figure):
+    """Numbers in the title: a set."""
+    text = title(figure).replace(",", "")
+    return {float(number) for number in re.findall(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?!\w)", text)}
+
+
 def labels(axis):
     return [label.get_text() for label in axis.get_yticklabels()]
+
+
+def legend(figure):
+    """Labels of all legends of a figure and its axes."""
+    legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]
+    return [text.get_text() for one in legends if one for text in one.get_texts()]
 
 
 def fits(figure, path):

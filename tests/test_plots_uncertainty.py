@@ -1,16 +1,114 @@
-"""The figure of calibration: its title states the right numbers, its marks stand where they should."""
+"""Figures of distributions: the path is that of `decide`, coverage and expected scores are as counted."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from figures import _closed_figures, fits, labels, title  # noqa: F401
+from figures import _closed_figures, fits, labels, numbers  # noqa: F401
 
 from kit import plots
+from kit.decision import EXCHANGE, Distribution, decide
 from kit.forecast import Calibration
+from kit.plots import exchange
+from kit.plots.uncertainty import support_points
+
+GENES = ["g", "h", "i", "j"]
+
+
+@pytest.fixture
+def distribution():
+    """Two perturbations, six scenarios; for each another half of them is more probable."""
+    random = np.random.default_rng(0)
+    rows = [f"row {i}" for i in range(6)]
+    values = pd.DataFrame(random.normal(0, 0.4, (6, 4)), rows, GENES)
+    values.iloc[:3] += 0.6
+    weights = values.abs() + 0.05
+    weights = weights.mul(4 / weights.sum(axis=1), axis=0)
+    chances = pd.DataFrame([[0.3, 0.3, 0.2, 0.1, 0.05, 0.05]], ["a"], rows)
+    chances.loc["b"] = chances.loc["a"].to_numpy()[::-1]
+    error = (weights * (values - values.mean()).abs()).mean(axis=1)
+    return Distribution(values, weights, chances, error, values.mean())
+
+
+def test_support_points_are_probabilities_and_shares_of_weight_at_the_training_effects(
+    distribution,
+):
+    distribution.values.loc["row 5", "h"] = distribution.values.at["row 0", "h"]
+    chance, mass = support_points(distribution, "a", "h")
+    effects, chances = distribution.values["h"], distribution.rows.loc["a"]
+    assert list(chance.index) == sorted(effects.unique())
+    for effect in chance.index:
+        same = effects == effect
+        assert chance[effect] == pytest.approx(chances[same].sum(), rel=1e-6)
+        weighed = (chances * distribution.weights["h"]) / (chances @ distribution.weights["h"])
+        assert mass[effect] == pytest.approx(weighed[same].sum(), rel=1e-6)
+
+
+def test_the_best_of_the_path_is_what_decide_chooses(distribution):
+    path, rules = exchange(
+        distribution, {"mean": distribution.mean(), "decided": decide(distribution)}
+    )
+    assert list(path.index) == [np.inf, *EXCHANGE]
+    best = path.loc[path["score"].idxmax()]
+    np.testing.assert_allclose(rules.loc["decided"], best, rtol=1e-6)
+    np.testing.assert_allclose(path["score"], path["w"] * path["wcos"].clip(lower=0))
+    assert rules.at["mean", "score"] < best["score"]
+
+
+def test_expected_wcos_of_a_rule_is_the_cosine_over_all_scenarios(distribution):
+    decided = decide(distribution)
+    _, rules = exchange(distribution, {"decided": decided}, gate=1e-6)  # every gene beyond the gate
+    values, chances = distribution.values.to_numpy(), distribution.rows.to_numpy()
+    dot = predicted = true = 0.0
+    for row, prediction in enumerate(decided.to_numpy()):
+        for atom, truth in enumerate(values):
+            dot += chances[row, atom] * (prediction @ truth)
+            predicted += chances[row, atom] * (prediction @ prediction)
+            true += chances[row, atom] * (truth @ truth)
+    assert rules.at["decided", "wcos"] == pytest.approx(dot / np.sqrt(predicted * true), rel=1e-4)
+
+
+def test_rules_are_labelled_and_not_read_by_position(distribution):
+    shuffled = decide(distribution).iloc[::-1, [2, 0, 3, 1]]
+    _, rules = exchange(distribution, {"decided": shuffled})
+    _, plain = exchange(distribution, {"decided": decide(distribution)})
+    np.testing.assert_allclose(rules, plain)
+
+
+def test_the_trade_marks_the_largest_product_and_states_both_scores(distribution, tmp_path):
+    path = pd.DataFrame(
+        {"w": [10, 8, 2.0], "wcos": [0.4, 0.6, 0.7], "score": [4, 4.8, 1.4]}, [6, 1, 0.1]
+    )
+    rules = pd.DataFrame(
+        {"w": [1.0, 6], "wcos": [0.8, 0.3], "score": [0.8, 1.8]}, ["mean", "median"]
+    )
+    figure = plots.trade(path, rules)
+    assert numbers(figure) == {60, 0.8, 4.8, 0.6, 1, 8}
+    (axis,) = figure.axes
+    marked = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines}
+    assert marked["score-optimal"] == (0.6, 8)
+    assert marked["mean"] == (0.8, 1.0)
+    assert fits(figure, tmp_path / "figure.png")
+
+
+def test_distributions_count_the_pairs_whose_decided_value_is_farther_out(distribution, tmp_path):
+    mean = distribution.mean()
+    farther = mean * 1.5
+    farther.loc["b"] = mean.loc["b"] * 0.5
+    stake = (np.maximum(farther.abs(), mean.abs()) > 0.1).sum(axis=1)
+    pairs = [("a", "g"), ("b", "h"), ("a", "j")]
+    figure = plots.distributions(distribution, {"mean": mean, "decided": farther}, pairs, mean)
+    assert numbers(figure) >= {stake.sum(), float(f"{100 * stake['a'] / stake.sum():.3g}")}
+    assert [axis.get_title() for axis in figure.axes] == ["a: g", "b: h", "a: j"]
+    up, down = figure.axes[0].collections
+    assert [bar[1, 1] for bar in up.get_segments()] == pytest.approx(
+        100 * support_points(distribution, "a", "g")[0]
+    )
+    assert sum(bar[0, 1] for bar in down.get_segments()) == pytest.approx(-100)
+    assert fits(figure, tmp_path / "figure.png")
 
 
 def found(levels):
-    """Ten knockdowns of forty genes: at each level the first genes lie outside, more in later rows."""
+    """Ten perturbations of forty genes: at each level the first genes lie outside, more in later rows."""
     rows, genes = [f"P{i}" for i in range(10)], [f"G{i}" for i in range(40)]
     outside = np.arange(10)[:, None] > np.arange(40)[None, :] * 2
     frames = {
@@ -25,21 +123,17 @@ def found(levels):
     )
 
 
-def test_the_calibration_states_coverage_with_its_interval_and_its_spread(tmp_path):
+def test_the_calibration_has_coverage_with_its_interval_and_its_spread(tmp_path):
     one = found((0.5, 0.8, 0.9))
     figure = plots.calibration(one)
     row, by_row = one.table().loc[("all", 0.9)], one.by_perturbation(0.9)
-    low, high = (f"{100 * row[end]:.1f} %" for end in ("low", "high"))
-    least, most = (f"{100 * by_row.quantile(share):.1f} %" for share in (0.1, 0.9))
-    observed = f"{100 * one.inside[0.9].to_numpy().mean():.1f} %"
-    assert title(figure) == (
-        f"Of unseen effects {observed} lie in their 90 % interval ({low} to {high}), of the metric's "
-        f"weight {observed}; for most knockdowns between {least} and {most}"
-    )
+    shares = [row["low"], row["high"], *by_row.quantile([0.1, 0.9])]
+    shares.append(one.inside[0.9].to_numpy().mean())
+    assert numbers(figure) == {90, *(round(100 * share, 1) for share in shares)}
     left, right = figure.axes
     marks = {line.get_label(): line.get_ydata() for line in left.lines}
     assert marks["all"] == pytest.approx(100 * one.table().loc["all", "observed"])
-    assert marks["as believed"] == pytest.approx([52, 82, 92])
+    assert marks["predicted"] == pytest.approx([52, 82, 92])
     assert sum(label.startswith("|expected|") for label in marks) == 4
     assert labels(right) == ["50 %", "80 %", "90 %"]
     dots = right.collections[0].get_offsets()
@@ -49,8 +143,20 @@ def test_the_calibration_states_coverage_with_its_interval_and_its_spread(tmp_pa
 
 def test_levels_without_the_usual_one_and_without_misses_are_drawn(tmp_path):
     one = found((0.6,))
-    assert "their 60 % interval" in title(plots.calibration(one))
+    assert 60 in numbers(plots.calibration(one))
     one.inside[0.6].loc[:] = True
     figure = plots.calibration(one)
-    assert "Of unseen effects 100.0 %" in title(figure)
+    assert 100 in numbers(figure)
+    assert fits(figure, tmp_path / "figure.png")
+
+
+def test_expected_scores_have_their_quantiles_and_the_gap_of_the_halves(tmp_path):
+    score = np.linspace(-1, 9, 101)
+    draws = pd.DataFrame({"score": score, "public": score + 1, "private": score - 1})
+    figure = plots.expected_scores(draws, 4.0, ceiling=12.0)
+    assert numbers(figure) == {-0.5, 8.5, 60, 90, 9.9, 2}
+    left, right = figure.axes
+    places = [line.get_xdata()[0] for line in left.lines]
+    assert places == pytest.approx([4.0, 0.0, 12.0])
+    assert right.get_xlim() == right.get_ylim()
     assert fits(figure, tmp_path / "figure.png")

@@ -1,21 +1,42 @@
-"""Figures of models: constant predictions, scores with their intervals, gains by knockdown."""
+"""Scores of models: with intervals, paired, by perturbation, by similarity to training, and of blends."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from .style import (
     BLUE,
+    COLOURS,
+    GREEN,
     ORANGE,
     RED,
     SKY,
     height_of,
+    intervals,
+    legend_below,
     name_rows,
     new_figure,
+    number_map,
     percent,
+    signed_bars,
 )
 
+SCORE, GAIN = ["score", "low", "high"], ["difference", "difference_low", "difference_high"]
 
-def constants(effects, weights, mean, constant, genes=8):
-    """Two constant rows (series by gene) among the effects of the genes where they differ most."""
+
+def constants(
+    effects: pd.DataFrame,
+    weights: pd.DataFrame,
+    mean: pd.Series,
+    constant: pd.Series,
+    genes: int = 8,
+) -> Figure:
+    """Draw two constant predictions among the effects of the genes where they differ most.
+
+    effects, weights: perturbation x gene; mean, constant: by gene; log2.
+    """
     farther = (constant.abs() > mean.abs()).mean()
     shown = (weights.sum() * (constant - mean).abs()).nlargest(genes).index
     figure, (axis,) = new_figure(
@@ -29,43 +50,166 @@ def constants(effects, weights, mean, constant, genes=8):
     axis.plot(constant[shown], range(len(shown)), "D", color=RED, label="metric-optimal constant")
     axis.axvline(0, color="0.6", linewidth=0.8)
     name_rows(axis, shown, size=10)
-    axis.set(xlabel="effect, log2 (a dot a knockdown, its area the weight)")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    axis.set(xlabel="effect, log2 (a dot a perturbation, its area the weight)")
+    legend_below(figure, axis)
     return figure
 
 
-def forest(scores, ceiling=None):
-    """Scores for 60 rows with their intervals, a row a model, beside floor (0) and ceiling.
+def comparison(
+    table: pd.DataFrame, reference: str | None = None, ceiling: float | None = None
+) -> Figure:
+    """Draw scores with intervals, a row a model, and the paired gains over the model `reference`.
 
-    scores: frame by model of `score`, `low`, `high`.
+    table: as `compare` gives it (columns `score`, `low`, `high`, and with a reference `difference` and
+    its ends), or `compare_grouped`, whose two kinds of folds share a row. ceiling: the noise ceiling.
     """
-    best = scores["score"].idxmax()
-    figure, (axis,) = new_figure(
-        f"Best: {best}, {scores['score'].max():.2f} for 60 unseen knockdowns;\nthe mean scores 0"
-        + (f", half the cells {ceiling:.1f}" if ceiling is not None else ""),
-        height=1.3 + 0.35 * len(scores),
-    )
-    reach = (scores["score"] - scores["low"], scores["high"] - scores["score"])
-    axis.errorbar(scores["score"], range(len(scores)), xerr=reach, fmt="o", color=BLUE, capsize=3)
-    axis.axvline(0, color="black", linewidth=1, label="floor: the mean")
+    names = table.index.get_level_values(-1).unique()
+    grouped = table.index.nlevels > 1
+    kinds = {kind: table.loc[kind] for kind in table.index.unique(0)} if grouped else {"": table}
+    titles = (_verdict(part, reference, kind) for kind, part in kinds.items())
+    columns = 2 if reference else 1
+    figure, axes = new_figure("\n".join(titles), columns=columns, height=2 + 0.3 * len(names))
+    for number, (kind, part) in enumerate(kinds.items()):
+        places = np.arange(len(names)) + 0.3 * (number - (len(kinds) - 1) / 2)
+        label = f"{kind} folds" if kind else "90 % interval"
+        for axis, three in zip(axes, (SCORE, GAIN), strict=False):
+            intervals(axis, places, part.loc[names, three], COLOURS[number], label)
+    for axis in axes:
+        axis.axvline(0, color="black", linewidth=1)
+        name_rows(axis, names if axis is axes[0] else [""] * len(names), size=9)
     if ceiling is not None:
-        axis.axvline(ceiling, color=RED, linestyle="--", label="ceiling: half the cells")
-    name_rows(axis, scores.index, size=10)
-    axis.set(xlabel="out-of-fold score for 60 rows, 90 % interval")
-    axis.legend(frameon=False)
+        axes[0].axvline(ceiling, color=RED, linestyle="--", label="noise ceiling: half the cells")
+    axes[0].set(xlabel="score for 60 rows (hollow: the interval includes 0)")
+    if reference:
+        axes[1].set(xlabel=f"gain over {reference}, paired")
+    legend_below(figure, axes[0])
     return figure
 
 
-def gains(w):
-    """Bars of the knockdowns' terms of W, sorted; w: series by perturbation."""
-    w = w.sort_values(ascending=False)
+def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure:
+    """Draw gains over `reference` in each cell line by model.
+
+    scores: by (line, model), columns as of `compare`.
+    """
+    others = scores.drop(index=reference, level=1)
+    models, names = others.index.unique(1), others.index.unique(0)
+    last = others.xs(models[-1], level=1)
     figure, (axis,) = new_figure(
-        f"{(w > 0).sum()} of {len(w)} unseen knockdowns are nearer than the mean: "
-        f"they give {w[w > 0].sum():.2f} to W, the others {w[w <= 0].sum():.2f}",
-        height=height_of(w),
+        f"“{models[-1]}” is better than “{reference}” in {(last['difference'] > 0).sum()} of {len(last)} "
+        f"cell lines,\nthe 90 % interval is above 0 in {(last['difference_low'] > 0).sum()}",
+        height=1.6 + 0.2 * len(others) + 0.2 * len(names),
     )
-    axis.barh(range(len(w)), w, color=np.where(w > 0, BLUE, ORANGE))
+    for number, (model, colour) in enumerate(zip(models, COLOURS, strict=False)):
+        places = np.arange(len(names)) + 0.25 * (number - (len(models) - 1) / 2)
+        intervals(axis, places, others.xs(model, level=1).loc[names, GAIN], colour, model)
     axis.axvline(0, color="black", linewidth=0.8)
-    name_rows(axis, w.index)
-    axis.set(xlabel="term of W: log2(WMAE of the mean / WMAE of the model)")
+    floor = scores["score"].xs(reference, level=1)
+    name_rows(axis, [f"{name}\n{reference} {floor[name]:.1f}" for name in names], size=8)
+    axis.set(xlabel=f"gain over {reference} for 60 rows, paired (hollow: the interval includes 0)")
+    legend_below(figure, axis)
     return figure
+
+
+def gains(
+    w: pd.Series, other: pd.Series | None = None, names: Sequence[str] = ("model", "mean")
+) -> Figure:
+    """Draw what each perturbation gains in W by one model over another, sorted.
+
+    w, other: terms of W by perturbation, log2(WMAE of the mean / WMAE of the model); other: by default
+    the mean's, 0. names: of the two models.
+    """
+    gain = (w if other is None else w - other[w.index]).sort_values(ascending=False)
+    won, lost = gain[gain > 0], gain[gain < 0]
+    figure, (axis,) = new_figure(
+        f"“{names[0]}” is closer than “{names[1]}” for {len(won)} of {len(gain)} held-out "
+        f"perturbations,\n{won.sum():+.2f} in W, farther for {len(lost)}, {lost.sum() + 0.0:+.2f}",
+        height=height_of(gain),
+    )
+    signed_bars(axis, gain, f"gain in W by “{names[0]}” over “{names[1]}”")
+    return figure
+
+
+def nearness(nearest: pd.Series, w: pd.Series, bins: pd.DataFrame) -> Figure:
+    """Draw each perturbation's term of W by its similarity to the nearest training one, and bin means.
+
+    nearest, w: by perturbation; bins: as `by_nearness` gives it.
+    """
+    known = bins.drop(index="unknown", errors="ignore")
+    far, near = known.iloc[0], known.iloc[-1]
+    figure, (axis,) = new_figure(
+        f"Gain in W with the least similar training perturbations {far['w_per_row'] + 0.0:+.2f}, with "
+        f"the most similar {near['w_per_row'] + 0.0:+.2f};\n"
+        f"score for 60 rows {far['score']:.2f} and {near['score']:.2f}"
+    )
+    axis.scatter(nearest, w[nearest.index], 18, SKY, linewidth=0, label="held-out perturbation")
+    label = "mean of a bin"
+    for row in known.itertuples():
+        axis.hlines(row.w_per_row, row.least, row.most, BLUE, linewidth=3, label=label)
+        label = None
+    axis.axhline(0, color="black", linewidth=0.8, label="the fold's mean effect")
+    axis.set(xlabel="similarity to the nearest training perturbation", ylabel="term of W")
+    legend_below(figure, axis)
+    return figure
+
+
+def model_similarity(cosine: pd.DataFrame) -> Figure:
+    """Draw a map of the cosines between base models' predictions, each less the mean effect.
+
+    cosine: model x model; NaN where a model predicts nothing but the mean.
+    """
+    names = list(cosine.index)
+    first, second = np.triu_indices(len(names), 1)
+    pairs = cosine.to_numpy()[first, second]
+    title = "One base model alone: nothing to compare"
+    if np.isfinite(pairs).any():
+        most, least = np.nanargmax(pairs), np.nanargmin(pairs)
+        title = (
+            f"Most similar: “{names[first[most]]}” and “{names[second[most]]}”, {pairs[most]:.2f}"
+        )
+        if most != least:
+            title += f";\nleast: “{names[first[least]]}” and “{names[second[least]]}”, {pairs[least]:.2f}"
+    figure, (axis,) = new_figure(title, height=1.7 + 0.35 * len(names))
+    numbers = range(1, len(names) + 1)
+    rows = [f"{name}  {number}" for number, name in zip(numbers, names, strict=True)]
+    image = number_map(axis, cosine, rows, "RdBu_r", -1, 1)
+    axis.set_xticks(range(len(names)), numbers, fontsize=9)
+    figure.colorbar(image, label="cosine")
+    axis.set(xlabel="out-of-fold predictions less the mean effect")
+    return figure
+
+
+def blend_path(path: pd.DataFrame, best: float, robust: int) -> Figure:
+    """Draw the nested score of the best blend of each size, with intervals, and the two submitted ones.
+
+    path: by size, `score`, `low`, `high`; best: nested score for 60 rows of the submitted best, after
+    shares by group and stretch; robust: size of the robust blend.
+    """
+    top, kept = path["score"].max(), path.at[robust, "score"]
+    title = f"The robust blend of {robust} scores {kept:.2f}, the best size {top:.2f};\n"
+    figure, (axis,) = new_figure(f"{title}the best blend as submitted: {best:.2f}", height=3.8)
+    reach = np.stack([path["score"] - path["low"], path["high"] - path["score"]])
+    sizes, score = path.index, path["score"].to_numpy()
+    axis.errorbar(sizes, score, yerr=reach, fmt="o-", color=BLUE, capsize=3, label="blend")
+    axis.plot(robust, kept, "o", color=GREEN, markersize=12, alpha=0.6, label="robust")
+    axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=7, label="best", zorder=4)
+    axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
+    axis.set_xticks(sizes)
+    axis.set_xlim(sizes.min() - 0.5, sizes.max() + 0.5)
+    axis.set(xlabel="base models at most", ylabel="out-of-fold score for 60 rows,\n90 % interval")
+    legend_below(figure, axis)
+    return figure
+
+
+def _verdict(table, reference, kind):
+    if reference is None:
+        best = table["score"].idxmax()
+        text = (
+            f"best: {best}, {table['score'].max():.2f} for 60 rows out of fold; the mean scores 0"
+        )
+    else:
+        others = table.drop(index=reference)
+        better, worse = (others["difference_low"] > 0).sum(), (others["difference_high"] < 0).sum()
+        text = f"{better} of {len(others)} models are better than “{reference}”, {worse} worse, "
+        text += "by the paired 90 % interval"
+    text = f"{kind} folds: {text}" if kind else text
+    return text[0].upper() + text[1:]

@@ -1,36 +1,27 @@
-"""Figures of a merge: what each screen brings, and what batches and missing genes do to it.
+"""Merged screens: what each one brings, how two agree, what batches and missing genes do.
 
-`obs` is that of merged cells: `dataset`, `batch`, `sgrna_symbol`, `RNAcount` and so on by cell.
+Series are by (screen, perturbation) or (screen, gene).
 """
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from ..competition import CONTROL
-from .style import (
-    BLUE,
-    RED,
-    SKY,
-    colours_of,
-    legend_below,
-    name_rows,
-    new_figure,
-    percent,
-    strips,
-)
+from .style import BLUE, RED, SKY, legend_below, name_rows, new_figure, percent, span, strips
 
 
-def targets_covered(screens, split):
-    """Bars of the competition's knockdowns by the number of other screens that hold them.
+def targets_covered(screens: pd.Series, split: pd.Series) -> Figure:
+    """Draw bars of the competition's perturbations by the number of other screens that hold them.
 
     screens: that number, split: the split, both series by perturbation.
     """
     number = screens.clip(upper=3).groupby([split, screens.clip(upper=3)]).size().unstack()
     number = number.reindex(index=split.unique(), columns=range(4)).fillna(0).astype(int)
-    foreign = screens[split != "train"]
+    train = split == "train"
     figure, (axis,) = new_figure(
-        f"{(foreign > 0).sum()} of {len(foreign)} targets to predict "
-        f"and {(screens[split == 'train'] > 0).sum()} of {(split == 'train').sum()} training "
-        "knockdowns are in another screen",
+        f"{(screens[~train] > 0).sum()} of {(~train).sum()} targets and "
+        f"{(screens[train] > 0).sum()} of {train.sum()} training perturbations are in another screen",
         height=1.6 + 0.35 * len(number),
     )
     labels, start = ("none", "one", "two", "three or more"), np.zeros(len(number))
@@ -38,40 +29,41 @@ def targets_covered(screens, split):
         axis.barh(range(len(number)), number[count], left=start, color=colour, label=label)
         start += number[count].to_numpy()
     name_rows(axis, number.index, size=10)
-    axis.set(xlabel="knockdowns of the competition", ylabel="split")
+    axis.set(xlabel="perturbations of the competition", ylabel="split")
     axis.legend(title="other screens", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def depth_by_screen(obs):
-    """Distributions over cells of UMI, genes and mitochondrial share, a line a screen."""
-    panels = {
-        "UMI in a cell": obs["RNAcount"],
-        "genes in a cell": obs["featurecount"],
-        "% mitochondrial in a cell": 100 * obs["mitocount"] / obs["RNAcount"],
-    }
-    screens = obs["dataset"].astype(str)
-    median = obs["RNAcount"].groupby(screens, sort=False).median()
-    figure, axes = new_figure(
-        f"The median cell of a screen has {_span(median, '{:,.0f}')} UMI", columns=3, height=4.2
+def agreement(same: pd.DataFrame, floor: pd.DataFrame) -> Figure:
+    """Draw cosines of the same perturbation in two screens; grey: 90 % of different perturbations.
+
+    same: `cosine` by (screen, screen, perturbation); floor: `low`, `median`, `high` by pair of screens.
+    """
+    high = floor["high"].reindex(same.index.droplevel("perturbation")).to_numpy()
+    figure, (axis,) = new_figure(
+        f"The same perturbation in two screens: median cosine {same['cosine'].median():.2f}, "
+        f"different ones {floor['median'].median().round(2) + 0.0:.2f};\n"
+        f"{percent((same['cosine'] > high).mean())} of the same exceed 95 % of the different",
+        height=max(2.6, 1.6 + 0.5 * len(floor)),
     )
-    for axis, (label, values) in zip(axes, panels.items(), strict=True):
-        reach = values.quantile(0.995)  # a few cells go far beyond; NaN where nothing is known
-        reach = reach if reach > 0 else 1
-        for screen, colour in colours_of(median.index).items():
-            own = values[screens == screen].dropna()
-            share = np.full(len(own), 100 / max(len(own), 1))
-            style = {"histtype": "step", "color": colour, "label": screen}
-            axis.hist(own, 40, range=(0, reach), weights=share, **style)
-        axis.set(xlabel=label, ylabel="% of the screen's cells")
-        axis.locator_params(axis="x", nbins=4)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
+    axis.use_sticky_edges = False  # or a bar would end at the frame
+    same = same.sort_index()
+    places, width = range(len(floor)), floor["high"] - floor["low"]
+    label = "90 % of different perturbations"
+    axis.barh(places, width, 0.8, left=floor["low"], color="0.85", label=label)
+    strips(axis, {pair: same["cosine"].loc[pair] for pair in floor.index}, "the same perturbation")
+    name_rows(axis, [f"{one}\n{other}" for one, other in floor.index])
+    axis.axvline(0, color="0.6", linewidth=0.8)
+    axis.set(xlabel="cosine of the effects less each screen's mean effect")
+    legend_below(figure, axis)
     return figure
 
 
-def batches(obs, min_controls):
-    """Median UMI and number of control cells of each batch, a row a screen and a dot a batch."""
+def batches(obs: pd.DataFrame, min_controls: int) -> Figure:
+    """Draw the median UMI and the number of control cells of each batch, a row a screen, a dot a batch.
+
+    obs: of merged cells, `dataset`, `batch`, `sgrna_symbol` and `RNAcount` by cell.
+    """
     by = [obs["dataset"].astype(str), obs["batch"].astype(str)]
     depth = obs["RNAcount"].groupby(by, sort=False).median()
     controls = (obs["sgrna_symbol"] == CONTROL).groupby(by, sort=False).sum()
@@ -93,52 +85,44 @@ def batches(obs, min_controls):
     return figure
 
 
-def without_batches(shift):
-    """Root mean square move of a knockdown's effects in standard errors when batches are ignored.
+def without_batches(shift: pd.Series) -> Figure:
+    """Draw how far a perturbation's effects move, in standard errors, when batches are ignored.
 
-    shift: a series by (screen, perturbation).
+    shift: root mean square over genes.
     """
     median = shift.groupby(level=0, sort=False).median()
-    figure, (axis,) = new_figure(
-        f"Without batches effects move by {_span(median, '{:.2f}')} standard errors "
+    figure, axis = _by_screen(
+        f"Without batches effects move by {span(median, '{:.2f}')} standard errors "
         f"in the median of a screen,\nat most by {shift.max():.2f} ({shift.idxmax()[1]})",
-        height=1.8 + 0.4 * len(median),
+        shift,
     )
-    strips(axis, {screen: shift[screen] for screen in median.index})
-    axis.set(xlabel="move of a knockdown's effects, standard errors", xlim=(0, None))
+    axis.set(xlabel="move of a perturbation's effects, standard errors", xlim=(0, None))
     legend_below(figure, axis)
     return figure
 
 
-def hidden_genes(errors):
-    """Error of the rule `pathway` over that of `control_mean`, by gene that was hidden.
+def hidden_genes(errors: pd.DataFrame) -> Figure:
+    """Draw the error of the rule `pathway` over that of `control_mean`, by gene that was hidden.
 
-    errors: root mean square over cells, columns `control_mean`, `pathway`, by (screen, gene).
+    errors: root mean square over cells, columns `control_mean` and `pathway`.
     """
     errors = errors[errors["control_mean"] > 0]
     whole = np.sqrt((errors**2).groupby(level=0, sort=False).mean())
     whole, ratio = (table["pathway"] / table["control_mean"] for table in (whole, errors))
-    figure, (axis,) = new_figure(
-        "Guessed from the cell, hidden genes of a screen have "
-        f"{_span(100 * whole, '{:.1f} %')} of the control mean's error;\n"
-        f"{percent((ratio < 1).mean())} of {len(ratio)} genes gain",
-        height=2 + 0.4 * len(whole),
-    )
-    strips(axis, {screen: ratio[screen] for screen in whole.index})
+    title = f"Imputed by pathway, hidden genes have {span(100 * whole, '{:.1f} %')} of the control mean's"
+    title += f" error;\nfor {percent((ratio < 1).mean())} of {len(ratio)} genes it is smaller"
+    figure, axis = _by_screen(title, ratio)
     axis.axvline(1, color=RED, label="no gain")
     axis.set(xlabel="error by `pathway` / error by `control_mean`, a dot a gene")
-    axis.set_xlim(_shown(ratio, 0.95, 1.05))
+    low, high = np.quantile(ratio, [0.005, 0.995])
+    axis.set_xlim(min(low, 0.95) - 0.02, max(high, 1.05) + 0.02)
     legend_below(figure, axis)
     return figure
 
 
-def _shown(values, least, most):
-    """Limits of an axis: these, or wider as far as all but one in a hundred values reach."""
-    low, high = np.quantile(values, [0.005, 0.995])
-    return min(low, least) - 0.02, max(high, most) + 0.02
-
-
-def _span(values, form):
-    """`low to high` of a series, or its one value."""
-    ends = [form.format(value) for value in (values.min(), values.max())]
-    return " to ".join(dict.fromkeys(ends))
+def _by_screen(title, values):
+    """A figure with a row of dots for each screen, and its axis."""
+    groups = {screen: part.droplevel(0) for screen, part in values.groupby(level=0, sort=False)}
+    figure, (axis,) = new_figure(title, height=2 + 0.4 * len(groups))
+    strips(axis, groups)
+    return figure, axis

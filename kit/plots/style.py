@@ -1,15 +1,29 @@
-"""What the figures share: size, title, colours, names of rows, and small conversions."""
+"""What the figures share: size, title, colours, names of rows, legends, maps, rows of dots."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from textwrap import shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY = "#56B4E9"
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", SKY, RED, "black")
+SKY, PINK = "#56B4E9", "#CC79A7"
+COLOURS = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    PINK,
+    SKY,
+    RED,
+    "black",
+)  # Okabe and Ito: distinct for colour-blind readers
 
 
-def new_figure(title, *, columns=1, height=3.6):
+def new_figure(title: str, *, columns: int = 1, height: float = 3.6) -> tuple[Figure, np.ndarray]:
+    """Return a figure 8 inches wide with its title, and a row of axes."""
     size = (8, height)
     figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
     figure.suptitle(title, fontsize=11)
@@ -20,47 +34,98 @@ def new_figure(title, *, columns=1, height=3.6):
     return figure, axes[0]
 
 
-def height_of(names):
+def empty_figure(title: str) -> Figure:
+    """Return a figure that has a title only, where there is nothing to show."""
+    figure, (axis,) = new_figure(f"{title}: nothing to show", height=0.6)
+    axis.set_axis_off()
+    return figure
+
+
+def height_of(names: Sequence) -> float:
+    """Return the height, in inches, of a figure with a row for each name."""
     return max(3.6, 1.2 + 0.125 * len(names))
 
 
-def name_rows(axis, names, size=8):
+def name_rows(axis: Axes, names: Sequence[str], size: float = 8) -> None:
+    """Label the rows of an axis from the top."""
     axis.set_yticks(range(len(names)), names, fontsize=size)
     axis.set_ylim(len(names) - 0.5, -0.5)
 
 
-def percent(share):
-    return f"{100 * share:.3g} %"
+def signed_bars(axis: Axes, values: pd.Series, label: str, size: float = 8) -> None:
+    """Draw a bar for each named value, blue above 0 and orange below."""
+    axis.barh(range(len(values)), values, color=np.where(values > 0, BLUE, ORANGE))
+    axis.axvline(0, color="black", linewidth=0.8)
+    name_rows(axis, values.index, size)
+    axis.set(xlabel=label)
 
 
-def colours_of(names):
-    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
-
-
-def diagonal(effects, names):
-    return pd.Series([effects.at[name, name] for name in names], index=names, dtype=float)
-
-
-def density(axis, x, y, **labels):
-    """Counts of pairs on two logarithmic axes; pairs with a zero have no place there."""
-    seen = (x > 0) & (y > 0)
-    bins = [np.geomspace(0.9 * v[seen].min(), 1.1 * v[seen].max(), 60) for v in (x, y)]
-    axis.hist2d(x[seen], y[seen], bins, cmin=1, norm="log")
-    axis.set(xscale="log", yscale="log", **labels)
-
-
-def strips(axis, groups, label=None):
-    """A row of dots for each group of values, with a bar at its median; groups: values by name."""
+def strips(axis: Axes, groups: Mapping[str, Sequence], label: str | None = None) -> None:
+    """Draw a row of dots for each group of values, with a bar at its median; groups: values by name."""
     for place, values in enumerate(groups.values()):
         spread = np.arange(len(values)) * 0.618034 % 1 - 0.5  # golden ratio: evenly, never in step
         shown = None if place else label
         axis.scatter(values, place + 0.6 * spread, 14, BLUE, alpha=0.5, linewidth=0, label=shown)
     places, median = np.arange(len(groups)), [np.median(values) for values in groups.values()]
     axis.vlines(median, places - 0.35, places + 0.35, ORANGE, linewidth=2.5, label="median")
-    name_rows(axis, groups)
+    name_rows(axis, list(groups))
 
 
-def legend_below(figure, axis):
-    """One line of legend at the foot, of what `axis` shows."""
+def intervals(axis: Axes, places: np.ndarray, part: pd.DataFrame, colour: str, label: str) -> None:
+    """Draw values with their intervals; part: three columns, value, low and high; hollow: includes 0."""
+    value, low, high = part.to_numpy().T
+    axis.hlines(places, low, high, colour, linewidth=1.5, label=label)
+    face = np.where((low > 0) | (high < 0), colour, "white")
+    axis.scatter(value, places, 28, face, edgecolor=colour, zorder=3)
+
+
+def number_map(
+    axis: Axes, table: pd.DataFrame, rows: Sequence[str], cmap: str, low: float, high: float
+):
+    """Draw a map with its numbers, a dash where there is none; returns the image."""
+    values = table.to_numpy(dtype=float)
+    masked = np.ma.masked_invalid(values)
+    image = axis.imshow(masked, cmap=cmap, vmin=low, vmax=high, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = "-" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
+        colour = "white" if abs(value) > 0.6 * high else "black"
+        axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+    name_rows(axis, rows, size=8.5)
+    axis.tick_params(length=0)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    return image
+
+
+def density(axis: Axes, x: np.ndarray, y: np.ndarray, **labels: str) -> None:
+    """Draw counts of pairs on two logarithmic axes; pairs with a zero have no place there."""
+    seen = (x > 0) & (y > 0)
+    bins = [np.geomspace(0.9 * v[seen].min(), 1.1 * v[seen].max(), 60) for v in (x, y)]
+    axis.hist2d(x[seen], y[seen], bins, cmin=1, norm="log")
+    axis.set(xscale="log", yscale="log", **labels)
+
+
+def legend_below(figure: Figure, axis: Axes, rows: int = 1) -> None:
+    """Put a legend of what `axis` shows at the foot of the figure, on one line or more."""
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    columns = -(-len(labels) // rows)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name, in order, again from the first where there are many."""
+    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage of three digits."""
+    return f"{100 * share:.3g} %"
+
+
+def span(values: pd.Series, form: str) -> str:
+    """Return `low to high` of a series, or its one value."""
+    return " to ".join(dict.fromkeys(form.format(value) for value in (values.min(), values.max())))
+
+
+def cut(text: str, width: int = 40) -> str:
+    """Return a text of at most so many letters, with dots where it is cut."""
+    return shorten(text, width, placeholder=" ...")

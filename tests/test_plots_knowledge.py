@@ -1,19 +1,13 @@
-"""Figures of prior knowledge: titles that state the right numbers, cells that hold the kernel."""
+"""Figures of prior knowledge: cells that hold the kernel, the rarest sets, what each source knows."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from figures import _closed_figures, fits, labels, numbers, title  # noqa: F401
 
 from kit import plots
 from kit.knowledge import load_pathways
 from kit.screens.gene_names import GeneNames
-
-
-@pytest.fixture(autouse=True)
-def _closed_figures():
-    plots.plt.switch_backend("agg")
-    yield
-    plots.plt.close("all")
 
 
 @pytest.fixture
@@ -23,10 +17,6 @@ def pathways(tmp_path):
     )
     (tmp_path / "edges.tsv").write_text("A D\nD H\nH B\n")
     return load_pathways(tmp_path / "sets.gmt", tmp_path / "edges.tsv", names=GeneNames())
-
-
-def title(figure):
-    return " ".join(figure.get_suptitle().split())
 
 
 def test_the_map_holds_the_kernel_of_each_part_and_the_rarest_common_set(pathways):
@@ -41,15 +31,13 @@ def test_the_map_holds_the_kernel_of_each_part_and_the_rarest_common_set(pathway
     ]
     rows.sort(key=lambda row: row[0], reverse=True)
     assert texts == [*rows[0], *rows[1]]
-    names = [label.get_text() for label in axis.get_yticklabels()]
+    names = labels(axis)
     nearest = kernel.idxmax()
     assert names[0] == nearest
     assert sorted(names) == ["B", "D"]
     first = sum(k.at["A", nearest] >= k.loc["A", ["B", "D"]].max() for k in parts.values())
-    assert title(figure) == (
-        f"A is nearest to {nearest} (kernel {kernel.max():.2f}), which is first in {first} of 3 parts; "
-        "2 of 4 knockdowns are nearer than 0.1"
-    )
+    assert numbers(figure) == {float(f"{kernel.max():.2f}"), first, 3, 2, 4, 0.1}
+    assert f"to {nearest} " in title(figure)
     beside = {name: label.get_text() for name, label in zip(names, _beside(axis), strict=True)}
     assert beside == {"B": "rare (3)", "D": "common (4)"}
 
@@ -65,16 +53,17 @@ def test_what_a_part_does_not_know_is_a_dash(pathways):
     assert [text.get_text() for text in figure.axes[0].texts] == [cosine] * 3 + ["-"]
 
 
-def test_a_knockdown_that_nothing_knows_is_drawn(pathways):
-    assert title(plots.neighbourhood(pathways, "nothing", ["A", "B"])) == (
-        "nothing is near none of 2 knockdowns: nothing to show"
-    )
+def test_of_a_perturbation_that_nothing_knows_the_figure_is_empty(pathways):
+    figure = plots.neighbourhood(pathways, "nothing", ["A", "B"])
+    assert numbers(figure) == {2}
+    assert not figure.axes[0].has_data()
 
 
-def test_the_coverage_is_told_by_source(pathways):
+def test_the_coverage_is_drawn_by_source(pathways):
     more = pathways.with_knowledge(pd.DataFrame({"x": [1.0, 2.0]}, ["A", "Z"]), "GenePT")
     figure = plots.pathway_coverage(more.coverage(["A", "B", "Z", "nothing"]))
-    assert title(figure) == "3 of 4 knockdowns are known to some source, 1 to none (nothing)"
+    assert numbers(figure) == {3, 4, 1}
+    assert "(nothing)" in title(figure)
     (axis,) = figure.axes
     assert [bar.get_width() for bar in axis.patches] == [50, 50, 50]
     texts = [text.get_text() for text in axis.texts]
@@ -91,11 +80,20 @@ def test_figures_of_real_knowledge_fit_800_pixels(shared, tmp_path, neighbours):
         plots.pathway_coverage(pathways.coverage(targets)),
     ]
     for figure in figures:
-        figure.savefig(tmp_path / "figure.png", dpi=100)
-        assert plots.plt.imread(tmp_path / "figure.png").shape[1] == 800
-        box = figure.texts[0].get_window_extent()
-        assert box.x0 >= 0
-        assert box.x1 <= 800
+        assert fits(figure, tmp_path / "figure.png")
     values = figures[0].axes[0].images[0].get_array()
     assert np.ma.max(values) <= 1
     assert len(values) == neighbours
+
+
+def test_complexes_have_means_inside_and_over_all_pairs(tmp_path):
+    inside = pd.DataFrame(
+        {"truth": [0.8, 0.2], "random folds": [0.6, 0.5]}, ["ribosome (4)", "proteasome (2)"]
+    )
+    overall = pd.Series({"truth": -0.01, "random folds": 0.1})
+    figure = plots.complexes(inside, overall, null=(-0.2, 0.2))
+    assert numbers(figure) == {2, 0.5, -0.01, 0.55, 0.1}
+    (axis,) = figure.axes
+    assert labels(axis) == ["ribosome (4)", "proteasome (2)"]
+    assert list(axis.lines[0].get_xdata()) == [0.8, 0.2]
+    assert fits(figure, tmp_path / "figure.png")
