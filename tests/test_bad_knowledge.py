@@ -63,7 +63,7 @@ def knowledge_files():
 
 def kernel(path):
     pathways = load_pathways(path, names=GeneNames())
-    pathways.graph(SYMBOLS)
+    _ = pathways.graph
     values = pathways.kernel(SYMBOLS, SYMBOLS).to_numpy()
     return values if (values >= 0).all() and (values < 1.0001).all() else np.nan
 

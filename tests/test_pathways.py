@@ -14,7 +14,7 @@ import pytest
 
 from kit import InputError
 from kit.io import locate
-from kit.knowledge import Pathways, load_knowledge, load_pathways, places
+from kit.knowledge import Pathways, load_knowledge, load_pathways, loading
 from kit.screens.gene_names import GeneNames
 
 NAMES = GeneNames(
@@ -58,7 +58,7 @@ def nowhere(monkeypatch, tmp_path):
     monkeypatch.delenv("ESG_PATHWAYS", raising=False)
     monkeypatch.setattr(locate, "ROOT", tmp_path / "project")
     monkeypatch.setattr(locate, "KAGGLE_INPUT", tmp_path / "input")
-    monkeypatch.setattr(places.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(loading.urllib.request, "urlopen", refuse)
     return tmp_path
 
 
@@ -180,7 +180,6 @@ def test_old_and_new_symbols_meet_and_keep_the_callers_labels(pathways):
     np.testing.assert_array_equal(pathways.one_hot(old), pathways.one_hot(new))
     np.testing.assert_array_equal(pathways.coverage(old), pathways.coverage(new))
     np.testing.assert_allclose(np.diag(pathways.kernel(old, new)), 1, atol=1e-6)
-    assert set(pathways.graph(old)["one"]) == {"AARS"}
     assert pathways.shared("AARS", "KARS").to_dict() == {"sets: first": 3}
 
 
@@ -212,31 +211,23 @@ def test_kernels_of_all_output_genes_take_seconds(shared, real):
     assert set(kernel.dtypes) == {np.dtype("float32")}
 
 
-def test_the_graph_has_interactions_and_shared_small_sets(pathways):
-    graph = pathways.graph(["MYC", "AARS", "TP53", "KARS", "unknown"])
-    found = {(r.one, r.other, r.source): r.weight for r in graph.itertuples()}
-    wanted = {
-        ("MYC", "AARS", "sets"): 1 / 5,
-        ("MYC", "TP53", "sets"): 1 / 4,
-        ("MYC", "KARS", "sets"): 1 / 4,
-        ("AARS", "TP53", "sets"): 1 / 3,
-        ("AARS", "KARS", "sets"): 1 / 3,
-        ("TP53", "KARS", "sets"): 1 / 3 + 1 / 4,
-        ("MYC", "TP53", "edges"): 1,
-        ("AARS", "KARS", "edges"): 1,
-        ("TP53", "KARS", "edges"): 1,
-    }
-    assert found == pytest.approx(wanted)
-    assert list(graph.columns) == ["one", "other", "weight", "source"]
-    assert pathways.graph(["unknown"]).empty
-
-
-def test_two_names_of_one_gene_are_no_edge(pathways):
-    graph = pathways.graph(["AARS", "AARS1", "KARS1"])
-    assert sorted(map(tuple, graph[["one", "other"]].drop_duplicates().to_numpy())) == [
-        ("AARS", "KARS1"),
-        ("AARS1", "KARS1"),
-    ]
+def test_the_graph_joins_genes_and_sets_and_is_normalised(pathways):
+    genes, graph = pathways.graph
+    sets = pathways.sets
+    members = sets.groupby("pathway", sort=False)["gene"].apply(list)
+    members = members[members.apply(len) >= 3]
+    count = sets["gene"].nunique()
+    wanted = np.zeros((len(genes) + len(members),) * 2)
+    for place, inside in enumerate(members, start=len(genes)):
+        for gene in inside:
+            wanted[genes.get_loc(gene), place] = np.log(count / len(inside))
+    for one, other in pathways.edges[["one", "other"]].to_numpy():  # all of weight 1
+        wanted[genes.get_loc(one), genes.get_loc(other)] = 1
+    wanted += wanted.T
+    degree = wanted.sum(axis=1)
+    root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+    np.testing.assert_allclose(graph.toarray(), root[:, None] * wanted * root, atol=1e-6)
+    assert graph.dtype == np.float32
 
 
 def test_coverage_counts_by_source_and_says_what_is_known(pathways):
@@ -345,7 +336,7 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
 
 def test_places_are_looked_at_in_order(nowhere, monkeypatch, files):
     def found(**options):
-        return [path.parent.name for path in places.find_files(download=False, **options)]
+        return [path.parent.name for path in loading.find_files(download=False, **options)]
 
     with pytest.raises(InputError, match=r"project/data, and fetching it was not wanted"):
         found()
@@ -359,7 +350,7 @@ def test_places_are_looked_at_in_order(nowhere, monkeypatch, files):
     (nowhere / "folder/a.gmt").write_text(SETS)
     assert found(folder=nowhere / "folder") == ["folder"]
     monkeypatch.setenv("ESG_PATHWAYS", os.pathsep.join(map(str, files)))
-    assert places.find_files(folder=nowhere / "folder") == list(files)
+    assert loading.find_files(folder=nowhere / "folder") == list(files)
 
 
 def test_without_files_and_network_the_error_names_the_places(nowhere):
@@ -373,7 +364,7 @@ def test_a_download_is_kept_with_its_date_and_hash(nowhere, monkeypatch):
         box.writestr("ReactomePathways.gmt", SETS)
 
     monkeypatch.setattr(
-        places.urllib.request, "urlopen", lambda *_, **__: Answer(packed.getvalue())
+        loading.urllib.request, "urlopen", lambda *_, **__: Answer(packed.getvalue())
     )
     provenance = load_pathways(names=NAMES).provenance
     kept = nowhere / "project" / "data" / "ReactomePathways.gmt"
@@ -391,7 +382,7 @@ def test_a_download_is_kept_with_its_date_and_hash(nowhere, monkeypatch):
 
 def test_an_answer_that_is_no_archive_is_not_kept(nowhere, monkeypatch):
     monkeypatch.setattr(
-        places.urllib.request, "urlopen", lambda *_, **__: Answer(b"<html>\n<p>log in first</p>")
+        loading.urllib.request, "urlopen", lambda *_, **__: Answer(b"<html>\n<p>log in first</p>")
     )
     with pytest.raises(InputError, match="fetching it failed: https://reactome"):
         load_pathways(names=NAMES)

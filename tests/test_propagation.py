@@ -5,7 +5,7 @@ import pytest
 from small_planted import gains, planted
 
 from kit.knowledge import Knowledge, load_pathways
-from kit.models.propagation import Propagation, graph_of
+from kit.models.propagation import Propagation
 from kit.screens.gene_names import GeneNames
 
 
@@ -39,7 +39,7 @@ def test_interactions_and_sets_are_one_symmetric_graph(tmp_path):
     files = tmp_path / "sets.gmt", tmp_path / "bonds.tsv"
     files[0].write_text("one\t\tA\tB\tC\nother\t\tC\tD\tE\n")
     files[1].write_text("A D\n")
-    genes, graph = graph_of(load_pathways(*files, names=GeneNames()))
+    genes, graph = Knowledge(load_pathways(*files, names=GeneNames())).graph
     assert graph.shape == (7, 7)
     dense = graph.toarray()
     np.testing.assert_allclose(dense, dense.T, atol=1e-6)

@@ -82,9 +82,8 @@ def read_words(path: Path | str) -> list[str]:
 
 def pathway_similarity(pathways: Pathways, names: Sequence[str]) -> pd.DataFrame:
     """Return the mean of all sources' kernels, name x name, 0 where one knows nothing."""
-    parts = [name for name in pathways.parts if not name.endswith(", small")]
-    total = sum(pathways.kernel(names, names, parts=[part]).to_numpy() for part in parts)
-    return pd.DataFrame(total / len(parts), names, names)
+    kernel = pathways.kernel(names, names, parts=pathways.whole_parts, unknown_as_zero=True)
+    return pd.DataFrame(kernel.to_numpy(), names, names)
 
 
 def conditional_covariance(covariance: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:

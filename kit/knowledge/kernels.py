@@ -1,7 +1,7 @@
-"""Parts of the kernel between genes: cosines of set memberships, of diffusion on a graph, of tables.
+"""Adjacency of genes, sets and interactions, and the parts of the kernel between genes made from it.
 
-A part has `genes`, the index of those it knows, and `cosine(rows, columns)`: places of genes in, a dense
-float32 array out.
+A part has `genes`, the index of those it knows, and `cosine(rows, columns)`: positions of genes in, a
+dense float32 array out: cosine of set memberships, of diffusion along interactions, of table rows.
 """
 
 from dataclasses import dataclass
@@ -9,20 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-SMALLEST, LARGEST, SMALL = (
-    3,
-    500,
-    60,
-)  # genes of a set: too few to tell, all that count, specific ones
+SMALLEST, LARGEST = 3, 500  # genes of the sets that count: smaller and larger ones carry no signal
+SMALL = 60  # genes, at most, of a specific set
 COLUMNS_AT_ONCE = 128  # of the diffusion: 8 MB a block stays near the processor
 
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Rows of unit length, sparse or dense, by gene."""
+    """Rows of unit length by gene, sparse or dense; `columns` names what stands in them."""
 
     genes: pd.Index
     rows: object
+    columns: pd.Index
 
     def cosine(self, rows, columns):
         product = self.rows[rows] @ self.rows[columns].T
@@ -31,9 +29,9 @@ class Vectors:
 
 @dataclass(frozen=True, eq=False)
 class Diffusion:
-    """Cosine of the rows of S = A + A A, A = D^-1/2 W D^-1/2 for the weights W of all edges.
+    """Cosine of the rows of S = A + A A: where one or two steps along edges lead from a gene.
 
-    Where a gene gets to in one step or two along edges, hubs counted less. `step` is A, CSR.
+    step: A, the normalised adjacency, in which genes with many edges count less, CSR.
     """
 
     genes: pd.Index
@@ -56,8 +54,36 @@ class Diffusion:
         return self.step[rows] + self.step[rows] @ self.step
 
 
-def membership(sets):
-    """Gene x pathway CSR array of 0 and 1, and the index of each axis, of one source's sets."""
+def adjacency(edges: pd.DataFrame, genes: pd.Index | None = None):
+    """Return the genes of edges (one, other, weight) and their symmetric adjacency, CSR, float32.
+
+    genes: the index to use, by default the genes of the edges in order of appearance.
+    """
+    from scipy.sparse import csr_array
+
+    ends = np.concatenate([edges["one"], edges["other"]])
+    genes = pd.Index(pd.unique(ends)) if genes is None else genes
+    one, other = np.split(genes.get_indexer(ends), 2)
+    weight = np.tile(edges["weight"].to_numpy(dtype=np.float32), 2)
+    places = (np.concatenate([one, other]), np.concatenate([other, one]))
+    return genes, csr_array((weight, places), shape=(len(genes), len(genes)))
+
+
+def normalised(weights):
+    """Return D^-1/2 W D^-1/2 of an adjacency W with the degrees D: CSR, float32."""
+    degree = np.asarray(weights.sum(axis=1)).ravel()
+    root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
+    return (weights * root[:, None] * root[None, :]).tocsr().astype(np.float32)
+
+
+def relative(edges: pd.DataFrame) -> pd.DataFrame:
+    """Return edges with weights divided by the mean weight of their source."""
+    mean = edges.groupby("source")["weight"].transform("mean")
+    return edges.assign(weight=edges["weight"] / mean)
+
+
+def membership(sets: pd.DataFrame):
+    """Return the gene x pathway CSR array of 0 and 1, and the index of each axis, of a source's sets."""
     from scipy.sparse import csr_array
 
     rows, genes = pd.factorize(sets["gene"])
@@ -68,45 +94,82 @@ def membership(sets):
     return member, pd.Index(genes), pd.Index(pathways)
 
 
-def within(sizes, smallest=SMALLEST, largest=LARGEST):
-    """Mask of the sets whose number of genes the size rule takes."""
-    return (sizes >= smallest) & (sizes <= largest)
+def sizes_of(member) -> np.ndarray:
+    """Return the number of genes of each set: (sets,)."""
+    return np.asarray(member.sum(axis=0)).ravel()
 
 
-def set_vectors(member, genes, smallest, largest):
-    """Memberships weighted by log(N / size), N the number of the source's genes: rare sets tell more."""
-    sizes = np.asarray(member.sum(axis=0)).ravel()
-    taken = within(sizes, smallest, largest)
-    rarity = np.log(len(genes) / sizes[taken]).astype(np.float32)
-    rows = (member[:, np.flatnonzero(taken)] * rarity[None, :]).tocsr()
-    length = np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel())
-    known = length > 0
-    rows, length = rows[np.flatnonzero(known)], length[known]
-    return Vectors(genes[known], (rows * (1 / length)[:, None]).tocsr())
+def chosen_sets(member, smallest: int = SMALLEST, largest: int = LARGEST) -> np.ndarray:
+    """Return the positions of the sets of `smallest` to `largest` genes."""
+    sizes = sizes_of(member)
+    return np.flatnonzero((sizes >= smallest) & (sizes <= largest))
 
 
-def diffusion(edges):
-    """The part of one source's edges, each undirected and once, none from a gene to itself."""
-    from scipy.sparse import csr_array
-
-    ends, genes = pd.factorize(np.concatenate([edges["one"], edges["other"]]))
-    one, other = np.split(ends, 2)
-    weight = np.tile(edges["weight"].to_numpy(dtype=np.float32), 2)
-    places = (np.concatenate([one, other]), np.concatenate([other, one]))
-    step = csr_array((weight, places), shape=(len(genes), len(genes)))
-    root = 1 / np.sqrt(np.asarray(step.sum(axis=1)).ravel())
-    step = (step * root[:, None] * root[None, :]).tocsr()
-    return Diffusion(pd.Index(genes), step.astype(np.float32))
+def weighted_sets(member, smallest: int = SMALLEST, largest: int = LARGEST):
+    """Return gene x chosen set, CSR: log(N / size), N the genes of the source, as rare sets say more."""
+    taken = chosen_sets(member, smallest, largest)
+    rarity = np.log(member.shape[0] / sizes_of(member)[taken]).astype(np.float32)
+    return (member[:, taken] * rarity[None, :]).tocsr()
 
 
-def table_vectors(table):
-    """Rows of a table whose columns are standardised over all its genes.
+def set_vectors(member, genes: pd.Index, pathways: pd.Index, largest: int) -> Vectors:
+    """Return the weighted memberships in sets of 3 to `largest` genes."""
+    columns = pathways[chosen_sets(member, SMALLEST, largest)]
+    return _unit_vectors(genes, weighted_sets(member, SMALLEST, largest), columns)
 
-    Embeddings share a large common direction: without it, like stands out from unlike.
+
+def diffusion(edges: pd.DataFrame) -> Diffusion:
+    """Return the part of one source's edges, each undirected and once, none from a gene to itself."""
+    genes, weights = adjacency(edges)
+    return Diffusion(genes, normalised(weights))
+
+
+def partner_vectors(edges: pd.DataFrame) -> Vectors:
+    """Return each gene's partners, itself included, with degrees evened out (Kipf & Welling 2017)."""
+    from scipy.sparse import eye_array
+
+    genes, weights = adjacency(relative(edges))
+    step = (weights + eye_array(len(genes), dtype=np.float32)).tocsr()
+    return _unit_vectors(genes, normalised(step), genes)
+
+
+def table_vectors(table: pd.DataFrame) -> Vectors:
+    """Return the rows of a table whose columns are standardised over all its genes.
+
+    Embeddings share a large common direction, which would hide differences in similarity.
     """
     values = table.to_numpy(dtype=np.float32)
     spread = values.std(axis=0)
     values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
     length = np.linalg.norm(values, axis=1)
     known = length > 0
-    return Vectors(table.index[known], values[known] / length[known, None])
+    return Vectors(table.index[known], values[known] / length[known, None], table.columns)
+
+
+def joint_graph(memberships, edges: pd.DataFrame):
+    """Return one graph of all sources: the index of genes, and the normalised adjacency, CSR, float32.
+
+    memberships: of each source of sets, as `membership` returns them. Nodes are the genes, then the sets
+    of 3 to 500 genes, each joined to its genes by log(N / size), N the genes of its source. Interactions
+    have their weights over the mean of their source.
+    """
+    from scipy.sparse import block_array, coo_array
+
+    known = [genes for _, genes, _ in memberships]
+    genes = pd.Index(pd.unique(np.concatenate([*known, edges["one"], edges["other"]])))
+    _, between = adjacency(relative(edges), genes)
+    blocks = []
+    for member, own, _ in memberships:
+        block = weighted_sets(member).tocoo()
+        places = genes.get_indexer(own)[block.row], block.col
+        blocks.append(coo_array((block.data, places), shape=(len(genes), block.shape[1])))
+    corner = [[between, *blocks], *([block.T] + [None] * len(blocks) for block in blocks)]
+    return genes, normalised(block_array(corner, format="csr") if blocks else between)
+
+
+def _unit_vectors(genes, rows, columns):
+    """Vectors of the genes whose CSR row is not zero."""
+    length = np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel())
+    known = np.flatnonzero(length)
+    rows = (rows[known] * (1 / length[known])[:, None]).tocsr()
+    return Vectors(genes[known], rows, columns)

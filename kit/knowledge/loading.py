@@ -1,23 +1,38 @@
-"""Read every source and join them under current gene names."""
+"""Find, fetch, read and join gene sets and interactions under current gene names."""
 
+import json
+import os
+import urllib.request
+from collections.abc import Sequence
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError
-from .formats import read_source
+from ..io import locate
+from ..io.files import InputError, keep_fetched
+from ..screens.gene_names import GeneNames, load_gene_names
+from ..screens.hgnc import TIMEOUT
+from .formats import parsed, read_source, unpacked
 from .pathways import EDGES, SETS, Pathways
-from .places import find_files, find_names, record_of
+
+REACTOME = "ReactomePathways.gmt"
+URL = f"https://reactome.org/download/current/{REACTOME}.zip"
 
 
-def load_pathways(*paths, names=None, folder=None, download=True):
-    """Read GMT sets and edge lists, joined under current gene names.
+def load_pathways(
+    *paths: Path | str,
+    names: GeneNames | None = None,
+    folder: Path | str | None = None,
+    download: bool = True,
+) -> Pathways:
+    """Read GMT sets and edge lists and join them under current gene names.
 
-    Without `paths` looks where `places.find_files` says: $ESG_PATHWAYS, `folder` (the competition's),
-    Kaggle mounts, `data/`, Reactome's download. `names`: a GeneNames, by default an HGNC table beside
-    the files, else as `load_gene_names` finds it. A source is named by its file. Raises InputError.
+    paths: by default those that `find_files` finds; folder: the competition's, searched too. names: by
+    default an HGNC table beside the files, else what `load_gene_names` finds. download: whether Reactome
+    and HGNC may be fetched. A source is named by its file. Raises InputError.
     """
     files = find_files(paths, folder=folder, download=download)
     read = {}
@@ -44,8 +59,73 @@ def load_pathways(*paths, names=None, folder=None, download=True):
     )
 
 
+def find_files(
+    paths: Sequence[Path | str] = (),
+    *,
+    folder: Path | str | None = None,
+    download: bool = True,
+) -> list[Path]:
+    """Return the paths of GMT files and edge lists: those given, or what `kit.io.locate` finds.
+
+    $ESG_PATHWAYS may name several, joined by os.pathsep; folder: the competition's. Where none is found
+    Reactome is fetched once. Raises InputError naming the places.
+    """
+    named = os.environ.get(locate.PATHWAYS.variable, "")
+    if given := list(paths) or [path for path in named.split(os.pathsep) if path]:
+        return list(dict.fromkeys(Path(path).expanduser() for path in given))
+    if found := locate.find_files(locate.PATHWAYS, folder=folder):
+        return found
+    fault = "fetching it was not wanted"
+    if download:
+        try:
+            return [fetch(URL, locate.home() / REACTOME)]
+        except (OSError, HTTPException, InputError) as error:
+            fault = f"fetching it failed: {error}"
+    searched = ", ".join(locate.places(locate.PATHWAYS, folder))
+    step = f"fetch {URL} into data/, give paths or set ESG_PATHWAYS"
+    if locate.on_kaggle():
+        step = f"attach a dataset with {REACTOME} (Add Input), or switch the internet on"
+    raise InputError(f"no gene sets or interactions in {searched}, and {fault}; {step}")
+
+
+def find_names(files: Sequence[Path], *, folder=None, download=True) -> GeneNames:
+    """Return the names of a table hgnc*.txt or .tsv beside one of the files, else `load_gene_names`'s."""
+    for place in dict.fromkeys(path.parent for path in files):
+        tables = (table for suffix in ("txt", "tsv") for table in place.glob(f"hgnc*.{suffix}"))
+        if (table := min(tables, default=None)) is not None:
+            return load_gene_names(table)
+    return load_gene_names(folder=folder, download=download)
+
+
+def fetch(url: str, path: Path) -> Path:
+    """Fetch a packed file of sets to `path`, and beside it, as JSON, address, date and SHA-256.
+
+    Raises OSError or HTTPException where the network fails, InputError for an answer that holds no sets.
+    """
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        packed = answer.read()
+        changed = answer.headers.get("Last-Modified")
+    sets, _ = parsed(packed, url)
+    if sets is None:
+        raise InputError(f"{url} holds no sets")
+    content = unpacked(packed)
+    return keep_fetched(path, content, url, changed)
+
+
+def record_of(path: Path) -> dict:
+    """Return what `fetch` wrote beside a file, or an empty dict where it did not fetch it."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        record = json.loads(beside.read_text())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) and "sha256" in record else {}
+
+
 def _source_name(path, taken):
-    """The file's name without its ending, told apart from those taken."""
+    """The file's name without its ending, with a number where that is taken."""
     name = Path(path.name.removesuffix(".gz").removesuffix(".zip")).stem
     several = (f"{name} {number}" for number in range(2, len(taken) + 3))
     return name if name not in taken else next(other for other in several if other not in taken)

@@ -1,6 +1,6 @@
-"""`Pathways`: what sets, edges and tables say of genes, as features, kernels and a graph."""
+"""`Pathways`: sets, interactions and tables of genes, as features, kernels and a graph."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,20 +13,25 @@ from .kernels import (
     LARGEST,
     SMALL,
     SMALLEST,
+    Vectors,
+    chosen_sets,
     diffusion,
+    joint_graph,
     membership,
+    partner_vectors,
     set_vectors,
+    sizes_of,
     table_vectors,
-    within,
 )
 from .tables import checked
 
 SETS, EDGES = ["source", "pathway", "gene"], ["one", "other", "weight", "source"]
+SMALL_SETS = ", small"  # ending of the part of small sets
 
 
 @dataclass(frozen=True, eq=False)
 class Pathways:
-    """What is known of genes before any experiment, by current symbols.
+    """Sets, interactions and tables of genes by current symbols: knowledge before any experiment.
 
     sets: frame (source, pathway, gene). edges: frame (one, other, weight, source), each pair once, none
     from a gene to itself. tables: gene x column frames by name. names: the naming of genes; aliases do
@@ -51,26 +56,29 @@ class Pathways:
         return self  # never changed; models that hold it are copied once a fold
 
     @cached_property
-    def fingerprint(self):
-        """Hash of what it holds, wherever its files lie."""
+    def fingerprint(self) -> str:
+        """Hash of the content, independent of where its files are."""
         return frames_hash({"sets": self.sets, "edges": self.edges, **self.tables})
 
-    def with_knowledge(self, table, name):
-        """These pathways and one more table: gene x column numbers, as `load_knowledge` gives them."""
+    def with_knowledge(self, table: pd.DataFrame, name: str) -> "Pathways":
+        """Return these pathways and one more table: gene x column, as `load_knowledge` returns it."""
         if name in self._parts:
             raise InputError(f"`{name}` is known already: {quote_some(self._parts, 12)}; rename it")
         return replace(self, tables={**self.tables, name: checked(table, self.names, name)})
 
-    def one_hot(self, perturbations, *, smallest=SMALLEST, largest=LARGEST):
-        """Perturbation x pathway frame of 0 and 1 (uint8), columns named `source: pathway`.
+    def one_hot(
+        self, perturbations: Iterable[str], *, smallest: int = SMALLEST, largest: int = LARGEST
+    ) -> pd.DataFrame:
+        """Return membership in sets: perturbation x pathway, 0 or 1 (uint8), named `source: pathway`.
 
         The columns are the same for any perturbations: all sets of `smallest` to `largest` genes, in the
         files' order; size counts all genes of the file. That leaves out the top of the hierarchy, which
-        tells nothing, and tiny sets, which no second knockdown shares. One in no set has a row of zeros.
+        holds nearly every gene, and tiny sets, which no two perturbations share. A perturbation in no set
+        has a row of zeros.
         """
         symbols, blocks, columns = self._symbols(perturbations), [], []
         for source, (member, genes, pathways) in self._memberships.items():
-            taken = np.flatnonzero(within(_sizes(member), smallest, largest))
+            taken = chosen_sets(member, smallest, largest)
             columns += [f"{source}: {pathway}" for pathway in pathways[taken]]
             block = np.zeros((len(symbols), len(taken)), dtype=np.uint8)
             places = genes.get_indexer(symbols)
@@ -80,12 +88,22 @@ class Pathways:
         return pd.DataFrame(values, _index(perturbations), columns)
 
     @property
-    def parts(self):
+    def parts(self) -> list[str]:
         """Names of the kernel's parts: each source of sets twice, each of edges, each table."""
         return list(self._parts)
 
-    def kernels(self, genes):
-        """Kernel of each part: gene x gene frames (float32, 0 to 1) by the part's name.
+    @property
+    def whole_parts(self) -> list[str]:
+        """Names of the parts but those of small sets: each source once."""
+        return [name for name in self._parts if not name.endswith(SMALL_SETS)]
+
+    @property
+    def specific_parts(self) -> list[str]:
+        """Names of the parts, with small sets in place of all sets of their source."""
+        return [name for name in self._parts if f"{name}{SMALL_SETS}" not in self._parts]
+
+    def kernels(self, genes: Iterable[str]) -> dict[str, pd.DataFrame]:
+        """Return the kernel of each part: gene x gene frames (float32, 0 to 1) by the part's name.
 
         For sets `<source>` (3 to 500 genes) and `<source>, small` (3 to 60), cosine of memberships
         weighted by log(N / size); for edges cosine of two-step diffusion; for tables cosine of rows after
@@ -99,11 +117,19 @@ class Pathways:
             found[name] = pd.DataFrame(values, labels, labels, copy=False)
         return found
 
-    def kernel(self, a, b, parts=None):
-        """Kernel between two lists of genes: an a x b frame, float32, the mean over parts.
+    def kernel(
+        self,
+        a: Iterable[str],
+        b: Iterable[str],
+        parts: Iterable[str] | None = None,
+        *,
+        unknown_as_zero: bool = False,
+    ) -> pd.DataFrame:
+        """Return the kernel between two lists of genes: an a x b frame, float32, the mean over parts.
 
-        An entry averages those parts that know both genes, so that what a part does not know is no
-        evidence against likeness; it is 0 where no part knows both. `parts`: names, by default all.
+        An entry averages those parts that know both genes, so that missing knowledge is no evidence
+        against similarity; it is 0 where no part knows both. With `unknown_as_zero` it averages all
+        parts. `parts`: names, by default all.
         """
         chosen = self.parts if parts is None else list(parts)
         if unknown := [name for name in chosen if name not in self._parts]:
@@ -116,67 +142,55 @@ class Pathways:
         for name in chosen:
             values, row, column = _cosine(self._parts[name], rows, columns)
             total += values
-            count += np.multiply.outer(row, column)
+            count += 1 if unknown_as_zero else np.multiply.outer(row, column)
         total /= np.maximum(count, 1)
         return pd.DataFrame(total, _index(a, "gene"), _index(b, "gene"), copy=False)
 
-    def graph(self, genes):
-        """Edges between `genes`, named as given, each pair once: frame (one, other, weight, source).
+    @cached_property
+    def graph(self):
+        """Genes and the normalised adjacency of genes and sets, of all sources: see `joint_graph`."""
+        return joint_graph(list(self._memberships.values()), self.edges)
 
-        Interactions with their files' weights, and of each source of sets the pairs that share sets of 3
-        to 60 genes, weighted by the sum of 1 / size over these.
-        """
-        symbols, labels = self._symbols(genes), _index(genes)
-        frames = []
-        for source, (member, known, _) in self._memberships.items():
-            sizes = _sizes(member)
-            taken = np.flatnonzero(within(sizes, SMALLEST, SMALL))
-            places = known.get_indexer(symbols)
-            asked = np.flatnonzero(places >= 0)
-            inside = member[places[asked]][:, taken]
-            shared = ((inside / sizes[taken]).tocsr() @ inside.T).tocoo()
-            frames.append((source, asked[shared.row], asked[shared.col], shared.data))
-        for source, edges in self.edges.groupby("source", sort=False):
-            frames.append((source, *_between(edges, symbols)))
-        found = [
-            pd.DataFrame(
-                {"one": labels[row], "other": labels[column], "weight": weight, "source": source}
-            )[(row < column) & (symbols[row] != symbols[column])]
-            for source, row, column, weight in frames
-        ]
-        return pd.concat(found, ignore_index=True) if found else self.edges.head(0)
+    @cached_property
+    def hubs(self) -> dict[str, Vectors]:
+        """Gene x hub rows of unit length by type: sets and small sets, interaction partners, tables."""
+        partners = {
+            source: partner_vectors(edges)
+            for source, edges in self.edges.groupby("source", sort=False)
+        }
+        return self._parts | partners
 
-    def coverage(self, perturbations):
-        """What is known of each perturbation, a frame by perturbation.
+    def coverage(self, perturbations: Iterable[str]) -> pd.DataFrame:
+        """Return how much is known of each perturbation, by source: perturbation x source.
 
         By source of sets the number of sets (3 to 500 genes) that hold it, by source of edges the number
         of its edges, by table whether it is in it; `known`: whether any part of the kernel knows it.
         """
         symbols, columns = self._symbols(perturbations), {}
         for source, (member, genes, _) in self._memberships.items():
-            counts = member[:, np.flatnonzero(within(_sizes(member)))].sum(axis=1)
-            columns[source] = _looked_up(genes, np.asarray(counts).ravel(), symbols)
+            counts = member[:, chosen_sets(member)].sum(axis=1)
+            columns[source] = _counts_of(genes, np.asarray(counts).ravel(), symbols)
         for source, edges in self.edges.groupby("source", sort=False):
             counts = pd.concat([edges["one"], edges["other"]]).value_counts()
-            columns[source] = _looked_up(counts.index, counts.to_numpy(), symbols)
+            columns[source] = _counts_of(counts.index, counts.to_numpy(), symbols)
         for name, table in self.tables.items():
             columns[name] = pd.Index(symbols).isin(table.index)
         known = [pd.Index(symbols).isin(part.genes) for part in self._parts.values()]
         columns["known"] = np.any(known, axis=0) if known else np.zeros(len(symbols), dtype=bool)
         return pd.DataFrame(columns, _index(perturbations))
 
-    def knows(self, perturbations):
-        """Whether any part of the kernel knows each perturbation: a bool series."""
+    def knows(self, perturbations: Iterable[str]) -> pd.Series:
+        """Return whether any part of the kernel knows each perturbation: a bool series."""
         return self.coverage(perturbations)["known"]
 
-    def shared(self, one, other, top=5):
-        """Sets that hold both genes, the rarest first: size by `source: pathway`."""
+    def shared(self, one: str, other: str, top: int = 5) -> pd.Series:
+        """Return the sets that hold both genes, the smallest first: size by `source: pathway`."""
         pair, found = self._symbols([one, other]), {}
         for source, (member, genes, pathways) in self._memberships.items():
             if (places := genes.get_indexer(pair)).min() < 0:
                 continue
             both = np.flatnonzero(np.asarray(member[places].sum(axis=0)).ravel() == len(pair))
-            for place, size in zip(both, _sizes(member)[both], strict=True):
+            for place, size in zip(both, sizes_of(member)[both], strict=True):
                 found[f"{source}: {pathways[place]}"] = int(size)
         sizes = pd.Series(found, name="genes", dtype=int).rename_axis("pathway")
         return sizes.sort_values(kind="stable").head(top)
@@ -192,35 +206,22 @@ class Pathways:
     @cached_property
     def _parts(self):
         found = {}
-        for source, (member, genes, _) in self._memberships.items():
-            found[source] = set_vectors(member, genes, SMALLEST, LARGEST)
-            found[f"{source}, small"] = set_vectors(member, genes, SMALLEST, SMALL)
+        for source, sets in self._memberships.items():
+            found[source] = set_vectors(*sets, LARGEST)
+            found[f"{source}{SMALL_SETS}"] = set_vectors(*sets, SMALL)
         for source, edges in self.edges.groupby("source", sort=False):
             found[source] = diffusion(edges)
         return found | {name: table_vectors(table) for name, table in self.tables.items()}
-
-
-def _sizes(member):
-    return np.asarray(member.sum(axis=0)).ravel()
 
 
 def _index(labels, name="perturbation"):
     return pd.Index(list(labels), name=name)
 
 
-def _looked_up(genes, values, symbols):
+def _counts_of(genes, values, symbols):
     """Whole number of each symbol, 0 where it is not among the genes."""
     places = genes.get_indexer(symbols)
     return np.where(places >= 0, values[places], 0).astype(int)
-
-
-def _between(edges, symbols):
-    """Places of both ends, the smaller first, and the weights, of the edges between these symbols."""
-    places = pd.DataFrame({"symbol": symbols, "place": np.arange(len(symbols))})
-    found = edges.merge(places, left_on="one", right_on="symbol")
-    found = found.merge(places, left_on="other", right_on="symbol", suffixes=("", "_other"))
-    ends = found[["place", "place_other"]].to_numpy()
-    return ends.min(axis=1), ends.max(axis=1), found["weight"].to_numpy()
 
 
 def _cosine(part, rows, columns):

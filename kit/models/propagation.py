@@ -9,10 +9,8 @@ a graph network has to beat.
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import block_array, csr_array
 
-from ..knowledge import Knowledge, Pathways
-from ..knowledge.kernels import LARGEST, SMALLEST, membership, within
+from ..knowledge import Knowledge
 from .baselines import Constant
 from .ranks import Ranks, metric_row_weights
 from .ridge import PENALTIES, leave_one_out, smoother
@@ -44,7 +42,7 @@ class Propagation:
     def fit(self, train):
         self.constant_ = Constant().fit(train)
         self.response_ = Ranks(train, metric_row_weights(train, self.constant_))
-        self.genes_, self.graph_ = graph_of(self.knowledge.pathways or Pathways())
+        self.genes_, self.graph_ = self.knowledge.graph
         visits = self._visits(train.effects.index)
         known = visits.any(axis=1)
         # Between rows the nodes only count by the directions in which training rows lie.
@@ -86,36 +84,3 @@ class Propagation:
         reached[places[known], known] = 0.0  # where every walk is most: no two would be alike
         length = np.linalg.norm(reached, axis=0)
         return (reached / np.where(length > 0, length, 1)).T
-
-
-def graph_of(pathways):
-    """Genes and the normalised adjacency D^-1/2 W D^-1/2 of genes and hubs: (index, CSR, float32).
-
-    Genes come first, then the hubs, sets of 3 to 500 genes, which are joined to their members by
-    log(N / size), N the number of the source's genes. Interactions have their files' weights over the
-    mean of their source.
-    """
-    sets = [membership(part) for _, part in pathways.sets.groupby("source", sort=False)]
-    edges = pathways.edges
-    genes = pd.Index(
-        pd.unique(np.concatenate([*(known for _, known, _ in sets), edges["one"], edges["other"]]))
-    )
-    ends = [genes.get_indexer(edges[end]) for end in ("one", "other")]
-    weight = edges["weight"] / edges.groupby("source")["weight"].transform("mean")
-    between = csr_array((weight, ends), shape=(len(genes), len(genes)), dtype=np.float32)
-    blocks = [_hubs(member, known, genes) for member, known, _ in sets]
-    corner = [[between + between.T, *blocks]]
-    corner += [[block.T] + [None] * len(blocks) for block in blocks]
-    graph = block_array(corner, format="csr") if blocks else between + between.T
-    degree = np.asarray(graph.sum(axis=1)).ravel()
-    root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
-    return genes, (graph * root[:, None] * root[None, :]).tocsr().astype(np.float32)
-
-
-def _hubs(member, known, genes):
-    """Weights between all genes and one source's sets: CSR (genes, sets)."""
-    sizes = np.asarray(member.sum(axis=0)).ravel()
-    taken = np.flatnonzero(within(sizes, SMALLEST, LARGEST))
-    block = (member[:, taken] * np.log(len(known) / sizes[taken])[None, :]).tocoo()
-    places = genes.get_indexer(known)[block.row], block.col
-    return csr_array((block.data, places), shape=(len(genes), len(taken)), dtype=np.float32)

@@ -11,18 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import coo_array
 
 from ..io.device import device
 from ..knowledge import Knowledge
-from ..knowledge.kernels import (
-    LARGEST,
-    SMALL,
-    SMALLEST,
-    membership,
-    set_vectors,
-    table_vectors,
-    within,
-)
 from .context import NEIGHBOURS, OWN, Context
 
 POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
@@ -44,7 +36,7 @@ class HubGraph:
         self.knowledge = knowledge
         pathways = knowledge.pathways
         self.symbols = pd.Index(self._current(nodes)).unique().sort_values()
-        self._parts = {} if pathways is None else {name: part for name, *part in _parts(pathways)}
+        self._parts = {} if pathways is None else pathways.hubs
         self.types = list(self._parts) or [NONE]
         self._nodes = {kind: self.edges(kind, self.symbols) for kind in self.types}
         self._hubs = {kind: edges.t().coalesce() for kind, edges in self._nodes.items()}
@@ -59,12 +51,12 @@ class HubGraph:
         """
         index, values, shape = np.zeros((2, 0)), np.zeros(0), (len(names), 1)
         if kind in self._parts:
-            genes, rows, _ = self._parts[kind]
-            places = genes.get_indexer(self._current(names))
+            part = self._parts[kind]
+            places = part.genes.get_indexer(self._current(names))
             known = np.flatnonzero(places >= 0)
-            found = rows[places[known]].tocoo()
+            found = coo_array(part.rows[places[known]])
             index, values = np.stack([known[found.row], found.col]), found.data
-            shape = len(names), rows.shape[1]
+            shape = len(names), part.rows.shape[1]
         index, values = torch.from_numpy(index.astype(np.int64)), torch.from_numpy(values).float()
         edges = torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
         return edges.to(device()).coalesce()
@@ -91,7 +83,7 @@ class HubGraph:
     def through(self, kind: str, one: str, other: str) -> pd.Series:
         """Return what each hub carries from one gene to another: series by hub, largest first."""
         here, there = self.edges(kind, [one, other]).to_dense().cpu().numpy()
-        carried = pd.Series(here * there, self._parts[kind][2] if self._parts else [NONE])
+        carried = pd.Series(here * there, self._parts[kind].columns if self._parts else [NONE])
         return carried[carried > 0].sort_values(ascending=False, kind="stable")
 
     def _current(self, names):
@@ -179,38 +171,3 @@ class Walk(torch.nn.Module):
 def sharpened(signal, power):
     """Signal to a power, (names, heads, anything); small and negative ones count nearly nothing."""
     return (signal.clamp(min=0) + 1e-6) ** power
-
-
-def _parts(pathways):
-    """Name, index of genes, rows of unit length by gene (CSR) and index of hubs, of each type."""
-    from scipy.sparse import csr_array
-
-    for source, sets in pathways.sets.groupby("source", sort=False):
-        member, genes, names = membership(sets)
-        for name, largest in ((source, LARGEST), (f"{source}, small", SMALL)):
-            part = set_vectors(member, genes, SMALLEST, largest)
-            yield name, part.genes, part.rows, names[within(member.sum(axis=0), SMALLEST, largest)]
-    for source, edges in pathways.edges.groupby("source", sort=False):
-        genes, rows = _partners(edges)
-        yield source, genes, rows, genes
-    for name, table in pathways.tables.items():
-        part = table_vectors(table)
-        yield name, part.genes, csr_array(part.rows), table.columns
-
-
-def _partners(edges):
-    """Genes and their partners, themselves included: A + 1 with degrees evened out (Kipf & Welling 2017).
-
-    Returns the index of genes and rows of unit length, CSR. A weight counts over its source's mean.
-    """
-    from scipy.sparse import csr_array, eye_array
-
-    ends, genes = pd.factorize(np.concatenate([edges["one"], edges["other"]]))
-    weight = np.tile((edges["weight"] / edges["weight"].mean()).to_numpy(dtype=np.float32), 2)
-    one, other = np.split(ends, 2)
-    places = np.concatenate([one, other]), np.concatenate([other, one])
-    step = csr_array((weight, places), shape=(len(genes), len(genes)))
-    step = (step + eye_array(len(genes), dtype=np.float32)).tocsr()
-    rows = (step * (1 / np.sqrt(step.sum(axis=1)))[None, :]).tocsr()
-    length = np.sqrt((rows * rows).sum(axis=1))
-    return pd.Index(genes), (rows * (1 / length)[:, None]).tocsr()
