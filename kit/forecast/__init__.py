@@ -9,6 +9,7 @@ from .explanation import Explanation, explain
 from .intervals import Calibration, Intervals, calibration, target_intervals
 from .next_perturbations import propose
 from .predict import Forecast, forecast, predict_targets
+from .time_budget import cheap_models
 
 __all__ = [
     "Calibration",
@@ -16,6 +17,7 @@ __all__ = [
     "Forecast",
     "Intervals",
     "calibration",
+    "cheap_models",
     "explain",
     "forecast",
     "predict_targets",

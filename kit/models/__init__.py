@@ -9,6 +9,7 @@ from .blend import Blend
 from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
 from .pooled_trees import PooledTrees
+from .propagation import Propagation
 from .reference import ScreenResponse, reference_models
 from .residual_distribution import ResidualDistribution
 from .ridge import Ridge
@@ -25,6 +26,7 @@ __all__ = [
     "OnTargetGene",
     "PairwiseRegression",
     "PooledTrees",
+    "Propagation",
     "ResidualDistribution",
     "Ridge",
     "ScreenResponse",

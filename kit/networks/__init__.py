@@ -23,6 +23,7 @@ and a log scale, perturbation x gene::
     table, runs = compare({"kernel mean": model}, competition, folds(names))
 """
 
+from ..io.device import device
 from .cells import competition_cells
 from .context import Context
 from .gnn import GNN
@@ -32,6 +33,7 @@ from .trained import Setup, Trained, variants
 from .training import FoldCache, Settings
 from .transformer import Transformer
 from .vae import VAE, Size
+from .variant_comparison import VariantComparison, compare_variants
 
 __all__ = [
     "GNN",  # graph network: signals along pathways and interactions
@@ -44,9 +46,12 @@ __all__ = [
     "Size",  # of the VAE
     "Trained",  # a model of any torch module
     "Transformer",  # attention to context perturbations and between genes
+    "VariantComparison",  # what `compare_variants` returns
     "cell_states",  # latent states of cells, cell x axis
+    "compare_variants",  # variants beside simple models, and the verdict
     "competition_cells",  # the competition's cells as a network sees them
     "decoded_effects",  # effects on cells by the VAE's decoder
+    "device",  # the GPU if it works, else the CPU
     "latent_shifts",  # shift and open gates of perturbations in a VAE
     "variants",  # a model under each policy, with resampled cells, with the metric's loss
 ]
