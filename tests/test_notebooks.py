@@ -24,7 +24,8 @@ def execute(path, folder, data):
     """Run a notebook as a person would in Jupyter; returns the folder of its outputs."""
     environment = os.environ | {"ESG_DATA": str(data), "ESG_OUTPUTS": str(folder)}
     environment.pop("ESG_BUDGET", None)
-    if files := sorted(data.parent.glob("pathways/*.g*")):  # .gmt and .gz, of the real folders
+    files = [path for path in data.parent.glob("pathways/*.g*") if "yeast" not in path.name]
+    if files := sorted(files):  # .gmt and .gz, of the real folders
         environment["ESG_PATHWAYS"] = os.pathsep.join(map(str, files))
     if (data / "atlas.h5ad").exists():
         environment["ESG_ATLAS"] = str(data / "atlas.h5ad")

@@ -60,7 +60,7 @@ class Source:
                 f"{self.path} measures none of the competition's genes: its names are "
                 f"{quote_some(self.var['name'])}; declare their column as `symbols` or `ensembl`"
             )
-        found = names.resolve(self.targets, wanted=splits(competition).index)
+        found = names.resolve(self.targets, wanted=competition.splits.index)
         current = names.current(self.targets).array
         final = found["gene"].where(found["gene"].notna(), current)
         self.symbols = dict(zip(self.targets, final, strict=True)) | {CONTROL: CONTROL}
@@ -154,13 +154,6 @@ def open_sources(
     return list(sources.values()), remarks
 
 
-def splits(competition: Competition) -> pd.Series:
-    """Return the split of each perturbation of the competition; that of training rows is `train`."""
-    others = competition.targets.set_index("perturbation")["split"]
-    train = pd.Series("train", competition.effects.index, dtype=object)
-    return pd.concat([train, others[~others.index.isin(train.index)]])
-
-
 def coverage_rows(part: Part, competition: Competition, *, min_controls: int) -> list[dict]:
     """Return what each dataset of a file offers the competition, a dict of counts each.
 
@@ -170,7 +163,7 @@ def coverage_rows(part: Part, competition: Competition, *, min_controls: int) ->
     among them; `genes_*` as `gene_names.coverage` counts them.
     """
     source, groups, table = part.source, part.groups, part.groups.table
-    guides, split_of = guides_by_group(part.screen, groups), splits(competition)
+    guides, split_of = guides_by_group(part.screen, groups), competition.splits
     rows = []
     for dataset, contrast in part.contrasts.items():
         own = (table["dataset"] == dataset).to_numpy()
