@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..evaluation.saved_runs import read_report
 from ..io.files import InputError
 from ..submission import read_submission, score_submission
 
 GATE = "0.2"
+SIMULATED = "Simulated data: the scores test the software and say nothing about the models."
+COLUMNS = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
 
 
-def read_reports(folder):
-    """Reports of the notebooks' runs under `folder` (`*/report.json` or `report.json`) by name."""
+def read_reports(folder: Path | str) -> dict[Path, dict]:
+    """Return reports of the notebooks' runs under `folder` (`*/report.json` or `report.json`) by name."""
     folder = Path(folder)
     paths = [*folder.glob("report.json"), *folder.glob("*/report.json")]
     # A run that was killed may leave a hidden folder with half a report.
@@ -23,7 +26,7 @@ def read_reports(folder):
     return {path: read_report(path) for path in paths}
 
 
-def board(folder):
+def board(folder: Path | str) -> pd.DataFrame:
     """Return a frame of one row a model, best first; W is for 60 rows: score = W x max(0, Wcos).
 
     A model with equal scores in several notebooks, such as the mean, has the row of the first of them.
@@ -34,31 +37,18 @@ def board(folder):
         for name, model in report["models"].items():
             score = model["gates"][GATE]
             low, high = score["interval_per_60"]
-            rows.append(
-                {
-                    "notebook": report["notebook"],
-                    "model": name,
-                    "score/60": score["score_per_60"],
-                    "90 % interval": f"{low:.2f} .. {high:.2f}",
-                    "W/60": 60 * score["w"] / model["rows"],
-                    "Wcos": score["wcos"],
-                    "rows": model["rows"],
-                    "seconds": model["seconds"],
-                }
-            )
-        failed = {name: f"failed: {why}" for name, why in report.get("failed", {}).items()}
-        rows += [
-            {"notebook": report["notebook"], "model": name, "90 % interval": why}
-            for name, why in failed.items()
-        ]
-    columns = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
-    table = pd.DataFrame(rows, columns=columns)
+            span, w = f"{low:.2f} .. {high:.2f}", 60 * score["w"] / model["rows"]
+            numbers = [w, score["wcos"], model["rows"], model["seconds"]]
+            rows.append([report["notebook"], name, score["score_per_60"], span, *numbers])
+        for name, reason in report.get("failed", {}).items():
+            rows.append([report["notebook"], name, np.nan, f"failed: {reason}", *[np.nan] * 4])
+    table = pd.DataFrame(rows, columns=COLUMNS)
     again = table[["model", "score/60", "W/60", "Wcos", "rows"]].round(6).duplicated()
     return table[~again].sort_values("score/60", ascending=False, kind="stable", ignore_index=True)
 
 
-def released(folder, competition):
-    """Scores for 60 rows of every saved submission against released truth: frame by path.
+def released(folder: Path | str, competition: Competition) -> pd.DataFrame:
+    """Score every saved submission against released truth, for 60 rows: a frame by path.
 
     Columns `public` (rows of `val`) and `private` (of `test`), NaN where none is released; only of
     submissions made from this data. Empty where nothing is released.
@@ -80,10 +70,10 @@ def released(folder, competition):
     return found.round(6) + 0.0  # no -0
 
 
-def board_text(folder):
-    """The board as text, with floor, ceiling, data and the path of each submission."""
+def board_text(folder: Path | str) -> str:
+    """Return the board as text, with floor, ceiling, data and the path of each submission."""
     reports = read_reports(folder)
-    table = board(folder)
+    table = board(folder).astype({"rows": "Int64"})  # as whole numbers beside those that lack
     lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), ""]
     lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
     tops = [
@@ -98,7 +88,5 @@ def board_text(folder):
             submission = path.parent / report["submission"]["file"]
             lines.append(f"{submission} (model: {report['submission']['model']})")
     if any(report["data"]["simulated"] for report in reports.values()):
-        lines.append(
-            "Simulated data: the scores test the software and say nothing about the models."
-        )
+        lines.append(SIMULATED)
     return "\n".join(lines)
