@@ -150,16 +150,16 @@ def text_for_bool(file):
     ],
 )
 @pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")
-def test_a_spoilt_file_is_told_in_one_line(file, spoil, message):
+def test_a_spoilt_file_is_one_clear_line(file, spoil, message):
     with h5py.File(file, "a") as opened:
         spoil(opened)
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as error:
         read_responses(file, small_competition(GENES))
-    assert str(file) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_cut_off_or_of_other_genes_is_told(file):
+def test_a_file_that_is_cut_off_or_of_other_genes_is_refused(file):
     with pytest.raises(
         InputError, match="none of the competition's genes; it has B, A, X, want P, Q"
     ):
@@ -169,7 +169,7 @@ def test_a_file_that_is_cut_off_or_of_other_genes_is_told(file):
         read_responses(file)
 
 
-def test_without_anndata_the_step_to_take_is_told(file, monkeypatch):
+def test_without_anndata_the_step_to_take_is_named(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "anndata.io", None)
     with pytest.raises(InputError, match="need the package anndata; run: pip install anndata"):
         read_responses(file)

@@ -405,13 +405,13 @@ def test_a_table_of_symbols_alone_is_enough(tmp_path):
         (b"symbol\tprev_symbol\nA\t\xff\xfe\n", "cannot be read as text"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_told_in_one_line(tmp_path, text, fault):
+def test_a_table_that_cannot_be_used_is_one_clear_line(tmp_path, text, fault):
     path = tmp_path / "bad.txt"
     path.write_bytes(text)
-    with pytest.raises(InputError, match=fault) as told:
+    with pytest.raises(InputError, match=fault) as error:
         load_gene_names(path)
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 # The table: where it lies

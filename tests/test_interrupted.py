@@ -26,7 +26,10 @@ def started(*words):
 
     def work():
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os._exit(kit(*words))
+        try:
+            os._exit(kit(*words))
+        except KeyboardInterrupt:  # before the words are read, on a busy machine
+            os._exit(130)
 
     process = multiprocessing.get_context("fork").Process(target=work)
     process.start()

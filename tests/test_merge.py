@@ -566,7 +566,7 @@ def test_a_layout_for_another_file_is_refused(tmp_path, competition):
         run([path], competition, tmp_path / "out", layouts={tmp_path / "t.h5ad": PLAIN})
 
 
-def test_files_of_one_name_are_told_apart_and_copies_taken_once(tmp_path, competition):
+def test_files_of_one_name_are_kept_apart_and_copies_taken_once(tmp_path, competition):
     paths = []
     for folder, seed in (("one", 0), ("two", 1), ("copy", 1)):
         (tmp_path / folder).mkdir()
@@ -788,7 +788,7 @@ def test_the_command_merges_and_prints_the_coverage(whole_world, tmp_path):
     assert same(tmp_path / "responses.h5ad", expected.responses)
 
 
-def test_the_command_tells_bad_input_in_one_line(twin, tmp_path):
+def test_the_command_refuses_bad_input_in_one_clear_line(twin, tmp_path):
     done = command(twin / "training_cells.csv", "--data", twin, "--out", tmp_path)
     assert done.returncode == 1
     error = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]

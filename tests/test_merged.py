@@ -352,16 +352,16 @@ def no_total(file):
     ids=lambda value: getattr(value, "__name__", None),
 )
 @pytest.mark.filterwarnings("ignore::anndata.OldFormatWarning")
-def test_a_spoilt_file_is_told_in_one_line(four_cells, spoil, message):
+def test_a_spoilt_file_is_one_clear_line(four_cells, spoil, message):
     with h5py.File(four_cells, "a") as file:
         spoil(file)
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as error:
         list(MergedCells(four_cells, small_competition(CONTROL)).batches(4))
-    assert str(four_cells) in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(four_cells) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_cut_off_missing_or_foreign_is_told_in_one_line(four_cells, tmp_path):
+def test_a_file_that_is_cut_off_missing_or_foreign_is_one_clear_line(four_cells, tmp_path):
     whole = four_cells.read_bytes()
     for content in (whole[: len(whole) // 2], b"", b"not HDF5"):
         four_cells.write_bytes(content)

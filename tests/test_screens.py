@@ -175,7 +175,7 @@ def test_a_wrong_layout_file_is_one_clear_line(text, fault, tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_an_unknown_layout_is_told_with_the_known_ones():
+def test_an_unknown_layout_is_named_with_the_known_ones():
     with pytest.raises(InputError, match=r"`repogle` is unknown; want one of competition, vcc"):
         load_layout("repogle")
 

@@ -540,7 +540,7 @@ def test_an_index_out_of_range_is_named_with_its_place(tmp_path, layout, index):
         (lambda file: file.__delitem__("X"), "has no `X`; it has no matrix"),
     ],
 )
-def test_a_broken_matrix_is_told_in_one_line(tmp_path, fault, message):
+def test_a_broken_matrix_is_one_clear_line(tmp_path, fault, message):
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(), "csr"))
     with h5py.File(matrix.path, "r+") as file:
         fault(file)
@@ -550,7 +550,7 @@ def test_a_broken_matrix_is_told_in_one_line(tmp_path, fault, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_damaged_file_is_told_in_one_line(tmp_path):
+def test_a_damaged_file_is_one_clear_line(tmp_path):
     matrix = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(3000), "csr"), "gzip", (500,))
     with h5py.File(matrix.path) as file:
         chunk = file["X/data"].id.get_chunk_info(7)

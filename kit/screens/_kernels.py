@@ -59,7 +59,7 @@ def all_within(indices, length, increasing):
 
 @compiled()
 def settle(indices, data, seen):
-    """Sum repeated indices into their first place; the rest becomes 0. Returns how many are left.
+    """Sum repeated indices into their first place and return what is left, indices and values.
 
     `seen` is -1 for every index, before and after.
     """
@@ -75,7 +75,7 @@ def settle(indices, data, seen):
             data[seen[index]] += value
     for i in range(kept):
         seen[indices[i]] = -1
-    return kept
+    return indices[:kept], data[:kept]
 
 
 @compiled()
@@ -117,9 +117,7 @@ def sum_rows(
     (0/1; may be empty). `shared`: several columns have one slot. Not `whole`: `data` is CP10k.
     """
     table = np.zeros(SMALL + 1)
-    own_slots = np.empty(sums.shape[1], np.uint32)
-    for slot in range(len(own_slots)):
-        own_slots[slot] = slot
+    own_slots = np.arange(sums.shape[1]).astype(np.uint32)
     for row in order:
         columns = indices[indptr[row] : indptr[row + 1]]
         values = data[indptr[row] : indptr[row + 1]]
@@ -127,9 +125,8 @@ def sum_rows(
         if not sound or not all_within(columns, len(slots), increasing):
             return row
         if not increasing:
-            kept = settle(columns, values, seen)
-            columns, values = columns[:kept], values[:kept]
-            _, positive, _, _ = weigh(columns, values, whole)
+            columns, values = settle(columns, values, seen)
+            positive = weigh(columns, values, whole)[1]
         total[row], detected[row] = counted, positive
         if len(mito):
             for i in range(len(values)):
@@ -145,23 +142,14 @@ def sum_rows(
                 if slot < sums.shape[1] - 2:
                     columns[kept], values[kept] = slot, values[i]
                     kept += 1
-            kept = settle(columns[:kept], values[:kept], seen)
-            columns, values = columns[:kept], values[:kept]
+            columns, values = settle(columns[:kept], values[:kept], seen)
             slot_of = own_slots
         scale = 1.0
         if whole:
             divisor = given[row] if len(given) else counted
             scale = PER / divisor if divisor > 0 else 0.0
-        add_logarithms(
-            columns,
-            values,
-            slot_of,
-            scale,
-            whole,
-            table,
-            sums[place[row]],
-            squares[place[row]],
-        )
+        to = sums[place[row]], squares[place[row]]
+        add_logarithms(columns, values, slot_of, scale, whole, table, *to)
     return -1
 
 
@@ -175,8 +163,7 @@ def weigh_columns(indptr, indices, data, whole, mito, seen, total, detected, mit
         if not sound or not all_within(rows, len(total), increasing):
             return column
         if not increasing:
-            kept = settle(rows, values, seen)
-            rows, values = rows[:kept], values[:kept]
+            rows, values = settle(rows, values, seen)
         for i in range(len(rows)):
             total[rows[i]] += values[i]
             detected[rows[i]] += values[i] > 0
@@ -198,8 +185,7 @@ def sum_columns(indptr, indices, data, slots, scale, place, seen, sums, squares)
         rows = indices[indptr[column] : indptr[column + 1]]
         values = data[indptr[column] : indptr[column + 1]]
         if not weigh(rows, values, False)[3]:
-            kept = settle(rows, values, seen)
-            rows, values = rows[:kept], values[:kept]
+            rows, values = settle(rows, values, seen)
         for group in range(len(own)):
             own[group] = own_squares[group] = 0.0
         for i in range(len(rows)):
