@@ -14,6 +14,7 @@ from kit.networks.context import HELD, OWN, Context, Contexts
 from kit.networks.context_network import averaged, regressed
 from kit.networks.losses import LossWeights, expected_effect, loss
 from kit.networks.screen_data import competition_data
+from kit.networks.trained import Setup
 from kit.networks.training import Settings, train
 from kit.networks.transformer import AttentionNetwork, Block, Shape, Transformer
 from kit.screens.atlas import Atlas
@@ -36,7 +37,8 @@ def network_and_rows(competition, pathways, atlas=None, shape=SMALL):
     contexts.expect(rows.perturbations)
     torch.manual_seed(0)
     control = competition.control.reindex(rows.genes).to_numpy()
-    return AttentionNetwork(contexts.kernels, rows.genes, control, shape), rows, contexts
+    setup = Setup(rows.genes, contexts.kernels, control, competition, contexts.knowledge, None)
+    return AttentionNetwork(setup, shape), rows, contexts
 
 
 def stirred(network):

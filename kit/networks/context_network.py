@@ -5,9 +5,12 @@ hold, and let a decoder decide by gene how much each of these findings counts. N
 Values are (context, genes, channels), weights (perturbations, heads, context).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from .context import Context
 
@@ -15,23 +18,23 @@ from .context import Context
 class Decoder(torch.nn.Module):
     """How much each finding counts for a gene's shift and scale, from the findings themselves.
 
-    findings, fixed, single: numbers of each (perturbation, gene), of a gene, of a perturbation; middle:
-    module between the two layers; gain: of all; share: of what is not common to all genes. The last layer
-    starts at 0: an untrained network changes nothing.
+    findings: their number; others: how many numbers there are beside them; middle: makes the module
+    between the two layers; weights: of all, and of what is not common to all genes. The last layer starts
+    at 0: an untrained network changes nothing.
     """
 
-    def __init__(self, findings, fixed, single, width, middle, *, gain=1.0, share=1.0):
+    def __init__(self, findings: int, others: int, width: int, middle: Callable, *weights: float):
         super().__init__()
-        self.gain, self.share = gain, share
+        self.gain, self.share = weights or (1.0, 1.0)
         self.common = torch.nn.Parameter(torch.zeros(2, findings))
         self.scaled = torch.nn.LayerNorm(findings)
-        self.enter = torch.nn.Linear(2 * findings + fixed + single, width)
+        self.enter = torch.nn.Linear(2 * findings + others, width)
         self.middle = middle()
         self.leave = torch.nn.Linear(width, 2 * findings)
         torch.nn.init.zeros_(self.leave.weight)
         torch.nn.init.zeros_(self.leave.bias)
 
-    def forward(self, findings, fixed, single, *more):
+    def forward(self, findings: Tensor, fixed: Tensor, single: Tensor, *more: Tensor):
         """(perturbations, genes, findings) -> of shift, of scale, the same shape each.
 
         fixed: (genes, numbers); single: (perturbations, numbers); more: (perturbations, genes) each.
@@ -54,7 +57,7 @@ class ContextNetwork(torch.nn.Module):
         return tuple(part - part.mean(dim=0) for part in out) if self.training else out
 
 
-def averaged(weights, values, measured, mass=None):
+def averaged(weights: Tensor, values: Tensor, measured: Tensor, mass: Tensor | None = None):
     """Mean of the context's values where measured, by head: (perturbations, genes, heads, channels).
 
     mass: weights that the sum is divided by, where these are not those of the values.
@@ -64,7 +67,7 @@ def averaged(weights, values, measured, mass=None):
     return total / (mass + 1e-6)[..., None]
 
 
-def regressed(context: Context, values):
+def regressed(context: Context, values: Tensor) -> Tensor:
     """Values by each gene's own slope on responses in other screens: (perturbations, genes, channels).
 
     Slopes shrink to that of all genes.
@@ -79,7 +82,9 @@ def regressed(context: Context, values):
     return (context.response - mean)[..., None] * slope
 
 
-def of_perturbations(context: Context, weights, values, solved=None):
+def of_perturbations(
+    context: Context, weights: Tensor, values: Tensor, solved: Tensor | None = None
+) -> Tensor:
     """What holds for all genes of a perturbation: (perturbations, 3 + 2 heads + solved heads).
 
     Whether and how strong its response in other screens is, the strength of its context by `weights` and
@@ -101,10 +106,11 @@ def standardised(control: np.ndarray) -> np.ndarray:
     return np.nan_to_num((control - np.nanmean(control)) / (np.nanstd(control) + 1e-9))
 
 
-def shares(weights):
+def shares(weights: Tensor) -> Tensor:
     """Weights as shares of the context: (perturbations, heads, context)."""
     return weights / (weights.sum(dim=2, keepdim=True) + 1e-9)
 
 
-def signed_root(values):
+def signed_root(values: Tensor) -> Tensor:
+    """Square root of the size, with the sign."""
     return values.sign() * values.abs().sqrt()

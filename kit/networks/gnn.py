@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..knowledge import Knowledge
 from .context import Context, channels, standard_response
@@ -72,7 +73,7 @@ class GNN(Trained):
         nodes = sorted({*setup.genes, *targets, *screens})
         key = ("graph", knowledge.fingerprint, tuple(nodes))
         graph = setup.cache.get(key, lambda: HubGraph(knowledge, nodes))
-        return GraphNetwork(graph, setup.kernels, setup.genes, setup.control, self.shape)
+        return GraphNetwork(graph, setup, self.shape)
 
     def carried(self, perturbation: str) -> pd.Series:
         """Return the share of a perturbation's logit shift that each training row carries, largest first.
@@ -146,26 +147,23 @@ def _opened(walks, types):
 
 
 class GraphNetwork(ContextNetwork):
-    """The module: a Context -> logit shift and log scale, (perturbations, genes) each.
+    """The module: a Context -> logit shift and log scale, (perturbations, genes) each."""
 
-    kernels: names; genes: names; control: (genes,), mean log2 expression of control cells.
-    """
-
-    def __init__(self, graph: HubGraph, kernels, genes, control, shape: Shape):
+    def __init__(self, graph: HubGraph, setup: Setup, shape: Shape):
         super().__init__()
-        self.graph, self.kernels, self.genes, self.shape = graph, kernels, genes, shape
+        self.graph, self.shape = graph, shape
+        self.kernels, self.genes = setup.kernels, setup.genes
         self._elsewhere = {}  # nodes with a response outside a screen, and it, by screen
-        control = torch.as_tensor(standardised(control), dtype=torch.float32)
+        control = torch.as_tensor(standardised(setup.control), dtype=torch.float32)
         self.register_buffer("control", control, persistent=False)
-        self.walk = Walk(graph, kernels, shape.heads)
+        self.walk = Walk(graph, setup.kernels, shape.heads)
         self.register_buffer("channels", channels(), persistent=False)
         # How much a direction of the effects counts: a sigmoid of the logarithm of its size.
         self.kept = torch.nn.Parameter(torch.tensor([2.0, 0.5]))
-        findings, single = (shape.heads + 1) * self.channels.shape[1] + 7, 3 + 2 * shape.heads
-        options = {"gain": GAIN, "share": SHARE}
-        self.decoder = Decoder(findings, 2, single, shape.width, torch.nn.Identity, **options)
+        findings, others = (shape.heads + 1) * self.channels.shape[1] + 7, 5 + 2 * shape.heads
+        self.decoder = Decoder(findings, others, shape.width, torch.nn.Identity, GAIN, SHARE)
 
-    def findings(self, context: Context, volume=None):
+    def findings(self, context: Context, volume: Tensor | None = None) -> tuple[Tensor, ...]:
         """Findings and how much each counts for shift and scale: three (perturbations, genes, findings).
 
         volume: (context,), factor of each row's effects, to take a prediction apart.

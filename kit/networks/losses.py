@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..io.files import InputError
 from ..metric import GATE
@@ -88,7 +89,7 @@ class Episodes:
         return found
 
 
-def outputs(network: torch.nn.Module, context: Context) -> tuple[torch.Tensor, torch.Tensor]:
+def outputs(network: torch.nn.Module, context: Context) -> tuple[Tensor, Tensor]:
     """Return a network's logit shift and log scale: (perturbations, genes) each.
 
     Raises InputError where the network returns anything else.
@@ -103,7 +104,7 @@ def outputs(network: torch.nn.Module, context: Context) -> tuple[torch.Tensor, t
 
 def predict_logits(
     network: torch.nn.Module, contexts: Contexts, perturbations: Sequence[str], seen: ScreenData
-) -> list[torch.Tensor]:
+) -> list[Tensor]:
     """Return logit shift and log scale of any number of perturbations: (perturbations, genes) each.
 
     Less the network's mean over the rows seen: the genes' odds hold that. A tilt common to all
@@ -120,7 +121,7 @@ def _in_blocks(network, contexts, names, seen):
     return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
-def beyond(screen: ScreenData, shift, scale):
+def beyond(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     """Log odds to exceed each threshold, descending along the last axis: (rows, genes, levels).
 
     shift, scale: (rows, genes) or (rows, 1).
@@ -131,14 +132,14 @@ def beyond(screen: ScreenData, shift, scale):
     return odds * apart[:, :, None] + shift[:, :, None]
 
 
-def bin_chances(screen: ScreenData, shift, scale):
+def bin_chances(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     """Probability of each bin, from below the first threshold up: (rows, genes, levels + 1)."""
     over = torch.sigmoid(beyond(screen, shift, scale))
     one = torch.ones_like(over[:, :, :1])
     return torch.cat([one, over], dim=2) - torch.cat([over, 0 * one], dim=2)
 
 
-def expected_effect(screen: ScreenData, shift, scale):
+def expected_effect(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     """Mean effect under the probabilities, log2: (rows, genes)."""
     return (bin_chances(screen, shift, scale) * screen.values.T[None]).sum(dim=2)
 
@@ -154,7 +155,7 @@ def chance_loss(screen: ScreenData, shift, scale, effects, weights, row_weights)
     return (pull * (found - own)).sum() / (pull.sum() + EPS)
 
 
-def entry_weights(weights, row_weights):
+def entry_weights(weights: Tensor, row_weights: Tensor) -> Tensor:
     """Weight of an entry in the log loss: half the same for all, half the metric's; 0 if not measured."""
     measured = (weights > 0).float()
     pull = weights * row_weights[:, None]

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -62,6 +62,7 @@ class Setup:
     cache: FoldCache
 
 
+@dataclass(eq=False, repr=False)
 class Trained:
     """A model that trains a torch module.
 
@@ -82,38 +83,24 @@ class Trained:
     check) and `remarks_`. Perturbations of which nothing is known get the constant's prediction.
     """
 
-    def __init__(
-        self,
-        make_module: Callable[[Setup], torch.nn.Module],
-        knowledge: Knowledge | None = None,
-        *,
-        policy: str = "pretrain",
-        loss: LossWeights = LOSS,
-        draws: int = 0,
-        members: int = 3,
-        batch: int = 16,
-        genes: int = 1024,
-        hidden: float = 0.3,
-        pretraining: Settings = PRETRAINING,
-        tuning: Settings = TUNING,
-        checkpoints: Path | str | None = None,
-        cache: FoldCache | None = None,
-        seed: int = 0,
-    ):
-        self.make_module = make_module
-        self.knowledge = knowledge or Knowledge()
-        self.policy = policy
-        self.loss = loss
-        self.draws = draws
-        self.members = members
-        self.batch = batch
-        self.genes = genes
-        self.hidden = hidden
-        self.pretraining = pretraining
-        self.tuning = tuning
-        self.checkpoints = checkpoints
-        self.cache = FoldCache() if cache is None else cache
-        self.seed = seed
+    make_module: Callable[[Setup], torch.nn.Module]
+    knowledge: Knowledge | None = None
+    _: KW_ONLY
+    policy: str = "pretrain"
+    loss: LossWeights = LOSS
+    draws: int = 0
+    members: int = 3
+    batch: int = 16
+    genes: int = 1024
+    hidden: float = 0.3
+    pretraining: Settings = PRETRAINING
+    tuning: Settings = TUNING
+    checkpoints: Path | str | None = None
+    cache: FoldCache = field(default_factory=FoldCache)
+    seed: int = 0
+
+    def __post_init__(self):
+        self.knowledge = self.knowledge or Knowledge()
 
     def fit(self, train: Competition) -> Self:
         """Train the ensemble members and set the shrinkage."""
@@ -353,6 +340,10 @@ def _description(module):
     except (OSError, TypeError):  # typed in at a prompt
         code = type(module).forward.__code__.co_code
     shapes = [(name, tuple(value.shape)) for name, value in module.state_dict().items()]
-    simple = (bool, int, float, str, tuple)
-    options = {n: v for n, v in vars(module).items() if isinstance(v, simple) or is_dataclass(v)}
+    options = {name: value for name, value in vars(module).items() if _plain(value)}
     return code, repr(module), shapes, options
+
+
+def _plain(value):
+    size = is_dataclass(value) and not isinstance(value, Setup)
+    return size or isinstance(value, (bool, int, float, str, tuple))

@@ -5,7 +5,7 @@ had not been: on CPU to the same bits. Not here: what a network is, what its los
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class FoldCache:
     def __deepcopy__(self, memo):
         return self
 
-    def get(self, key, make: Callable):
+    def get(self, key: Hashable, make: Callable):
         """Return what is kept under a key; where nothing is, what `make()` returns, kept from now on."""
         if key not in self.kept:
             self.kept[key] = make()

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..knowledge import Knowledge
 from .context import OWN, Context, channels
@@ -78,7 +79,7 @@ class Transformer(Trained):
         self.shape = shape
 
     def _make(self, setup: Setup):
-        return AttentionNetwork(setup.kernels, setup.genes, setup.control, self.shape)
+        return AttentionNetwork(setup, self.shape)
 
     def attention(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return each training row's share of attention, mean over heads: perturbation x row."""
@@ -121,17 +122,14 @@ CHANNELS = channels().shape[1]
 
 
 class AttentionNetwork(ContextNetwork):
-    """The module: a Context -> logit shift and log scale, (perturbations, genes) each.
+    """The module: a Context -> logit shift and log scale, (perturbations, genes) each."""
 
-    kernels: names; genes: names; control: (genes,), mean log2 expression of control cells.
-    """
-
-    def __init__(self, kernels: list[str], genes: pd.Index, control: np.ndarray, shape: Shape):
+    def __init__(self, setup: Setup, shape: Shape):
         super().__init__()
-        fixed = np.column_stack([standardised(control), _identity(genes)])
+        fixed = np.column_stack([standardised(setup.control), _identity(setup.genes)])
         self.register_buffer("genes", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
         self.channels = torch.nn.Parameter(channels())
-        self.heads = Heads(kernels, shape)
+        self.heads = Heads(setup.kernels, shape)
         soft = shape.heads + CROSS
         findings = (soft + shape.solved) * CHANNELS + 3 + CHANNELS
 
@@ -139,10 +137,10 @@ class AttentionNetwork(ContextNetwork):
             blocks = [Block(shape) for _ in range(shape.blocks)]
             return torch.nn.Sequential(*blocks, torch.nn.LayerNorm(shape.width))
 
-        single = 3 + 2 * soft + shape.solved
-        self.decoder = Decoder(findings, fixed.shape[1] + 3, single, shape.width, middle)
+        others = fixed.shape[1] + 6 + 2 * soft + shape.solved
+        self.decoder = Decoder(findings, others, shape.width, middle)
 
-    def findings(self, context: Context):
+    def findings(self, context: Context) -> tuple[Tensor, ...]:
         """Findings, and how much each counts for shift and scale: (perturbations, genes, findings)."""
         weights, solved = self.heads(context)
         values = context.values(self.channels)
@@ -172,7 +170,7 @@ class Heads(torch.nn.Module):
         self.floor = torch.nn.Parameter(torch.full((shape.heads, 1), math.log(0.01)))
         self.ridge = torch.nn.Parameter(torch.zeros(shape.solved))
 
-    def forward(self, context: Context):
+    def forward(self, context: Context) -> tuple[Tensor, Tensor]:
         """Weights, (perturbations, heads, context), not yet shares; solved ones, of any sign."""
         hidden = context.hidden[:, None, None] > 0
         open_, closed = (self._mixed(context.kernels, flag) for flag in (False, True))
@@ -186,7 +184,7 @@ class Heads(torch.nn.Module):
         open_, closed = (torch.einsum("qhs,hst->qht", asked, solver) for solver in solvers)
         return weights, torch.where(hidden, closed, open_)
 
-    def mixture(self, hidden: bool = False):
+    def mixture(self, hidden: bool = False) -> Tensor:
         """Share of each kernel in a head's similarity: (all heads, kernels)."""
         logits = SPEED * self.mix
         return (logits.masked_fill(self.own, -1e4) if hidden else logits).softmax(dim=1)
@@ -222,7 +220,7 @@ class Block(torch.nn.Module):
             torch.nn.Linear(2 * width, width),
         )
 
-    def forward(self, tokens):
+    def forward(self, tokens: Tensor) -> Tensor:
         """(perturbations, genes, width) -> the same; fused attention, no (genes, genes) matrix."""
         normed = self.norm(tokens)
         latents = self.latents.expand(len(tokens), -1, -1)

@@ -20,6 +20,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..competition import Competition
 from ..knowledge import Knowledge
@@ -189,7 +190,7 @@ class SparseShift(torch.nn.Module):
         half = torch.randn(size.samples // 2, latent)
         self.register_buffer("states", torch.cat([half, -half]))  # antithetic: their mean is 0
 
-    def forward(self, context: Context):
+    def forward(self, context: Context) -> tuple[Tensor, Tensor]:
         """Logit shift and log scale: (perturbations, genes) each.
 
         The decoded effect less the mean of the screen's perturbations, as the odds are, in units of the
@@ -206,12 +207,12 @@ class SparseShift(torch.nn.Module):
         # The scale stays 0: as the strength of a perturbation it gains in log loss and costs in score.
         return change, torch.zeros_like(change)
 
-    def cell_spread(self, screen: ScreenData):
+    def cell_spread(self, screen: ScreenData) -> Tensor:
         """Standard deviation of control cells, log2; of effects where there are no cells: (genes,)."""
         cells = self.cells.get(screen.name)
         return spread_of(screen) if cells is None else cells.spread.to(screen.effects.device)
 
-    def shift(self, names: Sequence[str], own: bool = True):
+    def shift(self, names: Sequence[str], own: bool = True) -> Tensor:
         """Shift of the state by each perturbation: (names, latent). own: with the shift of its own."""
         known, device = self.known(names), self.own.device
         shift = self.known_shift(known)
@@ -223,37 +224,37 @@ class SparseShift(torch.nn.Module):
             shift = shift + self.own[places] * kept[:, None]
         return self.gates(known) * shift
 
-    def known(self, names: Sequence[str]):
+    def known(self, names: Sequence[str]) -> Tensor:
         """Features of perturbations on the network's device: (names, width)."""
         return torch.as_tensor(self.features(list(names)), device=self.own.device)
 
-    def gates(self, known):
+    def gates(self, known: Tensor) -> Tensor:
         """How far each axis is open, 0 to 1 and often exactly these: (names, latent)."""
         odds, (low, high) = HASTE * self.gate(known), STRETCH
         if self.training:
             odds = (odds + torch.logit(torch.rand_like(odds), eps=1e-6)) / TEMPERATURE
         return (torch.sigmoid(odds) * (high - low) + low).clamp(0, 1)
 
-    def open(self, names: Sequence[str]):
+    def open(self, names: Sequence[str]) -> Tensor:
         """Probability of each gate not to be shut: (names, latent)."""
         odds, (low, high) = HASTE * self.gate(self.known(names)), STRETCH
         return torch.sigmoid(odds - TEMPERATURE * math.log(-low / high))
 
-    def hidden(self, state):
+    def hidden(self, state: Tensor) -> Tensor:
         """Decoder before its last, linear layer: (..., latent) -> (..., latent + hidden)."""
         return torch.cat([state, torch.tanh(self.inner(state))], dim=-1)
 
-    def moved(self, shift):
+    def moved(self, shift: Tensor) -> Tensor:
         """Mean change of `hidden` by a shift, over sampled states: (names, latent + hidden)."""
         return (self.hidden(self.states + shift[:, None]) - self.hidden(self.states)).mean(dim=1)
 
-    def encode(self, rest):
+    def encode(self, rest: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log standard deviation of the state, (cells, latent), from what no shift explains."""
         inner = torch.nn.functional.gelu(rest @ self.inlet)
         mean, log_sd = self.encoder(inner).chunk(2, dim=1)
         return mean, log_sd.clamp(-5, 1)
 
-    def extra_loss(self, screen: ScreenData, random: np.random.Generator):
+    def extra_loss(self, screen: ScreenData, random: np.random.Generator) -> Tensor:
         """Share of open gates and, negative, the evidence of some cells of the screen: a scalar."""
         open_gates = self.size.sparsity * self.open(screen.perturbations).mean()
         if not self.size.evidence:
@@ -271,7 +272,7 @@ class SparseShift(torch.nn.Module):
         evidence = self.evidence(values * measured, measured.float(), names)
         return open_gates - self.size.evidence * evidence
 
-    def evidence(self, values, measured, names: Sequence[str]):
+    def evidence(self, values: Tensor, measured: Tensor, names: Sequence[str]) -> Tensor:
         """Evidence lower bound (Kingma & Welling 2014) a measured gene, mean over cells: a scalar.
 
         values: (cells, genes), deviations from the control in its standard deviations; measured: the
@@ -289,7 +290,7 @@ class SparseShift(torch.nn.Module):
         return -((fit + divergence) / count).mean()
 
 
-def spread_of(screen: ScreenData):
+def spread_of(screen: ScreenData) -> Tensor:
     """Spread of each gene's effects in a screen, log2: (genes,)."""
     spread = (screen.values[-1] - screen.values[0]) / 4
     return spread.clamp(min=1e-6) + 0.1 * spread.median()
