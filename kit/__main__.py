@@ -8,9 +8,12 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from .io.files import InputError, printable, quote_some
+
+FOUND = "(default: found as usual)"
 
 
 def twin(args):
@@ -158,131 +161,108 @@ def board(args):
     print(write_page(args.folder, truth))
 
 
-def whole(text, least=0, most=2**31 - 1):
-    """A whole number of the command line; numbers of seeds beyond `most` some libraries refuse."""
+def whole(text: str, least: int = 0, most: int = 2**31 - 1) -> int:
+    """Return a whole number of the command line; some libraries refuse seeds beyond `most`."""
     number = int(text)
     if not least <= number <= most:
         raise argparse.ArgumentTypeError(f"{number} is out of range, want {least} to {most}")
     return number
 
 
-def positive(text):
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
     return whole(text, least=1)
 
 
-def parser():
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that shows defaults, where there are any."""
+
+    def _get_help_string(self, action):
+        hidden = action.default is None or action.default == [] or action.const is True
+        return action.help if hidden else super()._get_help_string(action)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each command sets `run` to its function."""
     main = argparse.ArgumentParser(prog="python -m kit", description="Competition kit")
     commands = main.add_subparsers(dest="command", required=True)
 
-    one = commands.add_parser("twin", help="simulate a competition folder")
-    one.add_argument("folder", metavar="DIR")
-    one.add_argument("--size", choices=("quick", "full"), default="quick")
-    one.add_argument("--seed", type=whole, default=0)
-    one.add_argument("--null", action="store_true", help="shuffle all knowledge")
-    one.set_defaults(run=twin)
+    def command(run, text, name=None):
+        name = name or run.__name__
+        one = commands.add_parser(name, help=text, description=text, formatter_class=_Help)
+        one.set_defaults(run=run)
+        return one.add_argument
 
-    one = commands.add_parser("merge", help="merge screens into cells and responses")
-    one.add_argument("files", metavar="FILE", nargs="*", help="h5ad files of screens")
-    _from(one)
-    one.add_argument("--out", metavar="DIR", required=True)
-    one.add_argument(
-        "--layout",
-        metavar="[FILE=]LAYOUT",
-        action="append",
-        default=[],
-        help="what the columns mean, of all files or of one: a known layout or a JSON file",
-    )
-    one.add_argument(
-        "--hgnc", metavar="FILE", help="HGNC's table of names (default: found as usual)"
-    )
-    one.add_argument(
-        "--min-cells", metavar="N", type=positive, default=10, help="of a perturbation"
-    )
-    one.add_argument(
-        "--budget-mb", metavar="N", type=positive, default=1000, help="memory for counts"
-    )
-    one.add_argument("--workers", metavar="N", type=positive, default=1, help="processes")
-    one.add_argument("--no-cells", action="store_true", help="write responses only")
-    one.set_defaults(run=merge)
+    add = command(twin, "simulate a competition folder")
+    add("folder", metavar="DIR", help="folder to write")
+    add("--size", choices=("quick", "full"), default="quick", help="of the competition")
+    add("--seed", type=whole, default=0, help="of the simulation")
+    add("--null", action="store_true", help="shuffle all knowledge")
 
-    one = commands.add_parser("predict", help="train the best blend and write a submission")
-    _from(one, "pathways", "atlas")
-    one.add_argument(
-        "--minutes",
-        metavar="M",
-        type=_minutes,
-        help="blend in whatever else, networks too, can be fitted within M minutes",
-    )
-    one.add_argument("--seed", type=whole, default=0)
-    one.add_argument("--out", metavar="FILE", required=True)
-    one.add_argument(
-        "--uncertainty",
-        metavar="FILE",
-        help="CSV of intervals beside each prediction (.csv.gz: smaller)",
-    )
-    one.add_argument(
-        "--level", metavar="SHARE", type=float, default=0.9, help="of effects inside (default: 0.9)"
-    )
-    one.set_defaults(run=predict)
+    add = command(merge, "merge screens into cells.h5ad and responses.h5ad")
+    add("files", metavar="FILE", nargs="*", help="h5ad files of screens")
+    _inputs(add)
+    add("--out", metavar="DIR", required=True, help="folder to write")
+    text = "meaning of the columns, of all files or of one: a known layout or a JSON file"
+    add("--layout", metavar="[FILE=]LAYOUT", action="append", default=[], help=text)
+    add("--hgnc", metavar="FILE", help=f"HGNC's table of gene names {FOUND}")
+    text = "least number of cells of a perturbation"
+    add("--min-cells", metavar="N", type=positive, default=10, help=text)
+    add("--budget-mb", metavar="N", type=positive, default=1000, help="memory for counts")
+    add("--workers", metavar="N", type=positive, default=1, help="processes")
+    add("--no-cells", action="store_true", help="write responses only")
 
-    one = commands.add_parser("explain", help="explain a prediction")
-    one.add_argument("perturbation", metavar="PERTURBATION")
-    one.add_argument("--gene", metavar="GENE", help="explain the effect on this gene only")
-    one.add_argument("--target", metavar="PERTURBATION", nargs="+", help=argparse.SUPPRESS)
-    _from(one, "pathways", "atlas")
-    one.add_argument(
-        "--refit",
-        action="store_true",
-        help="refit without each source, and without each main training perturbation",
-    )
-    one.add_argument("--seed", type=whole, default=0)
-    one.add_argument("--json", action="store_true")
-    one.set_defaults(run=explain)
+    add = command(predict, "train the best blend and write a submission")
+    _inputs(add, "pathways", "atlas")
+    text = "blend in whatever else, networks too, can be fitted within M minutes"
+    add("--minutes", metavar="M", type=_minutes, help=text)
+    add("--seed", type=whole, default=0, help="of all random choices")
+    add("--out", metavar="FILE", required=True, help="CSV to write")
+    text = "CSV of intervals beside each prediction (.csv.gz: smaller)"
+    add("--uncertainty", metavar="FILE", help=text)
+    add("--level", metavar="SHARE", type=float, default=0.9, help="of effects inside intervals")
 
-    one = commands.add_parser("next", help="name the knockdowns that would teach most")
-    one.add_argument("number", metavar="N", nargs="?", type=positive, default=20)
-    one.add_argument(
-        "--among", metavar="FILE", help="candidates, a text of symbols (default: expressed genes)"
-    )
-    _from(one, "pathways")
-    one.set_defaults(run=propose)
+    add = command(explain, "explain a prediction: training perturbations, pathways and screens")
+    add("perturbation", metavar="PERTURBATION", help="perturbation to explain")
+    add("--gene", metavar="GENE", help="explain the effect on this gene only")
+    text = "deprecated: explains the effects of these on the gene PERTURBATION"
+    add("--target", metavar="PERTURBATION", nargs="+", help=text)
+    _inputs(add, "pathways", "atlas")
+    text = "refit without each source, and without each main training perturbation"
+    add("--refit", action="store_true", help=text)
+    add("--seed", type=whole, default=0, help="of all random choices")
+    add("--json", action="store_true", help="print JSON")
 
-    one = commands.add_parser("check", help="check a submission as the host does")
-    one.add_argument("file", metavar="FILE")
-    _from(one)
-    one.set_defaults(run=check)
+    add = command(propose, "name the most informative perturbations to measure", "next")
+    add("number", metavar="N", nargs="?", type=positive, default=20, help="of perturbations")
+    text = "text file of candidate symbols (default: expressed genes)"
+    add("--among", metavar="FILE", help=text)
+    _inputs(add, "pathways")
 
-    one = commands.add_parser("score", help="score a submission against a solution")
-    one.add_argument("file", metavar="FILE")
-    one.add_argument("--solution", metavar="FILE", required=True)
-    one.add_argument(
-        "--gate", type=float, default=0.2, help="0.2 as the host's code, 0.3 as its page"
-    )
-    one.add_argument("--json", action="store_true")
-    one.set_defaults(run=score)
+    add = command(check, "check a submission as the host does")
+    add("file", metavar="FILE", help="submission")
+    _inputs(add)
 
-    one = commands.add_parser("board", help="print the board of saved runs and write its page")
-    one.add_argument("folder", metavar="DIR", nargs="?", default="outputs")
-    _from(one)
-    one.set_defaults(run=board)
+    add = command(score, "score a submission against a solution")
+    add("file", metavar="FILE", help="submission")
+    add("--solution", metavar="FILE", required=True, help="released truth")
+    add("--gate", type=float, default=0.2, help="of Wcos: 0.2 in the host's code, 0.3 on its page")
+    add("--json", action="store_true", help="print JSON")
+
+    add = command(board, "print the board of saved runs and write its page")
+    add("folder", metavar="DIR", nargs="?", default="outputs", help="folder of saved runs")
+    _inputs(add)
     return main
 
 
-def _from(command, *knowledge):
-    """Add the arguments that say what a command reads: the competition's folder, and knowledge."""
-    told = {
-        "data": {"metavar": "DIR", "help": "competition folder"},
-        "pathways": {
-            "metavar": "FILE",
-            "nargs": "+",
-            "default": [],
-            "help": "GMT sets, edge lists",
-        },
-        "atlas": {"metavar": "FILE", "help": "responses.h5ad of other screens"},
-    }
-    for name in ("data", *knowledge):
-        told[name]["help"] += " (default: found as usual)"
-        command.add_argument(f"--{name}", **told[name])
+def _inputs(add, *knowledge):
+    """Add the arguments that name what a command reads: the competition's folder, and knowledge."""
+    add("--data", metavar="DIR", help=f"competition folder {FOUND}")
+    if "pathways" in knowledge:
+        text = f"GMT sets, edge lists {FOUND}"
+        add("--pathways", metavar="FILE", nargs="+", default=[], help=text)
+    if "atlas" in knowledge:
+        add("--atlas", metavar="FILE", help=f"responses.h5ad of other screens {FOUND}")
 
 
 def _minutes(text):
@@ -292,7 +272,8 @@ def _minutes(text):
     return minutes
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
     args = parser().parse_args(argv)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     try:
