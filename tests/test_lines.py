@@ -147,10 +147,10 @@ def test_lines_that_cannot_be_used_are_refused(small):
     with pytest.raises(InputError, match="no dataset `three`; it has one, two"):
         line_out(atlas, "three", competition)
     twice = replace(atlas, obs=atlas.obs.assign(sgrna_symbol="a"))
-    with pytest.raises(InputError, match="one has knockdowns twice: a"):
+    with pytest.raises(InputError, match="one has perturbations twice: a"):
         line_out(twice, "one", competition)
     empty = replace(atlas, effects=atlas.effects * np.nan)
-    with pytest.raises(InputError, match="3 knockdowns and 0 genes"):
+    with pytest.raises(InputError, match="3 perturbations and 0 genes"):
         line_out(empty, "one", competition)
 
 

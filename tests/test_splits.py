@@ -103,7 +103,9 @@ def test_a_giant_group_is_cut_where_it_is_least_alike():
     halves = [NAMES[:5], NAMES[5:10]]
     similarity = similarity_of([*halves, NAMES[10:11], NAMES[11:12]])
     similarity.loc[halves[0], halves[1]] = similarity.loc[halves[1], halves[0]] = 0.6
-    with pytest.warns(UserWarning, match=r"10 perturbations .* alike to 0.6\) are more than the 6"):
+    with pytest.warns(
+        UserWarning, match=r"10 perturbations .* mean similarity 0.6\) are more than the 6"
+    ):
         first, second = grouped_folds(similarity, 2)
     assert len(first) == len(second) == 6
     for half in halves:

@@ -1,26 +1,27 @@
 """Each cell line in turn predicted from the others: what transfer between screens is worth.
 
-An atlas holds the same knockdowns in other cell lines. `each_line` makes every one of them the
+An atlas holds the same perturbations in other cell lines. `each_line` makes every one of them the
 competition to solve while the rest remain as atlas; folds, models and scores are then the usual ones.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pandas as pd
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..expression.t_statistics import LFC, t_statistics
 from ..io.files import InputError, quote_some, repeated
 from ..metric import weights_from_t, wmae
-from ..screens.atlas import own_rows
+from ..screens.atlas import Atlas, own_rows
 
 COMPETITION = "competition"  # the name that `merge` gives the competition's own screen
 
 
-def with_competition(atlas, competition):
-    """The atlas with the competition's training effects as one of its lines, `competition`.
+def with_competition(atlas: Atlas, competition: Competition) -> Atlas:
+    """Return the atlas with the competition's training effects as one of its lines, `competition`.
 
-    Rows that the file has of the competition's own cells make way: there is one truth. Standard errors
+    They replace the rows that the file has of the competition's own cells. Standard errors
     of the new rows are unknown (NaN).
     """
     others = atlas.other_screens()
@@ -34,14 +35,21 @@ def with_competition(atlas, competition):
     return replace(atlas, effects=effects, obs=obs, se=se)
 
 
-def line_out(atlas, dataset, competition, *, control=None, lfc=LFC):
-    """Take one line out of an atlas: (a Competition of its knockdowns, the Atlas of the other lines).
+def line_out(
+    atlas: Atlas,
+    dataset: str,
+    competition: Competition,
+    *,
+    control: pd.Series | None = None,
+    lfc: float = LFC,
+) -> tuple[Competition, Atlas]:
+    """Take one line out of an atlas: (a Competition of its perturbations, the Atlas of the other lines).
 
-    Genes are those that the line has measured in all its knockdowns; the rest keeps only these.
+    Genes are those that the line has measured in all its perturbations; the rest keeps only these.
     control: mean expression by gene, by default the competition's. Weights come from t: the effect,
     less `lfc`, over its standard error, or where the atlas has none, over the gene's spread among
-    knockdowns. There are no targets. The line `competition` is the competition itself, weights as
-    shipped. To a line all others are foreign: no row of the rest is marked as the competition's.
+    perturbations. There are no targets. The line `competition` is the competition itself, weights as
+    shipped. No row of the rest is marked as the competition's.
     """
     of_line = (atlas.obs["dataset"] == dataset).to_numpy()
     if not of_line.any():
@@ -54,11 +62,13 @@ def line_out(atlas, dataset, competition, *, control=None, lfc=LFC):
     line = atlas.take(of_line & (atlas.obs["sgrna_symbol"] != CONTROL).to_numpy())
     symbols = pd.Index(line.obs["sgrna_symbol"].astype(str), name="perturbation")
     if again := repeated(symbols):
-        raise InputError(f"{dataset} has knockdowns twice: {quote_some(again)}; want one row each")
+        raise InputError(
+            f"{dataset} has perturbations twice: {quote_some(again)}; want one row each"
+        )
     effects = line.effects.set_axis(symbols).astype(float).dropna(axis=1)
     if len(effects) < 2 or effects.empty:
         raise InputError(
-            f"{dataset} has {len(effects)} knockdowns and {effects.shape[1]} genes measured in all "
+            f"{dataset} has {len(effects)} perturbations and {effects.shape[1]} genes measured in all "
             "of them; want two and one at least"
         )
     genes = effects.columns
@@ -83,10 +93,12 @@ def line_out(atlas, dataset, competition, *, control=None, lfc=LFC):
     return line, rest
 
 
-def each_line(atlas, competition, *, at_least=20, lfc=LFC):
+def each_line(
+    atlas: Atlas, competition: Competition, *, at_least: int = 20, lfc: float = LFC
+) -> Iterator[tuple[str, Competition, Atlas]]:
     """Yield (dataset, Competition, Atlas of the others) for every line, the competition's first.
 
-    Lines of fewer than `at_least` knockdowns are only ever among the others.
+    Lines of fewer than `at_least` perturbations are only ever among the others.
     """
     atlas = with_competition(atlas, competition)
     for dataset, rows in atlas.obs["dataset"].value_counts(sort=False).items():

@@ -1,4 +1,4 @@
-"""The ceiling: half of each perturbation's cells predicted by the other half: only noise is wrong."""
+"""The noise ceiling: half of each perturbation's cells predicted by the other half."""
 
 import time
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..io.files import InputError, quote_some
 from ..metric import weights_from_t, wmae
 from .predictions import OutOfFold
@@ -16,7 +16,7 @@ HALVED = {"cell": None, "guide": "sgrna_id"}
 
 @dataclass(frozen=True, eq=False)
 class SplitHalf(OutOfFold):
-    """Split halves as predictions, with what they were made of.
+    """One half of the cells as prediction of the other, with what they were made of.
 
     cells: numbers of cells by perturbation, and of the control, columns `prediction` and `truth`, the
     two halves; left_out: perturbations that cannot be halved, with a guide or cell only, say.
@@ -35,16 +35,16 @@ class SplitHalf(OutOfFold):
         )
 
 
-def ceiling(competition, *, by="cell", seed=0):
-    """Predict one random half of each perturbation's cells by the other: what noise leaves to reach.
+def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> SplitHalf | None:
+    """Predict one random half of each perturbation's cells by the other: only noise is then wrong.
 
     by: `cell`, or `guide`, half of the guides against the other half, so that guides' own effects count
     as noise too; a perturbation of one guide is then left out. Returns SplitHalf; None where the
     competition has no cells. Control cells are split too: noise of a control that both halves share
     would pass for agreement. Weights are recomputed from the half that is the truth, by eBayes or treat,
-    whichever fits the shipped ones, which have seen both halves. The baseline is the mean of the *other*
-    rows. Half the depth makes this pessimistic: with few cells it can lie below the floor. For the mean
-    over several halvings give `summary` one of each seed.
+    whichever fits the shipped ones, which were computed from both halves. The baseline is the mean of
+    the *other* rows. Half the depth makes this pessimistic: with few cells it can lie below the floor.
+    For the mean over several halvings give `summary` one of each seed.
     """
     if by not in HALVED:
         raise InputError(f"cells cannot be halved by `{by}`; want {' or '.join(HALVED)}")

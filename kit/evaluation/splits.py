@@ -1,18 +1,22 @@
-"""Which perturbations are held out: at random, with those that are alike kept together, or once.
+"""Which perturbations are held out: at random, with similar ones kept together, or once.
 
-A split is a list of held-out lists of perturbations, as `validation.out_of_fold` takes it. At random a
-complex of forty proteins lies in every fold, and a model that only finds its other members looks good:
-grouped folds say what is left of the score without them.
+A split is a list of held-out lists of perturbations, as `out_of_fold` takes it. At random a complex of
+forty proteins lies in every fold, and a model that only finds its other proteins scores well: grouped
+folds show what is left of the score without them.
 """
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from ..io.files import InputError, label_fault
 
 
-def folds(perturbations, parts=5, *, seed=0):
+def folds(
+    perturbations: Sequence[str], parts: int = 5, *, seed: int | list[int] = 0
+) -> list[list[str]]:
     """Part perturbations at random into lists of nearly equal length, each once held out."""
     names = list(perturbations)
     _check_parts(parts, names)
@@ -20,13 +24,15 @@ def folds(perturbations, parts=5, *, seed=0):
     return [[names[i] for i in sorted(order[part::parts])] for part in range(parts)]
 
 
-def repeated_folds(perturbations, parts=5, repeats=3, *, seed=0):
-    """Random folds `repeats` times over: a list of splits, the first that of `folds` with this seed."""
+def repeated_folds(
+    perturbations: Sequence[str], parts: int = 5, repeats: int = 3, *, seed: int = 0
+) -> list[list[list[str]]]:
+    """Return `repeats` splits into random folds, the first that of `folds` with seed `[seed, 0]`."""
     return [folds(perturbations, parts, seed=[seed, repeat]) for repeat in range(repeats)]
 
 
-def hold_out(perturbations, number=30, *, seed=0):
-    """One split with `number` perturbations held out at random: a list of one list."""
+def hold_out(perturbations: Sequence[str], number: int = 30, *, seed: int = 0) -> list[list[str]]:
+    """Hold out `number` perturbations at random, once: a list of one list."""
     names = list(perturbations)
     if not 1 <= number < len(names):
         raise InputError(
@@ -37,10 +43,16 @@ def hold_out(perturbations, number=30, *, seed=0):
     return [[names[i] for i in sorted(chosen)]]
 
 
-def grouped_folds(similarity, parts=5, *, seed=0, at_least=0.5):
-    """Folds of nearly equal length that never part a group of perturbations that are alike.
+def grouped_folds(
+    similarity: pd.DataFrame,
+    parts: int = 5,
+    *,
+    seed: int | list[int] = 0,
+    at_least: float = 0.5,
+) -> list[list[str]]:
+    """Part perturbations into folds of nearly equal length that keep similar ones together.
 
-    similarity: perturbation x perturbation, of any source; a pair without a value (NaN) is not alike.
+    similarity: perturbation x perturbation, of any source; of a pair without a value (NaN) it is 0.
     Groups come from `groups`; the largest is placed first, each in the fold that is then the shortest.
     """
     names = list(similarity.index)
@@ -58,11 +70,13 @@ def grouped_folds(similarity, parts=5, *, seed=0, at_least=0.5):
     return [[name for name in names if name in set(part)] for part in held_out]
 
 
-def groups(similarity, *, at_least=0.5, largest=None):
-    """Lists of perturbations that are alike: average linkage, cut where similarity falls below a limit.
+def groups(
+    similarity: pd.DataFrame, *, at_least: float = 0.5, largest: int | None = None
+) -> list[list[str]]:
+    """Return lists of similar perturbations: average linkage, cut where similarity is below a limit.
 
     at_least: of two branches that stay together the pairs' mean similarity reaches it, so that a single
-    pair above it can be parted: `validation.by_nearness` shows what is left. A group of more
+    pair above it can be parted: `by_nearness` shows what is left. A group of more
     than `largest` perturbations is cut back, with a warning: it falls into its two branches, and these
     into theirs, until none is larger.
     """
@@ -91,10 +105,10 @@ def groups(similarity, *, at_least=0.5, largest=None):
             parted.append((branch.count, names[min(branch.pre_order())], top - branch.dist))
         open_branches += [branch.right, branch.left]
     if parted:
-        count, name, alike = max(parted)
+        count, name, mean = max(parted)
         warnings.warn(
-            f"{count} perturbations ({name} and others, alike to {alike:.2g}) are more than the "
-            f"{largest} of a fold: they are parted where they are least alike; fewer folds keep them "
+            f"{count} perturbations ({name} and others, mean similarity {mean:.2g}) are more than the "
+            f"{largest} of a fold: they are parted where similarity is lowest; fewer folds keep them "
             "together",
             stacklevel=2,
         )
