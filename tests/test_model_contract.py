@@ -256,20 +256,17 @@ def knowledge_with(data, folder, *, own):
         held if own is None else pd.concat([held, held.iloc[:1].set_axis(["P0"]) * 0 + ABSURD])
     )
     mask = np.arange(len(effects)) >= len(held)
-    dataset = np.where(mask & bool(own), "competition", "other")
-    atlas = atlas_of(effects, datasets=dataset, n_cells=100, own=mask & bool(own))
+    # Of the same dataset as the rest: alone in its own it would be centred to nothing.
+    atlas = atlas_of(effects, datasets="other", n_cells=100, own=mask & bool(own))
     # One cell of each perturbation, and control cells of both data sets.
     names = [*effects.index, *[CONTROL] * 8]
-    cells = pd.DataFrame({"sgrna_symbol": names, "dataset": [*dataset, *["other"] * 8]})
-    cells["competition"] = [*(mask & bool(own)), *[False] * 8]
-    cells = cells.assign(batch="one", RNAcount=1e4)
+    cells = pd.DataFrame({"sgrna_symbol": names, "competition": [*mask & bool(own), *[False] * 8]})
+    cells = cells.assign(dataset="other", batch="one", RNAcount=1e4)
     counts = np.random.default_rng(0).poisson(3, (len(held), len(effects.columns)))
     extra = np.full((len(effects) - len(held), counts.shape[1]), 90)
     control = np.random.default_rng(1).poisson(3, (8, counts.shape[1]))
-    order = np.argsort(cells["dataset"], kind="stable")
-    measured = pd.DataFrame({name: True for name in set(dataset)}, effects.columns)
-    counts = np.vstack([counts, extra, control])[order]
-    write_cells(folder / "cells.h5ad", counts, cells.iloc[order], measured)
+    measured = pd.DataFrame({"other": True}, effects.columns)
+    write_cells(folder / "cells.h5ad", np.vstack([counts, extra, control]), cells, measured)
     return Knowledge(pathways, replace(atlas, source=folder / "responses.h5ad"))
 
 
