@@ -261,9 +261,9 @@ def test_beliefs_are_mixed_by_chance():
     np.testing.assert_allclose(mixed.masses(), 0.3 * one.masses() + 0.7 * other.masses(), rtol=1e-5)
     assert mixed.scenarios == pytest.approx(0.3)
     np.testing.assert_allclose(mix(one, other, 1.0).chances(), one.chances())
-    with pytest.raises(InputError, match="beliefs rest on other training rows or perturbations"):
+    with pytest.raises(InputError, match="training rows or perturbations"):
         mix(one, random_belief(1, atoms=4, genes=3, perturbations=2), 0.5)
-    with pytest.raises(InputError, match="beliefs rest on other training rows or perturbations"):
+    with pytest.raises(InputError, match="training rows or perturbations"):
         mix(one, one.reindex(["new 1"]), 0.5)
 
 

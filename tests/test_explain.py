@@ -31,7 +31,7 @@ from kit.forecast.explanation import refit_without
 from kit.forecast.explanation_text import as_record, as_text, gene_as_text
 from kit.knowledge import Knowledge, load_pathways
 from kit.models import Blend, Neighbours
-from kit.models.pairwise_regression import LEVELS
+from kit.models.pooled_regression import LEVELS
 from kit.screens.gene_names import GeneNames
 
 
@@ -94,7 +94,7 @@ def test_parts_sum_to_chances_to_expected_effects_and_to_log_odds(tmp_path, scre
     assert expert.exclude_own_response != screens
     chance = expert.neighbours_.rows(["P7"]).loc["P7"]
     np.testing.assert_allclose(found.probability.sum(axis=1), chance, rtol=1e-5)
-    features, model = expert.evidence(["P7"])[0], expert.models_[0]
+    features, model = expert.evidence(["P7"])[0], expert.regressions_[0]
     for place, up in ((len(LEVELS) - STRONG, True), (STRONG - 1, False)):
         linear = features[0] @ model.coefficients_[place] + model.intercepts_[place]
         taken = (found.effects["expected"] >= found.effects["mean"]) == up

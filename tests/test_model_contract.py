@@ -26,13 +26,13 @@ from kit.models import (
     OnTargetGene,
     PairwiseRegression,
     PooledTrees,
+    Propagation,
     ResidualDistribution,
     Ridge,
     Transfer,
     Zero,
     blend,
 )
-from kit.models.propagation import Propagation
 from kit.networks import gnn, transformer, vae
 from kit.networks.cells import screen_cells
 from kit.networks.screen_data import atlas_data

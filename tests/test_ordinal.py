@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kit.models.ordinal import LEAST, PooledOrdinal, gene_thresholds, tilted
+from kit.models.pooled_regression import LEAST, PooledOrdinal, gene_thresholds, tilted
 
 
 def logistic_pairs(seed=0, rows=60, genes=80, slopes=(1.2, -0.7, 0.0)):

@@ -75,10 +75,10 @@ def test_features_of_training_pairs_foresee_nothing_in_noise(tmp_path, rows):
         competition = pure_noise(competition, seed)
         atlas = noisy(competition.effects * 0, 0.3, seed + 50)
         model = PairwiseRegression(Knowledge(pathways, atlas)).fit(competition)
-        features = model._features(competition.effects.index, training=True) / model.scale_
+        features = model._features(competition.effects.index, training=True)[0] / model.scale_
         deviation = (competition.effects - competition.effects.mean()).to_numpy()
         by_feature = [correlation(features[:, :, k], deviation) for k in range(features.shape[2])]
-        plain = model.models_[0]
+        plain = model.regressions_[0]
         chances = plain.chances(features)
         expected = chances @ np.arange(chances.shape[2])
         found.append([*by_feature, correlation(expected, deviation)])
@@ -99,7 +99,7 @@ def test_features_of_a_row_do_not_change_with_its_own_effects(tmp_path, alone):
     features = []
     for effects in (competition.effects, other):
         model.train_ = replace(competition, effects=effects)
-        features.append(model._features(effects.index, training=True)[5] / model.scale_)
+        features.append(model._features(effects.index, training=True)[0][5] / model.scale_)
     apart = np.abs(features[0] - features[1]).max(axis=0)
     # But for the slope that all genes share, and a penalty chosen over all rows.
     assert np.median(apart) < 1e-5

@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from kit.knowledge import Knowledge
 from kit.models import Constant, Ridge
+from kit.models.pooled_regression import ResidualDistribution
 from kit.models.ranks import leave_one_out_constant, metric_row_weights
-from kit.models.residual_distribution import ResidualDistribution
 
 
 @pytest.fixture(autouse=True)

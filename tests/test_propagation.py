@@ -5,7 +5,7 @@ import pytest
 from small_planted import gains, planted
 
 from kit.knowledge import Knowledge, load_pathways
-from kit.models.propagation import Propagation
+from kit.models import Propagation, ridge
 from kit.screens.gene_names import GeneNames
 
 
@@ -21,15 +21,16 @@ def test_of_a_shuffled_graph_no_more_than_noise_is_taken(tmp_path):
     assert abs(found - constant) < 5
 
 
-def test_two_steps_of_a_walk_by_hand(tmp_path):
+def test_two_steps_of_a_walk_by_hand(tmp_path, monkeypatch):
     # A - B - C: degrees 1, 2, 1; edges count 1 / sqrt(2) once degrees are evened out.
     edges = tmp_path / "bonds.tsv"
     edges.write_text("A B\nB C\n")
     pathways = load_pathways(edges, names=GeneNames())
     competition, _ = planted(tmp_path, rows=12)
-    model = Propagation(Knowledge(pathways), restart=0.5, steps=2)
-    model.fit(competition)
-    visits = model._visits(["A"])[0, model.genes_.get_indexer(["A", "B", "C"])]
+    monkeypatch.setattr(ridge, "RESTART", 0.5)
+    monkeypatch.setattr(ridge, "STEPS", 2)
+    model = Propagation(Knowledge(pathways)).fit(competition)
+    visits = model._features(["A"])[0][0, model.genes_.get_indexer(["A", "B", "C"])]
     # To B in one step .5 x .5 / sqrt 2, to C in two .25 x .5; the start itself does not count.
     wanted = np.array([0, 0.25 / np.sqrt(2), 0.125])
     np.testing.assert_allclose(visits, wanted / np.linalg.norm(wanted), rtol=1e-5)

@@ -5,7 +5,8 @@ import pandas as pd
 
 from ..decision import Distribution
 from ..models.neighbours import Neighbours
-from ..models.pairwise_regression import LEVELS, PairwiseRegression
+from ..models.pairwise_regression import PairwiseRegression
+from ..models.pooled_regression import LEVELS
 
 UNIFORM = "uniform floor"  # what every training row gets without any similarity
 SCREENS, NEIGHBOURS = "other screens", "pathway neighbours in other screens"
@@ -105,10 +106,10 @@ def log_odds_by_kind(model: PairwiseRegression, perturbation: str, up: np.ndarra
     """Return natural log odds of a strong effect: gene x (`usual`, kinds of evidence).
 
     up: (genes,), whether strong means above the fourth fifth of a gene's training effects or below the
-    first. A row sums to the log odds of the pooled regression (`models_`) at that threshold.
+    first. A row sums to the log odds of the pooled regression (`regressions_`) at that threshold.
     """
     features, kernels = model.evidence([perturbation])
-    regression = model.models_[0]
+    regression = model.regressions_[0]
     place = np.where(up, len(LEVELS) - STRONG, STRONG - 1)
     side = np.where(up, 1.0, -1.0)[:, None]
     added = side * features[0] * regression.coefficients_[place]  # (genes, features)

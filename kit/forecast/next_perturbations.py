@@ -16,11 +16,11 @@ import pandas as pd
 from ..competition import Competition
 from ..io.files import InputError
 from ..knowledge import Pathways
-from ..models.neighbours import EXPRESSED
 
 NOISE = (
     0.1  # variance that no other perturbation shares, beside 1; from .01 to .1 few choices change
 )
+EXPRESSED = 0.02  # log2(1 + CP10k): about 3 counts in 100 cells of 20,000 UMI
 INFORMED = 3  # targets named beside a proposal
 LEAST = 0.001  # reduction of variance for which a target is named
 

@@ -1,25 +1,33 @@
-"""One prediction for every knockdown, and the one gene that is known to differ: its own.
+"""One prediction for every perturbation, and the one gene that is known to differ: the perturbed one.
 
-`Zero` and `Mean` are the floors (the mean scores exactly 0). `Constant` is the best that a single row
-can do for the metric. `OnTargetGene` sets, in any model's prediction, the expression of the knocked-down
-gene itself. Nothing here knows one knockdown from another.
+`Zero` and `Mean` are the floors (the mean scores exactly 0). `Constant` is the best single row by the
+metric. `OnTargetGene` sets, in any model's prediction, the effect on the perturbed gene itself. Nothing
+here distinguishes one perturbation from another.
 """
+
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
+from ..decision import Distribution, decide
 from ..metric import wmae
+
+FLOOR = 0.1  # of `Constant`, x the rows' median WMAE under the mean
+STEPS = 100  # of `Constant`, which converges after about 20
 
 
 class Zero:
     """Predict no effect."""
 
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         self.effect_ = train.effects.iloc[0] * 0.0
         return self
 
-    def predict(self, perturbations):
-        """Effects, perturbation x gene: the same row for each."""
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return effects, perturbation x gene: the same row for each."""
         rows = np.tile(self.effect_.to_numpy(), (len(perturbations), 1))
         index = pd.Index(perturbations, name="perturbation")
         return pd.DataFrame(rows, index=index, columns=self.effect_.index)
@@ -28,30 +36,26 @@ class Zero:
 class Mean(Zero):
     """Predict the mean training effect: the competition's baseline, which scores 0."""
 
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         self.effect_ = train.effects.mean()
         return self
 
 
 class Constant(Zero):
-    """Predict the row that does best by the metric on the training rows.
+    """Predict the row that scores best on the training rows.
 
-    Minimises sum_l log(WMAE_l + f), f = `floor` x the rows' median WMAE under the mean: without f a
-    row that the constant can hit exactly would outweigh all others. The logarithm is concave, so each
-    step (a median by gene, weighted by w / (WMAE_l + f)) cannot worsen the sum; steps are taken until
-    it stands still.
+    Minimises sum_l log(WMAE_l + f), f = `FLOOR` x the rows' median WMAE under the mean: without f a
+    row that the constant can predict exactly would outweigh all others. The logarithm is concave, so each
+    step (a median by gene, weighted by w / (WMAE_l + f)) cannot increase the sum; steps are taken until
+    it no longer falls.
     """
 
-    def __init__(self, floor=0.1, steps=100):
-        self.floor = floor
-        self.steps = steps
-
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         truth, weights = train.effects, train.weights
         error = wmae(truth, truth.mean(), weights)
-        floor = self.floor * error.median()
+        floor = FLOOR * error.median()
         effect, best = truth.mean(), np.inf
-        for _ in range(self.steps):
+        for _ in range(STEPS):
             row_weights = 1.0 / np.maximum(error + floor, 1e-12)
             candidate = weighted_median(truth, weights.mul(row_weights, axis=0))
             error = wmae(truth, candidate, weights)
@@ -63,8 +67,20 @@ class Constant(Zero):
         return self
 
 
-def weighted_median(values, weights):
-    """Median of each column under weights of the same shape: a series by column.
+def decide_known(
+    distribution: Distribution, known: pd.Series | np.ndarray, constant: Constant
+) -> pd.DataFrame:
+    """Return score-optimal effects, perturbation x gene, the constant's where `known` is false.
+
+    known: bool by perturbation, in the distribution's order.
+    """
+    prediction = decide(distribution)
+    prediction.loc[~np.asarray(known)] = constant.effect_.to_numpy()
+    return prediction
+
+
+def weighted_median(values: pd.DataFrame, weights: pd.DataFrame) -> pd.Series:
+    """Return the median of each column under weights of the same shape: a series by column.
 
     Halfway between the two middle values where both minimise the weighted absolute error; the plain
     mean where a column has no weight at all.
@@ -82,39 +98,40 @@ def weighted_median(values, weights):
 
 
 class OnTargetGene:
-    """Another model's prediction with the knocked-down gene's own expression set.
+    """Another model's prediction with the on-target effects set.
 
     A share `escaped_` of the cells keeps the gene untouched, in the others each of its molecules is
-    kept with chance `kept_`. With control level m = log2(1 + x) of a gene with x CP10k, the effect is
-    (1 - escaped) (log2(1 + kept x) - m), which never falls below -m. Both numbers are those that fit the
-    training rows' own genes best in squares. `shape="fraction"` fixes kept = 1 - fraction of m instead:
-    the effect is then a plain share of -m. The own gene has no weight in WMAE but counts in Wcos.
+    kept with probability `kept_`. With control level m = log2(1 + x) of a gene with x CP10k, the effect
+    is (1 - escaped) (log2(1 + kept x) - m), never below -m. Both numbers are the least-squares
+    fit to the on-target effects of the training rows. `shape="fraction"` fixes kept = 1 - fraction of m
+    instead: the effect is then a plain share of -m. The on-target gene has no weight in WMAE but counts
+    in Wcos.
     """
 
-    def __init__(self, base, shape="mixture"):
+    def __init__(self, base: Any, shape: str = "mixture"):
         self.base = base
         self.shape = shape
 
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         self.base.fit(train)
         return self.fit_effect(train)
 
-    def fit_effect(self, train):
+    def fit_effect(self, train: Competition) -> Self:
         """Fit the on-target effect alone; the base model stays as it is."""
         self.control_ = train.control
-        own = self._expressed(train.effects.index)
-        self.learned_from_ = len(own)
-        if own:
-            effect = np.array([train.effects.at[name, name] for name in own])
-            self.escaped_, self.kept_ = self._best(train.control[own].to_numpy(), effect)
+        names = self._expressed(train.effects.index)
+        self.learned_from_ = len(names)
+        if names:
+            effect = np.array([train.effects.at[name, name] for name in names])
+            self.escaped_, self.kept_ = self._best(train.control[names].to_numpy(), effect)
         return self
 
-    def predict(self, perturbations):
-        """Effects, perturbation x gene; a gene that is no output or not expressed stays as it was."""
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return effects, perturbation x gene; a gene without a column or expression stays unchanged."""
         return self.with_effect(self.base.predict(perturbations))
 
-    def with_effect(self, prediction):
-        """A prediction, perturbation x gene, with its on-target effects set."""
+    def with_effect(self, prediction: pd.DataFrame) -> pd.DataFrame:
+        """Return a prediction, perturbation x gene, with its on-target effects set."""
         prediction = prediction.copy()
         for name in self._expressed(prediction.index) if self.learned_from_ else ():
             drop = self._effect(self.control_[name], self.escaped_, self.kept_)

@@ -1,9 +1,9 @@
-"""The best we know: beliefs of several models, mixed as inner validation says.
+"""The best blend known: distributions of several models, mixed by inner validation.
 
-Beliefs are mixed, not predictions: halfway between two medians lies no median. A few recipes are tried
-on inner folds under the official metric, and another than the default is taken only where there are
-rows enough and it is clearly better: to choose the best of noise costs more than it brings (on fifteen
-rows of real data it threw away three quarters of the score).
+Predictive distributions are mixed, not predictions: halfway between two medians is no median. A few
+recipes are compared on inner folds under the official metric, and another than the default is taken only
+where there are enough rows and it is clearly better: choosing the best of noise costs more than it gains
+(on fifteen rows of real data it lost three quarters of the score).
 """
 
 from collections.abc import Sequence
@@ -16,26 +16,27 @@ from ..decision import Distribution, decide, mix
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.splits import folds
 from ..knowledge import Knowledge
+from .baselines import decide_known
 from .pairwise_regression import PairwiseRegression
-from .residual_distribution import ResidualDistribution
+from .pooled_regression import ResidualDistribution
 from .ridge import Ridge
 from .transfer import Transfer
 from .trees import ComponentTrees
 
-PAIRS = 5_000  # at which scenarios and genes told apart deserve the same trust
+PAIRS = 5_000  # at which scenarios and distributions by gene have equal shares
 SHARES = (0.8, 0.0)  # of whole training rows as scenarios, tried beside the default
-POINTS = 0.25  # share of the models that give points, where they are in a recipe
-ENOUGH = 40  # training rows: with fewer scenarios deserve more, and the default is taken as it is
+POINTS = 0.25  # share of the models of point predictions, where they are in a recipe
+ENOUGH = 40  # training rows: with fewer, scenarios have a larger share, and the default is taken
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
 class Blend:
     """Scenarios and gene-wise distributions of `Transfer`, ridge and LightGBM on components.
 
-    recipe: shares of scenarios and of the models that give points; None: the default, or what `parts`
-    inner folds choose (0: no inner folds). Learns `recipes_` (frame by recipe: score for 60 rows on inner
-    folds, paired difference from the default and its interval), `recipe_`, and `inner_`, the chosen
-    recipe's OutOfFold, both None without inner folds.
+    recipe: shares of scenarios and of the models of point predictions; None: the default, or the choice
+    of `parts` inner folds (0: no inner folds). Learns `recipes_` (frame by recipe: score for 60 rows on
+    inner folds, paired difference from the default and its interval), `recipe_`, and `inner_`, the chosen
+    recipe's OutOfFold; `recipes_` and `inner_` are None without inner folds.
     """
 
     def __init__(
@@ -62,14 +63,13 @@ class Blend:
         return self
 
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
-        prediction = decide(self.predict_distribution(perturbations))
-        unknown = ~self.knowledge.knows(prediction.index).to_numpy()
-        prediction.loc[unknown] = self.base_models_.constant.effect_.to_numpy()
-        return prediction
+        """Return score-optimal effects: perturbation x gene."""
+        distribution = self.predict_distribution(perturbations)
+        known = self.knowledge.knows(perturbations)
+        return decide_known(distribution, known, self.base_models_.transfer.constant_)
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
-        """Distribution over the training rows' effects by the chosen recipe."""
+        """Return the distribution over the training rows' effects by the chosen recipe."""
         return _mixed(self.base_models_.distributions(perturbations), self.recipe_)
 
     def expert(self, perturbation: str) -> PairwiseRegression:
@@ -103,7 +103,7 @@ class Blend:
 
 
 def default_share(train):
-    """Share of whole rows as scenarios: large where few pairs, or few rows, can teach more than that."""
+    """Share of whole rows as scenarios: large where there are few pairs, or few rows, to learn from."""
     rows, genes = train.effects.shape
     few_pairs, few_rows = PAIRS / (PAIRS + rows * genes), max(0.0, 1 - rows / ENOUGH)
     return round(1 - (1 - few_pairs) * (1 - few_rows), 2)
@@ -125,12 +125,8 @@ class _BaseModels:
             model.fit(train)
         return self
 
-    @property
-    def constant(self):
-        return self.transfer.constant_
-
     def distributions(self, perturbations):
-        """Distributions of scenarios, gene by gene, and (None without points) of the point models."""
+        """Distributions: of scenarios, by gene, and of the models of point predictions (None without)."""
         scenarios, by_gene = self.transfer.distributions(perturbations)
         if not self.points:
             return scenarios, by_gene, None

@@ -1,25 +1,28 @@
-"""Knockdowns that are alike answer alike: training rows as scenarios, likelier the more alike they are.
+"""Similar perturbations have similar effects: training rows as scenarios, weighted by similarity.
 
-For each knockdown every training row has a chance, a mixture over many settings of likeness (kernel,
-power, floor). The floor is what an unlike row keeps: where no row is alike the chances are even and the
-prediction is that of all rows, the constant. One setting is never chosen: 80 rows cannot tell. The
-mixture is learned by how well it foresees left-out training rows, and then shrunk to the even one, more
-where there are fewer rows. The prediction is what the metric rewards, see `decision`.
+For each perturbation every training row has a probability, a mixture over many settings of similarity
+(kernel, power, floor). The floor is what a dissimilar row keeps: where no row is similar the
+probabilities are equal and the prediction is the constant. No single setting is chosen: 80 rows are too
+few for that. The mixture is learned from how well it predicts left-out training rows, and then shrunk
+towards equal shares, more so with fewer rows. Predictions are the score-optimal values, see `decision`.
 """
+
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
-from ..decision import Distribution, decide
+from ..competition import Competition
+from ..decision import Distribution
 from ..knowledge import Knowledge
 from ..metric import wmae
-from .baselines import Constant
+from .baselines import Constant, decide_known
 
 POWERS = (1, 2, 3)
-FLOORS = (0.001, 0.003, 0.01, 0.03)  # of likeness to a power; to the power 1 three times that
+FLOORS = (0.001, 0.003, 0.01, 0.03)  # of similarity to a power; to the power 1 three times that
 ROWS = 80  # training rows at which the learned mixture counts half
-EXPRESSED = 0.02  # log2(1 + CP10k): about 3 counts in 100 cells of 20,000 UMI
-STEPS = 300  # of the multiplicative descent; it stands still after about 200
+STEPS = 300  # of the multiplicative descent, which converges after about 200
 
 
 class Neighbours:
@@ -41,54 +44,51 @@ class Neighbours:
         self.learn = learn
         self.exclude_own_response = exclude_own_response
 
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         self.train_ = train
         self.constant_ = Constant().fit(train)
         self.error_ = wmae(train.effects, self.constant_.effect_, train.weights)
         rows = train.effects.index
         chances = self.settings(rows, rows)
-        even = np.full(len(chances), 1 / max(len(chances), 1))
+        shares = np.full(len(chances), 1 / max(len(chances), 1))
         if self.learn and len(chances):
             share = len(rows) / (len(rows) + ROWS)
             learned = _learned(np.array(list(chances.values())), train, self.error_)
-            even = share * learned + (1 - share) * even
+            shares = share * learned + (1 - share) * shares
         index = pd.MultiIndex.from_tuples(chances, names=["kernel", "power", "floor"])
-        self.mixture_ = pd.Series(even, index if len(chances) else None, name="share")
+        self.mixture_ = pd.Series(shares, index if len(chances) else None, name="share")
         return self
 
-    def predict(self, perturbations):
-        """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
-        belief = self.predict_distribution(perturbations)
-        prediction = decide(belief)
-        unknown = ~self.knowledge.knows(prediction.index).to_numpy()
-        prediction.loc[unknown] = self.constant_.effect_.to_numpy()
-        return prediction
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return score-optimal effects: perturbation x gene."""
+        distribution = self.predict_distribution(perturbations)
+        return decide_known(distribution, self.knowledge.knows(perturbations), self.constant_)
 
-    def predict_distribution(self, perturbations):
-        """Belief over the training rows as scenarios: a Distribution."""
-        train = self.train_
-        rows = self.rows(perturbations)
-        baseline = train.effects.mean()
-        return Distribution(train.effects, train.weights, rows, self.error_, baseline)
+    def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
+        """Return the distribution over the training rows as scenarios."""
+        train, rows = self.train_, self.rows(perturbations)
+        return Distribution(train.effects, train.weights, rows, self.error_, train.effects.mean())
 
-    def rows(self, perturbations):
-        """Chance of each training row for each perturbation: perturbation x row frame, sums to 1."""
-        names = list(perturbations)
-        chances = self.settings(names, self.train_.effects.index)
-        index, columns = pd.Index(names, name="perturbation"), self.train_.effects.index
-        if not chances:
-            return pd.DataFrame(1 / len(columns), index, columns)
-        mixed = np.tensordot(self.mixture_.to_numpy(), np.array(list(chances.values())), axes=1)
-        return pd.DataFrame(mixed, index, columns)
+    def rows(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return the probability of each training row: perturbation x row, sums to 1."""
+        rows, index = self.train_.effects.index, pd.Index(perturbations, name="perturbation")
+        mixed = np.full((len(index), len(rows)), 1 / len(rows))
+        if chances := self.settings(index, rows):
+            mixed = np.tensordot(self.mixture_.to_numpy(), np.array(list(chances.values())), axes=1)
+        return pd.DataFrame(mixed, index, rows)
 
-    def settings(self, perturbations, rows):
-        """Chances of `rows` for `perturbations` by (kernel, power, floor); a row is none of its own."""
+    def settings(
+        self, perturbations: Sequence[str], rows: Sequence[str]
+    ) -> dict[tuple[str, int, float], np.ndarray]:
+        """Return probabilities of `rows` by (kernel, power, floor): (perturbations, rows) each.
+
+        A row is no scenario of its own. Empty without knowledge.
+        """
         names = list(dict.fromkeys([*rows, *perturbations]))
         other = np.not_equal.outer(np.array(perturbations, object), np.array(rows, object))
+        kernels = self.knowledge.kernels(names, exclude_own_response=self.exclude_own_response)
         found = {}
-        for kernel, values in self.knowledge.kernels(
-            names, exclude_own_response=self.exclude_own_response
-        ).items():
+        for kernel, values in kernels.items():
             similarity = values.loc[perturbations, rows].to_numpy()
             for power in POWERS:
                 for floor in FLOORS:
@@ -98,23 +98,26 @@ class Neighbours:
 
 
 def _learned(chances, train, error):
-    """Shares of the settings by the energy score of left-out rows; (settings, rows, rows) in.
+    """Shares of the settings by the energy score of left-out rows; chances: (settings, rows, rows).
 
     Energy score: the mean distance of a row from the scenarios less half their distance from one another,
-    smallest for the true chances. Distance: weighted absolute difference over the row's error under the
-    constant, so that every row counts alike. Convex in the shares; multiplicative descent from even ones.
+    smallest for the true probabilities. Distance: weighted absolute difference over the row's error under
+    the constant, so that all rows count equally. Convex in the shares; multiplicative descent from equal
+    ones.
     """
     effects, weights = train.effects.to_numpy(), train.weights.to_numpy()
     scale = error.to_numpy() + 0.5 * np.median(error)
-    scale = np.where(scale > 0, scale, scale.mean() or 1.0)  # rows that the constant hits exactly
-    apart = [
+    scale = np.where(
+        scale > 0, scale, scale.mean() or 1.0
+    )  # rows that the constant predicts exactly
+    distance = [
         (weights[row] * np.abs(effects[row] - effects)).mean(axis=1) / scale[row]
         for row in range(len(effects))
     ]
-    apart = (np.array(apart) + np.array(apart).T) / 2
-    linear = np.einsum("kps,ps->k", chances, apart)
+    distance = (np.array(distance) + np.array(distance).T) / 2
+    linear = np.einsum("kps,ps->k", chances, distance)
     flat = chances.reshape(len(chances), -1)
-    square = (chances @ apart).reshape(len(chances), -1) @ flat.T
+    square = (chances @ distance).reshape(len(chances), -1) @ flat.T
     shares = np.full(len(chances), 1 / len(chances))
     rate = 10 / max(np.abs(linear).max(), 1e-12)
     for _ in range(STEPS):

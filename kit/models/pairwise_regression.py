@@ -1,31 +1,35 @@
-"""What to believe of each (knockdown, gene) pair: evidence of all kernels, weighed once for all genes.
+"""Predictive distributions of (perturbation, gene) pairs from all kernels, weighed once for all genes.
 
-`Neighbours` gives every gene of a knockdown the same scenarios. Here the genes are told apart: how much
-more than usual a gene answered in similar knockdowns, by each kernel; what ridge on the kernel expects;
-what the same knockdown did to it in other screens. A pooled regression (`ordinal`) learns from all
-pairs what that is worth. Every feature of a training pair is computed without its row, and as a
-difference from the other rows' mean: that mean by itself would tell the value that is left out.
+`Neighbours` gives every gene of a perturbation the same scenarios. Here each gene has probabilities of
+its own. Features of a pair: how much larger than usual the gene's effects are in similar perturbations,
+by each kernel; the prediction of ridge on the kernel; the effect of the same perturbation in other
+screens. A pooled regression over all pairs learns their coefficients. Every feature of a training pair is
+computed without its row, and as a difference from the other rows' mean: that mean by itself would reveal
+the value that is left out.
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
+import pandas as pd
 
-from ..decision import decide, mix
+from ..competition import Competition
+from ..decision import Distribution, mix
 from ..knowledge import Knowledge
+from .baselines import decide_known
 from .neighbours import Neighbours
-from .ordinal import PooledOrdinal, gene_thresholds, tilted
+from .pooled_regression import distribution_by_gene, fit_regressions
 from .ranks import metric_row_weights
 
-LEVELS = np.arange(1, 10) / 10
-PENALTY = 10.0  # of a coefficient, x the genes, of which count at most
-GENES = 100  # as much as independent ones: those of a row go together
-PAIRS = 40_000  # that coefficients are learned from; more gain nothing
 SMOOTHING = 0.02  # weight of the gene's usual value in a weighted mean over similar rows
 FLOOR = 0.003
-SOFT = ((1, 3 * FLOOR), (2, FLOOR))  # power and floor of kernels that spread widely
-SHARP = ((2, FLOOR),)  # of those made from responses
-SHARPER = ((3, FLOOR),)  # of the cosines of whole responses, of which most are small
+SOFT, SHARP, SHARPER = (1, 3 * FLOOR), (2, FLOOR), (3, FLOOR)  # power of a kernel, and its floor
+# Kernels of sets spread widely; of the cosines of whole responses most are small.
+SETTINGS = {"all_sets": (SOFT, SHARP)}
+SETTINGS |= dict.fromkeys(
+    ("response_cosine", "smoothed_response", "neighbour_response"), (SHARPER,)
+)
 LIMIT = 5.0  # of a feature, in its root mean squares
 RIDGE = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # penalties tried, x the mean of the kernel's diagonal
 
@@ -33,8 +37,9 @@ RIDGE = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # penalties tried, x the mean of the 
 class PairwiseRegression:
     """Pooled regression over pairs, mixed with `Neighbours`.
 
-    exclude_own_response: as for `Neighbours`. share: of the belief that stays
-    with the scenarios of `Neighbours`, in which genes move together.
+    exclude_own_response: as for `Neighbours`. share: of the distribution that stays with the scenarios
+    of `Neighbours`, in which genes vary together. A perturbation of which nothing is known gets the
+    constant's prediction.
     """
 
     def __init__(
@@ -50,131 +55,74 @@ class PairwiseRegression:
         self.exclude_own_response = exclude_own_response
         self.seed = seed
 
-    def fit(self, train):
-        self.neighbours_ = Neighbours(
-            self.knowledge, exclude_own_response=self.exclude_own_response
-        ).fit(train)
-        self.train_ = train
-        effects, weights = train.effects.to_numpy(), train.weights.to_numpy()
-        self.row_weights_ = metric_row_weights(train, self.neighbours_.constant_).to_numpy()
-        features = self._features(train.effects.index, training=True)
+    def fit(self, train: Competition) -> Self:
+        neighbours = Neighbours(self.knowledge, exclude_own_response=self.exclude_own_response)
+        self.neighbours_, self.train_ = neighbours.fit(train), train
+        row_weights = metric_row_weights(train, self.neighbours_.constant_)
+        self.weights_ = train.weights.mul(row_weights, axis=0).to_numpy()
+        features, _ = self._features(train.effects.index, training=True)
         self.scale_ = np.sqrt((features**2).mean(axis=(0, 1))) + 1e-9
         features = np.clip(features / self.scale_, -LIMIT, LIMIT)
-        pulls = weights * self.row_weights_[:, None]
-        self.models_ = learned_chances(features, effects, pulls, seed=self.seed)
+        effects = train.effects.to_numpy()
+        self.regressions_ = fit_regressions(features, effects, self.weights_, seed=self.seed)
         return self
 
-    def predict(self, perturbations):
-        """Effects, perturbation x gene; the constant's for perturbations of which nothing is known."""
-        prediction = decide(self.predict_distribution(perturbations))
-        unknown = ~self.knowledge.knows(prediction.index).to_numpy()
-        prediction.loc[unknown] = self.neighbours_.constant_.effect_.to_numpy()
-        return prediction
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return score-optimal effects: perturbation x gene."""
+        known = self.knowledge.knows(perturbations)
+        distribution = self.predict_distribution(perturbations)
+        return decide_known(distribution, known, self.neighbours_.constant_)
 
-    def predict_distribution(self, perturbations):
-        """Belief over the training rows' effects: a Distribution."""
+    def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
+        """Return the distribution over the training rows' effects."""
         return mix(*self.distributions(perturbations), self.share)
 
-    def distributions(self, perturbations):
-        """Two Distributions: scenarios of `Neighbours`, and genes told apart."""
+    def distributions(self, perturbations: Sequence[str]) -> tuple[Distribution, Distribution]:
+        """Return two Distributions: the scenarios of `Neighbours`, and gene by gene."""
         scenarios = self.neighbours_.predict_distribution(perturbations)
-        features, _ = self.evidence(scenarios.perturbations)
-        pulls = self.train_.weights.mul(self.row_weights_, axis=0).to_numpy()
-        return scenarios, believed(scenarios, features, self.models_, pulls)
+        features, _ = self.evidence(perturbations)
+        by_gene = distribution_by_gene(scenarios, features, self.regressions_, self.weights_)
+        return scenarios, by_gene
 
-    def evidence(self, perturbations):
-        """What the regressions hear: features, (perturbations, genes, features), and each one's kernel.
+    def evidence(self, perturbations: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+        """Return the regressions' features, (perturbations, genes, features), and each one's kernel.
 
-        A feature of the responses themselves, of no kernel, is named `elsewhere`.
+        The kernel of features of the responses themselves is named `elsewhere`.
         """
-        features = self._features(perturbations, training=False) / self.scale_
-        return np.clip(features, -LIMIT, LIMIT), list(self.kernels_)
+        features, kernels = self._features(perturbations, training=False)
+        return np.clip(features / self.scale_, -LIMIT, LIMIT), kernels
 
     def _features(self, perturbations, *, training):
-        """Features of pairs, (perturbations, genes, features), float32.
+        """Features of pairs, (perturbations, genes, features), float32, and the kernel of each.
 
-        training: the perturbations are the training rows, each to be seen by the others only.
+        training: the perturbations are the training rows, each described by the others only.
         """
-        rows = self.train_.effects.index
-        names = list(dict.fromkeys([*rows, *perturbations]))
-        kernels = self.knowledge.kernels(names, exclude_own_response=self.exclude_own_response)
-        effects, weights = self.train_.effects.to_numpy(), self.train_.weights.to_numpy()
-        evidence = _Evidence(effects, weights, training)
-        found, self.kernels_ = [], []
-        for name, values in kernels.items():
-            new = values.loc[perturbations, rows].to_numpy()
-            for power, floor in self._settings(name):
-                found += evidence.near(new**power + floor)
-            if name in ("all_sets", "small_sets") or name not in (
-                *self._soft(),
-                "neighbour_to_response",
-            ):
-                found += evidence.ridge(values.loc[rows, rows].to_numpy(), new)
-            self.kernels_ += [name] * (len(found) - len(self.kernels_))
-        response = self.knowledge.response(
-            perturbations, exclude_own_response=self.exclude_own_response
-        )
-        if response is not None:
-            of_rows = self.knowledge.response(rows, exclude_own_response=self.exclude_own_response)
-            # A gene that no atlas has answers as the atlas's mean does: not at all.
-            aligned = (
-                part.reindex(columns=self.train_.genes).fillna(0.0).to_numpy()
-                for part in (of_rows, response)
-            )
-            found += evidence.elsewhere(*aligned)
-            self.kernels_ += ["elsewhere"] * (len(found) - len(self.kernels_))
-        shape = (len(perturbations), effects.shape[1])
-        if not found:
-            self.kernels_ = ["nothing"]
-            return np.zeros((*shape, 1), dtype=np.float32)
-        return np.stack([np.broadcast_to(part, shape) for part in found], axis=2, dtype=np.float32)
-
-    def _settings(self, kernel):
-        if kernel in self._soft():
-            return SOFT if kernel == "all_sets" else SOFT[:1]
-        return (
-            SHARPER
-            if kernel in ("response_cosine", "smoothed_response", "neighbour_response")
-            else SHARP
-        )
-
-    def _soft(self):
+        train, hidden = self.train_, {"exclude_own_response": self.exclude_own_response}
+        rows, names = train.effects.index, list(perturbations)
+        evidence = _Evidence(train.effects.to_numpy(), train.weights.to_numpy(), training)
+        found = []  # (kernel, feature)
         pathways = self.knowledge.pathways
-        return ["all_sets", "small_sets", *(pathways.parts if pathways is not None else ())]
-
-
-def learned_chances(features, effects, pulls, *, seed=0):
-    """Two pooled regressions: chances as they are, and as the metric's weight falls on them.
-
-    features: (rows, genes, features); effects, pulls (weight x row weight): (rows, genes). seed: of the
-    draw of genes where there are more than enough pairs.
-    """
-    rows, count = effects.shape
-    genes = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, PAIRS // rows)])
-    return [
-        PooledOrdinal(
-            gene_thresholds(effects, by, LEVELS), PENALTY * min(effects.shape[1], GENES)
-        ).fit(features, effects, by / by.mean(), genes)
-        for by in (np.ones_like(effects), np.maximum(pulls, 1e-9))
-    ]
-
-
-def believed(scenarios, features, models, pulls):
-    """The belief of `scenarios` with genes told apart by `learned_chances`: a Distribution.
-
-    features: (perturbations, genes, features); pulls: (rows, genes) as they were learned from.
-    """
-    effects = scenarios.values.to_numpy()
-    weights = scenarios.weights.to_numpy(dtype=np.float32).T
-    rows = scenarios.rows.to_numpy(dtype=np.float32)
-    rows = (rows + 1 / rows.shape[1]) / 2  # atoms within a bin: half by likeness, half alike
-    plain, pulled = models
-    chance = tilted(rows[None], plain.chances(features), plain.bins(effects))
-    expected = chance @ weights[:, :, None]  # of the metric's weight: (genes, perturbations, 1)
-    expected /= expected.mean(axis=0)
-    base = rows[None] * np.maximum(pulls, 1e-9).T[:, None, :].astype(np.float32)
-    mass = expected * tilted(base, pulled.chances(features), pulled.bins(effects))
-    return replace(scenarios, chance=chance, mass=mass, scenarios=0.0)
+        of_sets = ["all_sets", "small_sets", *(pathways.parts if pathways is not None else ())]
+        kernels = self.knowledge.kernels(list(dict.fromkeys([*rows, *names])), **hidden)
+        for name, values in kernels.items():
+            new = values.loc[names, rows].to_numpy()
+            for power, floor in SETTINGS.get(name, (SOFT if name in of_sets else SHARP,)):
+                found += [(name, part) for part in evidence.near(new**power + floor)]
+            if name not in (*of_sets[2:], "neighbour_to_response"):
+                square = values.loc[rows, rows].to_numpy()
+                found += [(name, part) for part in evidence.ridge(square, new)]
+        response = self.knowledge.response(names, **hidden)
+        if response is not None:
+            # A gene that no screen measured has the atlas's mean effect: none.
+            aligned = (
+                part.reindex(columns=train.genes).fillna(0.0).to_numpy()
+                for part in (self.knowledge.response(rows, **hidden), response)
+            )
+            found += [("elsewhere", part) for part in evidence.elsewhere(*aligned)]
+        found = found or [("nothing", np.zeros((1, 1)))]
+        shape = len(names), train.effects.shape[1]
+        parts = [np.broadcast_to(part, shape) for _, part in found]
+        return np.stack(parts, axis=2, dtype=np.float32), [name for name, _ in found]
 
 
 class _Evidence:
@@ -193,7 +141,7 @@ class _Evidence:
         self.strength = [size.mean(axis=1)[:, None], moved[:, None]]
 
     def near(self, kernel):
-        """How similar rows differ from all others: kernel (new rows, rows)."""
+        """Difference of similar rows from all others: features for a kernel, (new rows, rows)."""
         if self.training:
             kernel = kernel * (1 - np.eye(len(kernel)))
         share = kernel / kernel.sum(axis=1, keepdims=True)
@@ -204,7 +152,7 @@ class _Evidence:
         return [*found, total / (share @ self.weights + SMOOTHING) - usual]
 
     def ridge(self, kernel, new):
-        """What kernel ridge adds to the mean, its penalty chosen by exact leave-one-out."""
+        """Deviation from the mean by kernel ridge, its penalty chosen by exact leave-one-out."""
         found = []
         size, axes = np.linalg.eigh(kernel)
         size = np.maximum(size, 0.0)
@@ -212,7 +160,7 @@ class _Evidence:
         for values in self.channels:
             deviation = values - values.mean(axis=0)
             turned = axes.T @ deviation
-            own = deviation / (len(values) - 1)  # what the mean has moved by without the row
+            own = deviation / (len(values) - 1)  # change of the mean without the row
             best = np.inf
             for penalty in RIDGE * scale:
                 shrunk = size / (size + penalty)
@@ -229,7 +177,7 @@ class _Evidence:
         return found
 
     def elsewhere(self, of_rows, response):
-        """The response elsewhere, its direction, strength, and what each gene makes of it."""
+        """Responses in other screens: values, signs, strength, and a regression on them by gene."""
         strength = np.abs(response).mean(axis=1, keepdims=True)
         centred = of_rows - of_rows.mean(axis=0)
         square = (centred**2).sum(axis=0)

@@ -1,65 +1,60 @@
-"""One LightGBM for all pairs of knockdown and gene, on what similar knockdowns do.
+"""One LightGBM for all pairs of perturbation and gene, from the effects of similar perturbations.
 
-Where a tree a gene sees 80 rows, this one sees all entries: it learns how far to trust the similar
-knockdowns, by how many and how alike they are. Not here: what makes knockdowns similar (`pathways`).
+Where a tree a gene is fitted to 80 rows, this one is fitted to all entries: it learns how far to follow
+the similar perturbations, by how many and how similar they are. What makes perturbations similar is the
+knowledge's affair (`kit.knowledge`).
 """
+
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..knowledge import Knowledge
 from .baselines import Constant
 from .ranks import entry_weights, leave_one_out_constant, metric_row_weights, weighted_ranks
 from .ridge import Ridge
-from .trees import random_parts
+from .trees import lightgbm_settings, random_parts
 
 FEATURES = [
     *("median", "weighted mean", "rank", "ridge", "mean", "weight"),  # of a pair
     *("constant", "gene mean", "gene sd", "control"),
-    *("strength", "nearest", "similarity"),  # of a knockdown
+    *("strength", "nearest", "similarity"),  # of a perturbation
 ]
+FLOOR = 0.003  # of the kernel, which dissimilar rows keep
+PAIRS = 150_000  # drawn at most for a fit
+PARTS = 4  # of the rows; each fit is without one of them
 
 
 class PooledTrees:
-    """One LightGBM for all pairs of knockdown and gene: when to believe the similar knockdowns.
+    """One LightGBM for all pairs of perturbation and gene: when to follow the similar perturbations.
 
     A pair's features are differences between similar and all *other* training rows (kernel-weighted
-    median, mean, rank, weight; ridge's leave-one-out prediction), what all pairs of a gene share
-    (constant, mean, sd, control level) and what all pairs of a knockdown share (strength of similar
-    rows, similarity): so training and new pairs look alike. The mean of the others would not do as a
-    feature: beside the mean of all it tells the row's own value. Weighted L1 on the deviation from
-    the kernel-weighted median, kernel = `pathway_kernel` squared + `floor`. At most `pairs` pairs
-    are drawn; the mean of `parts` fits, each without a part of the rows. Learns `residuals_`,
-    `importance_` (gain by feature). A perturbation that the pathways do not know gets the constant's
-    prediction.
+    median, mean, rank, weight; ridge's leave-one-out prediction), those of the gene (constant, mean, sd,
+    control level) and those of the perturbation (strength of similar rows, similarity): training and new
+    pairs have them in common. The mean of the others would not do as a feature: beside the mean of all
+    it reveals the row's own value. Weighted L1 on the deviation from the kernel-weighted median, kernel
+    = `pathway_kernel` squared + `FLOOR`; the mean of `PARTS` fits of `trees` trees, in `jobs` threads.
+    Learns `residuals_`, `importance_` (gain by feature). A perturbation that the pathways do not hold
+    gets the constant's prediction.
     """
 
     def __init__(
         self,
         knowledge: Knowledge | None = None,
         *,
-        trees=60,
-        rate=0.05,
-        leaves=8,
-        leaf=200,
-        floor=0.003,
-        pairs=150_000,
-        parts=4,
-        jobs=2,
-        seed=0,
+        trees: int = 60,
+        jobs: int = 2,
+        seed: int = 0,
     ):
         self.knowledge = knowledge or Knowledge()
         self.trees = trees
-        self.rate = rate
-        self.leaves = leaves
-        self.leaf = leaf
-        self.floor = floor
-        self.pairs = pairs
-        self.parts = parts
         self.jobs = jobs
         self.seed = seed
 
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         from joblib import Parallel, delayed
 
         self.constant_ = Constant().fit(train)
@@ -77,10 +72,10 @@ class PooledTrees:
         ridge = (train.effects - self.ridge_.residuals_).to_numpy()
         start, features = self._features(kernel, left_out, ridge)
         known = self._known(names)
-        part = random_parts(names, self.parts, self.seed)
+        part = random_parts(names, PARTS, self.seed)
         labels = train.effects.to_numpy() - start
         held_out = left_out.copy()
-        seen = [(part != one) & known for one in range(self.parts)]
+        seen = [(part != one) & known for one in range(PARTS)]
         # Where a fit would have no rows at all, there is nothing to pool: the constant.
         tasks = enumerate(seen) if all(rows.any() for rows in seen) else ()
         # A thread a fit: threads within a fit wait for each other where the machine is busy.
@@ -97,8 +92,8 @@ class PooledTrees:
         self.residuals_ = train.effects - held_out
         return self
 
-    def predict(self, perturbations):
-        """Effects, perturbation x gene; the constant's for those that the pathways do not know."""
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return effects: perturbation x gene."""
         prediction = self.constant_.predict(perturbations)
         known = self._known(perturbations) & bool(self.boosters_)
         if known.any():
@@ -117,13 +112,13 @@ class PooledTrees:
 
     def _kernel(self, perturbations):
         kernel = self.knowledge.pathway_kernel(perturbations, self.effects_.index).to_numpy(float)
-        return kernel**2 + self.floor
+        return kernel**2 + FLOOR
 
     def _features(self, kernel, constant, ridge):
         """The kernel-weighted median and all features of (new row, gene) pairs, (rows, genes, 13).
 
-        kernel: (new rows, training rows), zero where a row must not see another; constant, ridge:
-        predictions, (new rows, genes), that do not know the rows either.
+        kernel: (new rows, training rows), zero where a row must not use another; constant, ridge:
+        predictions, (new rows, genes), without the rows themselves.
         """
         effects, weights = self.effects_.to_numpy(), self.weights_
         seen = (kernel > 0).astype(float)
@@ -132,7 +127,7 @@ class PooledTrees:
         mass, even_mass = share @ weights, np.maximum(even @ weights, 1e-6)
 
         def near(values):
-            """How far the weighted mean of the similar rows lies from that of all seen rows."""
+            """Difference of the similar rows' weighted mean from that of all rows that are used."""
             weighted = weights * values
             return share @ weighted / np.maximum(mass, 1e-6) - even @ weighted / even_mass
 
@@ -140,7 +135,7 @@ class PooledTrees:
         by_pair = [median - constant, near(effects), near(self.ranks_), ridge - constant]
         by_pair += [share @ effects - even @ effects, mass / even_mass]
         by_gene = [self.constant_.effect_, self.effects_.mean(), self.effects_.std(), self.control_]
-        nearest = kernel.max(axis=1), kernel.sum(axis=1) - self.floor * count[:, 0]
+        nearest = kernel.max(axis=1), kernel.sum(axis=1) - FLOOR * count[:, 0]
         by_row = [share @ self.strength_, *nearest]
         whole = np.ones_like(median)
         features = [
@@ -155,21 +150,16 @@ class PooledTrees:
 
         weights = weights[rows].ravel()
         pairs = np.arange(len(weights))
-        if len(pairs) > self.pairs:
+        if len(pairs) > PAIRS:
             random = np.random.default_rng([self.seed, part])
-            pairs = np.sort(random.choice(pairs, self.pairs, replace=False))
-        settings = {
-            "objective": "regression_l1",
-            "num_leaves": self.leaves,
-            "min_data_in_leaf": max(5, min(self.leaf, len(pairs) // 50)),
-            "learning_rate": self.rate,
-            "boost_from_average": False,
-            "num_threads": 1,
-            "deterministic": True,
-            "force_col_wise": True,
-            "seed": self.seed,
-            "verbosity": -1,
-        }
+            pairs = np.sort(random.choice(pairs, PAIRS, replace=False))
+        settings = lightgbm_settings(
+            self.seed,
+            objective="regression_l1",
+            num_leaves=8,
+            min_data_in_leaf=max(5, min(200, len(pairs) // 50)),
+            learning_rate=0.05,
+        )
         data = lightgbm.Dataset(
             features[rows].reshape(-1, features.shape[-1])[pairs],
             labels[rows].ravel()[pairs],
@@ -185,16 +175,11 @@ class PooledTrees:
 
 
 def kernel_median(values, weights, kernel):
-    """Weighted median by column for each row of the kernel: (new rows, columns).
+    """Return the weighted median by column for each row of the kernel: (new rows, columns).
 
     values, weights: (rows, columns); kernel: (new rows, rows), which multiplies the weights.
     """
-    order = np.argsort(values, axis=0)
-    ordered = np.take_along_axis(values, order, axis=0)
-    sorted_weights = np.take_along_axis(weights, order, axis=0)
-    here = np.arange(values.shape[1])
-    result = np.empty((len(kernel), values.shape[1]))
-    for row, near in enumerate(kernel):
-        mass = np.cumsum(sorted_weights * near[order], axis=0)
-        result[row] = ordered[np.argmax(mass >= mass[-1] / 2, axis=0), here]
-    return result
+    settings = {"axis": 0, "method": "inverted_cdf"}
+    return np.array(
+        [np.quantile(values, 0.5, weights=weights * k[:, None], **settings) for k in kernel]
+    )

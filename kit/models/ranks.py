@@ -1,42 +1,46 @@
-"""Effects as weighted ranks within their gene, and what the metric makes of rows and entries.
+"""Effects as weighted ranks within their gene, and weights of rows and entries under the metric.
 
-A response of ranks gives every gene the same scale; looked up in the gene's weighted quantiles a
-predicted rank is an effect again, rank .5 the weighted median, the best constant by the metric. Here
-too: how much a row and an entry weigh, and the constant that each row would be given without itself.
+Ranks give every gene the same scale. The gene's weighted quantile at a predicted rank is an effect again;
+at rank .5 it is the weighted median, the best constant by the metric. Also here: the weight of rows and
+entries in a loss, and the constant without each row.
 """
 
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..metric import wmae
+from .baselines import Constant
 
 LEAST_MASS = 0.2  # of a gene's mean weight: where a smoother expects less, ranks are not blown up
 
 
 class Ranks:
-    """Weighted mid-ranks of effects within their gene, 0 to 1, and the quantiles to look them up in.
+    """Weighted mid-ranks of effects within their gene, 0 to 1, and the quantiles at predicted ranks.
 
     Two responses are smoothed, weight x (rank - 1/2) and weight; their ratio is the weighted mean of
-    the ranks near a knockdown. `deviation`: of both from their mean, (new rows, 2 genes).
+    the ranks of similar rows. `deviation`: of both from their mean, (new rows, 2 genes).
     """
 
-    def __init__(self, train, row_weights):
+    def __init__(self, train: Competition, row_weights: pd.Series):
         self.effects = train.effects.to_numpy()
         self.weights = entry_weights(train, row_weights)
         self.row_weights = np.ones(len(self.effects))
         self.ranks = weighted_ranks(self.effects, self.weights) - 0.5
         self.smoothed = np.hstack([self.weights * self.ranks, self.weights])
 
-    def predict(self, deviation):
+    def predict(self, deviation: np.ndarray) -> np.ndarray:
+        """Return effects: (new rows, genes)."""
         levels = self._levels(deviation, self.smoothed.mean(axis=0))
         return weighted_quantiles(self.effects, self.weights, levels)
 
-    def leave_one_out(self, deviation):
-        """Predictions of the training rows, each among the values of the others."""
+    def leave_one_out(self, deviation: np.ndarray) -> np.ndarray:
+        """Return effects of the training rows, each among the values of the others: (rows, genes)."""
         levels = self._levels(deviation, self._mean_of_others())
         return weighted_quantiles(self.effects, self.weights, levels, leave_out=True)
 
-    def error(self, deviation):
+    def error(self, deviation: np.ndarray) -> np.ndarray:
+        """Return the weighted absolute error in ranks of each training row, by the others: (rows,)."""
         levels = self._levels(deviation, self._mean_of_others())
         return (self.weights * np.abs(self.ranks + 0.5 - levels)).sum(axis=1)
 
@@ -48,8 +52,8 @@ class Ranks:
         return np.clip(0.5 + ranks / np.maximum(weights, LEAST_MASS), 0.0, 1.0)
 
 
-def metric_row_weights(train, constant):
-    """Weight of each training row where errors are summed: a series by perturbation, mean 1.
+def metric_row_weights(train: Competition, constant: Constant) -> pd.Series:
+    """Return the weight of each training row where errors are summed: by perturbation, mean 1.
 
     The metric rewards relative gains: 1 / (the row's WMAE under `constant` + 0.1 x their median).
     """
@@ -58,15 +62,15 @@ def metric_row_weights(train, constant):
     return weights / weights.mean()
 
 
-def entry_weights(train, row_weights):
-    """Shipped weight x row weight, mean 1 in each gene, (rows, genes); 1 where a gene has none."""
+def entry_weights(train: Competition, row_weights: pd.Series) -> np.ndarray:
+    """Return metric weight x row weight, mean 1 in each gene: (rows, genes), 1 where a gene has none."""
     weights = train.weights.to_numpy() * row_weights.to_numpy()[:, None]
     mean = weights.mean(axis=0)
     return np.where(mean > 0, weights / np.where(mean > 0, mean, 1.0), 1.0)
 
 
-def leave_one_out_constant(train, row_weights):
-    """The weighted median of all *other* training rows, perturbation x gene.
+def leave_one_out_constant(train: Competition, row_weights: pd.Series) -> pd.DataFrame:
+    """Return the weighted median of all *other* training rows: perturbation x gene.
 
     `Constant` fitted without each row but for the row weights, which stay those of all rows.
     """
@@ -75,29 +79,22 @@ def leave_one_out_constant(train, row_weights):
     return pd.DataFrame(median, index=train.effects.index, columns=train.effects.columns)
 
 
-def weighted_ranks(values, weights):
-    """Weighted mid-rank of each value in its column, 0 to 1: the share below plus half that of ties."""
-    order = np.argsort(values, axis=0)
-    ordered = np.take_along_axis(values, order, axis=0)
-    mass = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
-    mass /= mass[-1]
-    place = np.arange(len(values))[:, None]
-    new = np.vstack([np.ones((1, values.shape[1]), bool), ordered[1:] > ordered[:-1]])
-    first = np.maximum.accumulate(np.where(new, place, 0), axis=0)
-    ends = np.vstack([new[1:], np.ones((1, values.shape[1]), bool)])
-    last = np.minimum.accumulate(np.where(ends, place, len(values))[::-1], axis=0)[::-1]
-    before = np.vstack([np.zeros((1, values.shape[1])), mass[:-1]])
-    middle = np.take_along_axis(before, first, axis=0) + np.take_along_axis(mass, last, axis=0)
-    ranks = np.empty_like(middle)
-    np.put_along_axis(ranks, order, middle / 2, axis=0)
-    return ranks
+def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mid-rank of each value in its column, 0 to 1: the share below, half of ties."""
+    ranks = [
+        (weights * (values < row)).sum(axis=0) + (weights * (values == row)).sum(axis=0) / 2
+        for row in values
+    ]
+    return np.array(ranks) / weights.sum(axis=0)
 
 
-def weighted_quantiles(values, weights, levels, *, leave_out=False):
-    """Weighted quantile of each column at the levels of each row: (rows of `levels`, columns).
+def weighted_quantiles(
+    values: np.ndarray, weights: np.ndarray, levels: np.ndarray, *, leave_out: bool = False
+) -> np.ndarray:
+    """Return weighted quantiles of each column at the levels of each row: (rows of `levels`, columns).
 
     Halfway between two values where the mass below is just the level. With `leave_out` row i of the
-    result does without row i of the values.
+    result is computed without row i of the values.
     """
     rows, columns = values.shape
     order = np.argsort(values, axis=0)
@@ -111,7 +108,7 @@ def weighted_quantiles(values, weights, levels, *, leave_out=False):
     padded = np.pad(mass, ((0, steps.sum() - rows), (0, 0)), constant_values=np.inf)
 
     def first(short):
-        """Place in order of the first value whose mass is not `short` of what is asked: by bisection."""
+        """Place in order of the first value whose mass is not `short` of the level: by bisection."""
         found = np.zeros(levels.shape, dtype=int)
         for step in steps:
             last = found + (step - 1)

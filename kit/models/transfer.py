@@ -1,10 +1,9 @@
-"""The same knockdown in other screens, and where there is none, its pathway neighbours there.
+"""The same perturbation in other screens, and where there is none, its pathway neighbours there.
 
-Two experts, both `PairwiseRegression`: one for knockdowns with a response in the atlas, which compares
-their own responses with those of the training rows; one for the others, which lets every
-knockdown be known by its pathway neighbours' responses alone, so that training rows and new ones are
-described alike. A gene that a screen did not measure counts as the screen's mean
-effect, 0 once centred.
+Two experts, both `PairwiseRegression`: one for perturbations with a response in the atlas, which compares
+their responses with those of the training rows; one for the others, which describes every perturbation
+by its pathway neighbours' responses alone, so that training rows and new perturbations are described in
+the same way. A gene that a screen did not measure counts as the screen's mean effect, 0 once centred.
 """
 
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ from typing import Self
 import pandas as pd
 
 from ..competition import Competition
-from ..decision import Distribution, decide, join, mix
+from ..decision import Distribution, join, mix
 from ..knowledge import Knowledge
+from .baselines import decide_known
 from .pairwise_regression import PairwiseRegression
 
 
@@ -35,29 +35,26 @@ class Transfer:
     def fit(self, train: Competition) -> Self:
         named = [*train.effects.index, *train.targets["perturbation"]]
         kinds = set(self.knowledge.has_response(named))
-        self.experts_ = {
-            flag: PairwiseRegression(
+        self.experts_ = {}
+        for flag in (flag for flag in (True, False) if flag in kinds):
+            expert = PairwiseRegression(
                 self.knowledge, exclude_own_response=not flag, seed=self.seed
-            ).fit(train)
-            for flag in (True, False)
-            if flag in kinds
-        }
+            )
+            self.experts_[flag] = expert.fit(train)
         self.constant_ = next(iter(self.experts_.values())).neighbours_.constant_
         return self
 
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Effects, perturbation x gene."""
-        prediction = decide(self.predict_distribution(perturbations))
-        unknown = ~self.knowledge.knows(prediction.index).to_numpy()
-        prediction.loc[unknown] = self.constant_.effect_.to_numpy()
-        return prediction
+        """Return score-optimal effects: perturbation x gene."""
+        distribution = self.predict_distribution(perturbations)
+        return decide_known(distribution, self.knowledge.knows(perturbations), self.constant_)
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
-        """Distribution over the training rows' effects."""
+        """Return the distribution over the training rows' effects."""
         return mix(*self.distributions(perturbations), self.share)
 
     def distributions(self, perturbations: Sequence[str]) -> list[Distribution]:
-        """Two Distributions: whole training rows as scenarios, and gene by gene."""
+        """Return two Distributions: whole training rows as scenarios, and gene by gene."""
         names = pd.Index(list(perturbations), name="perturbation")
         with_response = self.knowledge.has_response(names).to_numpy()
         groups = [(flag, names[with_response == flag]) for flag in (True, False)]
@@ -65,5 +62,5 @@ class Transfer:
         return [join(list(both)).reindex(names) for both in zip(*parts, strict=True)]
 
     def expert(self, with_response: bool) -> PairwiseRegression:
-        """The expert for perturbations with, or without, a response in another screen."""
+        """Return the expert for perturbations with, or without, a response in another screen."""
         return self.experts_.get(with_response) or self.experts_[not with_response]

@@ -1,59 +1,59 @@
 """LightGBM on pathway membership: a model a gene, or a model a component.
 
 With 80 rows of sparse 0/1 features LightGBM's own settings (20 rows a leaf, 3 rows a bin) leave no
-split: it predicts plain constants. Here a leaf holds a handful of rows, trees are stumps (one question
-about one pathway) and few, and all start at the metric-optimal `Constant`. With `parts`, further
-fits without a part of the rows give each training row a prediction that never saw it: `residuals_`,
-truth minus that. Not here: early stopping, for which 80 rows are too few; one model of all genes
-(`pooled`).
+split: it predicts plain constants. Here a leaf holds a handful of rows, trees are stumps (one pathway
+each) and few, and all start at the metric-optimal `Constant`. With `parts`, further fits without a part
+of the rows give each training row a prediction that did not use it: `residuals_`, truth minus that. Not
+here: early stopping, for which 80 rows are too few; one model of all genes (`pooled_trees`).
 """
+
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from ..competition import Competition
 from ..knowledge import Knowledge
 from .baselines import Constant
 from .ranks import Ranks, entry_weights, leave_one_out_constant, metric_row_weights
 
 BLOCK = 64  # genes whose models one worker fits in turn on the same binned features
+SHARE = 0.3  # of the pathways, among which each stump chooses
+COMPONENTS = 20  # of the effects' ranks
 
 
 class _PathwayTrees:
-    """What trees on pathway features share: features, folds, the constant, who is unknown."""
+    """What trees on pathway features share: features, folds, the constant, what is unknown.
+
+    trees: stumps a model. leaf: training rows at least inside and outside a pathway (a fifth of the rows,
+    if they are few). parts: of the rows, for `residuals_`, each at the price of another fit; None: none.
+    jobs: processes, one thread each.
+    """
+
+    objective, rate = "regression_l1", 0.05  # of LightGBM
 
     def __init__(
         self,
         knowledge: Knowledge | None = None,
         *,
-        objective="regression_l1",
-        trees=60,
-        rate=0.05,
-        leaf=5,
-        share=0.3,
-        shrinkage=1.0,
-        parts=None,
-        smallest=3,
-        largest=500,
-        jobs=2,
-        seed=0,
+        trees: int = 60,
+        leaf: int = 5,
+        parts: int | None = None,
+        jobs: int = 2,
+        seed: int = 0,
     ):
         self.knowledge = knowledge or Knowledge()
-        self.objective = objective
         self.trees = trees
-        self.rate = rate
         self.leaf = leaf
-        self.share = share
-        self.shrinkage = shrinkage
         self.parts = parts
-        self.smallest = smallest
-        self.largest = largest
         self.jobs = jobs
         self.seed = seed
 
-    def fit(self, train):
+    def fit(self, train: Competition) -> Self:
         self.constant_ = Constant().fit(train)
         row_weights = metric_row_weights(train, self.constant_)
-        raw = self._one_hot(train.effects.index)
+        raw = self.knowledge.one_hot(train.effects.index)
         leaf = max(2, min(self.leaf, len(raw) // 5))
         members = raw.sum()
         split = (members >= leaf) & (members <= len(raw) - leaf)
@@ -68,17 +68,14 @@ class _PathwayTrees:
         self.residuals_ = train.effects - left_out if self.parts else None
         return self
 
-    def predict(self, perturbations):
-        """Effects, perturbation x gene; the constant's for those in no pathway that trees ask for."""
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return effects: perturbation x gene."""
         prediction = self.constant_.predict(perturbations)
-        features = self._one_hot(perturbations)[self.pathways_].to_numpy(dtype=float)
+        features = self.knowledge.one_hot(perturbations)[self.pathways_].to_numpy(dtype=float)
         known = features.any(axis=1)
         if known.any():
             prediction.iloc[known] = self._predict(features[known])
         return prediction
-
-    def _one_hot(self, perturbations):
-        return self.knowledge.one_hot(perturbations, smallest=self.smallest, largest=self.largest)
 
     def _stumps(self, names, features, labels, weights, leaf):
         """Fit each column of `labels`: offset (columns), effect (pathways, columns) and `unseen`.
@@ -89,23 +86,18 @@ class _PathwayTrees:
         from joblib import Parallel, delayed
         from tqdm import tqdm
 
-        settings = {
-            "objective": self.objective,
-            "num_leaves": 2,
-            "min_data_in_leaf": leaf,
-            "min_data_in_bin": 1,
-            "min_sum_hessian_in_leaf": 1e-6,
-            "learning_rate": self.rate,
-            "lambda_l2": self.shrinkage,
-            "feature_fraction": self.share,
-            "feature_pre_filter": False,
-            "boost_from_average": False,
-            "num_threads": 1,
-            "deterministic": True,
-            "force_col_wise": True,
-            "seed": self.seed,
-            "verbosity": -1,
-        }
+        settings = lightgbm_settings(
+            self.seed,
+            objective=self.objective,
+            num_leaves=2,
+            min_data_in_leaf=leaf,
+            min_data_in_bin=1,
+            min_sum_hessian_in_leaf=1e-6,
+            learning_rate=self.rate,
+            lambda_l2=1.0,
+            feature_fraction=SHARE,
+            feature_pre_filter=False,
+        )
         starts = range(0, labels.shape[1], BLOCK)
         rows = [np.ones(len(features), bool)]
         part = None
@@ -138,11 +130,9 @@ class _PathwayTrees:
 class GeneTrees(_PathwayTrees):
     """One LightGBM a gene: stumps on pathway membership, weighted L1 from the constant on.
 
-    Sample weights are shipped weight x row weight. `trees` stumps of learning rate `rate`, each
-    choosing from a `share` of the pathways of at least `leaf` training rows inside and outside (a
-    fifth of the rows, if they are few), `shrinkage` = lambda_l2. Learns `pathway_effects_` (pathway x
-    gene, log2: what membership adds), `residuals_` (None without `parts`, each of which costs as much
-    again). `jobs`: processes, one thread each.
+    Sample weights are metric weight x row weight. trees, leaf, parts, jobs: stumps a gene, rows a leaf,
+    folds for `residuals_` (None without), processes. Learns `pathway_effects_` (pathway x gene, log2:
+    the effect of membership). A perturbation in none of its pathways gets the constant's prediction.
     """
 
     def _fit_trees(self, train, row_weights, features, leaf, left_out):
@@ -161,21 +151,23 @@ class GeneTrees(_PathwayTrees):
 class ComponentTrees(_PathwayTrees):
     """LightGBM on the first principal components of the effects' weighted ranks: seconds.
 
-    Squared error on the scores of `components` components; the predicted ranks are looked up in the
-    genes' weighted quantiles as in `Ridge`. Otherwise like `GeneTrees`.
+    Squared error on the scores of the first `COMPONENTS`; effects are the genes' weighted quantiles at
+    the predicted ranks, as in `Ridge`. Otherwise like `GeneTrees`.
     """
 
-    def __init__(self, knowledge: Knowledge | None = None, *, components: int = 20, **settings):
-        defaults = {"objective": "regression", "rate": 0.03, "parts": 10}
-        super().__init__(knowledge, **defaults | settings)
-        self.components = components
+    objective, rate = "regression", 0.03
+
+    def __init__(
+        self, knowledge: Knowledge | None = None, *, parts: int | None = 10, **options: Any
+    ):
+        super().__init__(knowledge, parts=parts, **options)
 
     def _fit_trees(self, train, row_weights, features, leaf, left_out):
         self.response_ = Ranks(train, row_weights)
         smoothed = self.response_.smoothed
         centred = smoothed - smoothed.mean(axis=0)
         scores, size, axes = np.linalg.svd(centred, full_matrices=False)
-        count = min(self.components, len(size) - 1)
+        count = min(COMPONENTS, len(size) - 1)
         scale = np.sqrt(len(centred))
         self.axes_ = size[:count, None] * axes[:count] / scale
         labels = scores[:, :count] * scale
@@ -188,8 +180,20 @@ class ComponentTrees(_PathwayTrees):
         return self.response_.predict((self.offset_ + features @ self.effects_) @ self.axes_)
 
 
-def random_parts(names, parts, seed):
-    """Number of the part of each row, at random by name, of nearly equal sizes."""
+def lightgbm_settings(seed: int, **settings: Any) -> dict[str, Any]:
+    """Return settings of LightGBM with which one thread fits the same from the constant on each time."""
+    return settings | {
+        "boost_from_average": False,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_col_wise": True,
+        "seed": seed,
+        "verbosity": -1,
+    }
+
+
+def random_parts(names: Sequence[str], parts: int, seed: int) -> np.ndarray:
+    """Return the number of each row's part, at random by name, of nearly equal sizes: (rows,)."""
     part = np.random.default_rng(seed).permutation(np.arange(len(names)) % parts)
     return part[np.argsort(np.argsort(names))]
 
@@ -201,7 +205,7 @@ def _fit_stumps(features, labels, weights, settings, trees):
     rows, columns = features.shape
     names = {"params": settings, "free_raw_data": True}
     data = lightgbm.Dataset(features, labels[:, 0], weight=np.ones(rows), **names).construct()
-    asked = np.vstack([np.zeros((1, columns)), np.eye(columns)])
+    memberships = np.vstack([np.zeros((1, columns)), np.eye(columns)])
     result = np.empty((1 + columns, labels.shape[1]))
     for column in range(labels.shape[1]):
         data.set_label(np.ascontiguousarray(labels[:, column]))
@@ -210,6 +214,6 @@ def _fit_stumps(features, labels, weights, settings, trees):
         for _ in range(trees):
             if booster.update():
                 break
-        result[:, column] = booster.predict(asked, num_threads=1)
+        result[:, column] = booster.predict(memberships, num_threads=1)
     result[1:] -= result[0]
     return result

@@ -29,7 +29,7 @@ from ..io.files import InputError
 from ..knowledge import Knowledge
 from ..metric import wmae
 from ..models.baselines import Constant
-from ..models.ordinal import tilted
+from ..models.pooled_regression import tilted
 from .context import Context, Contexts
 from .losses import Episodes, LossWeights, bin_chances, predict_logits
 from .screen_data import atlas_data, competition_data

@@ -1,0 +1,246 @@
+"""One pooled regression for all (perturbation, gene) pairs: the probability of effects.
+
+A logistic regression for the probability that an effect exceeds each threshold: coefficients common to
+all genes, an intercept for each gene, shrunk to the common one. Probabilities between thresholds then
+reweight the genes' own training effects: support points in one bin keep their proportions.
+`PairwiseRegression` provides features of similar perturbations; `ResidualDistribution` those of any
+model's point prediction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from ..competition import Competition
+from ..decision import Distribution
+from ..metric import wmae
+from .baselines import Constant, decide_known
+from .ranks import leave_one_out_constant, metric_row_weights
+
+LEVELS = np.arange(1, 10) / 10  # of each gene's training effects: the thresholds
+PENALTY = 10.0  # of a coefficient, x the genes, of which count at most
+GENES = 100  # as much as independent ones: those of a row go together
+PAIRS = 40_000  # that coefficients are learned from; more gain nothing
+ROUNDS = 12  # of Newton's method, which converges after about six
+PRIOR = 2.0  # rows by which a gene's intercept is shrunk to the common one
+LEAST = 0.003  # probability that a bin is taken to have had, so that empty bins are not inflated
+LIMIT = 5.0  # of a step from the constant, in root mean squares
+
+
+class PooledOrdinal:
+    """Probabilities of bins from features of pairs.
+
+    thresholds: (thresholds, genes), ascending. penalty: ridge on the coefficients of features scaled to
+    root mean square 1, in pairs' worth of information. Learns `coefficients_` (thresholds, features) and
+    `intercepts_` (thresholds, genes).
+    """
+
+    def __init__(self, thresholds: np.ndarray, penalty: float):
+        self.thresholds = thresholds
+        self.penalty = penalty
+
+    def fit(
+        self,
+        features: np.ndarray,
+        effects: np.ndarray,
+        weights: np.ndarray,
+        genes: np.ndarray | None = None,
+    ) -> Self:
+        """Fit to features (rows, genes, features), effects and weights (rows, genes).
+
+        genes: places of the genes that coefficients are learned from, by default all.
+        """
+        from threadpoolctl import threadpool_limits
+
+        chosen = slice(None) if genes is None else genes
+        some = features[:, chosen]
+        coefficients, intercepts = [], []
+        # One thread: several wait for each other on products this small, ten times as long on a busy
+        # machine, and the sums then depend on their number.
+        with threadpool_limits(1):
+            for threshold in self.thresholds:
+                beyond = (effects > threshold).astype(np.float32)
+                slope, start = _logistic(some, beyond[:, chosen], weights[:, chosen], self.penalty)
+                coefficients.append(slope)
+                intercepts.append(_intercepts(features @ slope, beyond, weights, start))
+        self.coefficients_ = np.array(coefficients)
+        self.intercepts_ = np.array(intercepts)
+        return self
+
+    def chances(self, features: np.ndarray) -> np.ndarray:
+        """Return the probability of each bin, from the lowest up: (rows, genes, thresholds + 1)."""
+        linear = features @ self.coefficients_.T.astype(features.dtype)  # (rows, genes, thresholds)
+        beyond = np.minimum.accumulate(_sigmoid(linear + self.intercepts_.T), axis=2)
+        edges = np.ones((*beyond.shape[:2], 1))
+        return -np.diff(np.concatenate([edges, beyond, 0 * edges], axis=2), axis=2)
+
+    def bins(self, effects: np.ndarray) -> np.ndarray:
+        """Return the bin of each effect: (rows, genes), whole numbers."""
+        return (effects[None] > self.thresholds[:, None]).sum(axis=0)
+
+
+def tilted(base: np.ndarray, chances: np.ndarray, bins: np.ndarray) -> np.ndarray:
+    """Return probabilities of points that agree with those of bins, float32, shaped as `base`.
+
+    base: the probability of each point before, (genes, perturbations, points) or broadcast to it;
+    chances: (perturbations, genes, bins); bins: (points, genes).
+    """
+    inside = (bins.T[:, :, None] == np.arange(chances.shape[2])).astype(np.float32)
+    base = base / base.sum(axis=2, keepdims=True)
+    before = base @ inside  # (genes, perturbations, bins)
+    ratio = np.moveaxis(chances, 1, 0).astype(np.float32) / (before + np.float32(LEAST))
+    after = base * (ratio @ np.swapaxes(inside, 1, 2))
+    # Between equal thresholds a bin is empty: a probability that lies all there changes no point.
+    nowhere = ~after.any(axis=2)
+    after[nowhere] = np.broadcast_to(base, after.shape)[nowhere]
+    return after / after.sum(axis=2, keepdims=True)
+
+
+def gene_thresholds(effects, weights, levels):
+    """Return weighted quantiles of each gene's effects at `levels`: (levels, genes), ascending.
+
+    effects, weights: (rows, genes); rows of genes without any weight count equally.
+    """
+    weights = np.where(weights.sum(axis=0) > 0, weights, 1.0)
+    return np.quantile(effects, levels, axis=0, weights=weights, method="inverted_cdf")
+
+
+def fit_regressions(
+    features: np.ndarray, effects: np.ndarray, weights: np.ndarray, *, seed: int = 0
+) -> list[PooledOrdinal]:
+    """Return two pooled regressions: of the probabilities, and of the metric's weight on effects.
+
+    features: (rows, genes, features); effects, weights (metric weight x row weight): (rows, genes).
+    seed: of the draw of genes where there are more than enough pairs.
+    """
+    rows, count = effects.shape
+    genes = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, PAIRS // rows)])
+    penalty = PENALTY * min(count, GENES)
+    return [
+        PooledOrdinal(gene_thresholds(effects, by, LEVELS), penalty).fit(
+            features, effects, by / by.mean(), genes
+        )
+        for by in (np.ones_like(effects), np.maximum(weights, 1e-9))
+    ]
+
+
+def distribution_by_gene(
+    scenarios: Distribution,
+    features: np.ndarray,
+    regressions: Sequence[PooledOrdinal],
+    weights: np.ndarray,
+) -> Distribution:
+    """Return the distribution of `scenarios` with probabilities of its own for each gene.
+
+    features: (perturbations, genes, features); regressions: as `fit_regressions` returns them; weights:
+    (rows, genes) as they were learned from.
+    """
+    effects = scenarios.values.to_numpy()
+    metric_weights = scenarios.weights.to_numpy(dtype=np.float32).T
+    rows = scenarios.rows.to_numpy(dtype=np.float32)
+    rows = (rows + 1 / rows.shape[1]) / 2  # points within a bin: half by similarity, half equal
+    plain, weighted = regressions
+    chance = tilted(rows[None], plain.chances(features), plain.bins(effects))
+    expected = chance @ metric_weights[:, :, None]  # (genes, perturbations, 1)
+    expected /= expected.mean(axis=0)
+    base = rows[None] * np.maximum(weights, 1e-9).T[:, None, :].astype(np.float32)
+    mass = expected * tilted(base, weighted.chances(features), weighted.bins(effects))
+    return replace(scenarios, chance=chance, mass=mass, scenarios=0.0)
+
+
+class ResidualDistribution:
+    """A model of point predictions with a predictive distribution, by its residuals on left-out rows.
+
+    model: any with `residuals_` (truth minus leave-one-out prediction). A pooled regression learns how
+    effects are distributed around those predictions; where they predict nothing, the distribution is
+    that of each gene's training effects. What the model does not know gets the constant's prediction.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def fit(self, train: Competition) -> Self:
+        self.model.fit(train)
+        self.train_ = train
+        self.constant_ = Constant().fit(train)
+        row_weights = metric_row_weights(train, self.constant_)
+        self.weights_ = train.weights.mul(row_weights, axis=0).to_numpy()
+        left_out = train.effects - self.model.residuals_
+        step = (left_out - leave_one_out_constant(train, row_weights)).to_numpy()
+        self.scale_ = np.sqrt((step**2).mean()) + 1e-9
+        effects = train.effects.to_numpy()
+        self.regressions_ = fit_regressions(self._features(step), effects, self.weights_)
+        return self
+
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return score-optimal effects: perturbation x gene."""
+        known = (self.model.predict(perturbations) != self.constant_.effect_).any(axis=1)
+        return decide_known(self.predict_distribution(perturbations), known, self.constant_)
+
+    def predict_distribution(
+        self, perturbations: Sequence[str], scenarios: Distribution | None = None
+    ) -> Distribution:
+        """Return the distribution over the training rows' effects.
+
+        scenarios: a Distribution of whole rows to start from, by default one of equal probabilities.
+        """
+        if scenarios is None:
+            names, effects = pd.Index(perturbations, name="perturbation"), self.train_.effects
+            rows = pd.DataFrame(1 / len(effects), names, effects.index)
+            error = wmae(effects, self.constant_.effect_, self.train_.weights)
+            scenarios = Distribution(effects, self.train_.weights, rows, error, effects.mean())
+        step = self.model.predict(scenarios.perturbations) - self.constant_.effect_
+        features = self._features(step.to_numpy())
+        return distribution_by_gene(scenarios, features, self.regressions_, self.weights_)
+
+    def _features(self, step):
+        """Step from the constant and its size, (rows, genes, 2)."""
+        scaled = np.clip(step / self.scale_, -LIMIT, LIMIT)
+        return np.stack([scaled, np.abs(scaled) - 1], axis=2, dtype=np.float32)
+
+
+def _sigmoid(linear):
+    return 1 / (1 + np.exp(-np.clip(linear, -30, 30)))
+
+
+def _logistic(features, beyond, weights, penalty):
+    """Coefficients and the common intercept, by Newton's method with the gene intercepts profiled."""
+    count = features.shape[2]
+    share = np.clip((weights * beyond).sum() / weights.sum(), 1e-4, 1 - 1e-4)
+    common = np.log(share / (1 - share))
+    intercepts = np.full(features.shape[1], common)
+    slope = np.zeros(count, dtype=features.dtype)
+    for _ in range(ROUNDS):
+        chance = _sigmoid(features @ slope + intercepts)
+        curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).astype(features.dtype)
+        residual = weights * (beyond - chance)
+        by_gene = curvature.sum(axis=0) + PRIOR
+        mixed = np.einsum("rg,rgk->gk", curvature, features)
+        flat = (features * curvature[:, :, None]).reshape(-1, count)
+        square = flat.T @ features.reshape(-1, count) - (mixed / by_gene[:, None]).T @ mixed
+        gradient = residual.sum(axis=0) - PRIOR * (intercepts - common)
+        right = residual.ravel() @ features.reshape(-1, count) - penalty * slope
+        right -= (mixed / by_gene[:, None]).T @ gradient
+        step = np.linalg.solve(square + penalty * np.eye(count), right)
+        move = np.clip((gradient - mixed @ step) / by_gene, -3, 3)
+        slope, intercepts = slope + step.astype(features.dtype), intercepts + move
+        common = intercepts.mean()
+        if np.abs(step).max() < 1e-3 and np.abs(move).max() < 1e-2:
+            break
+    return slope, common
+
+
+def _intercepts(offset, beyond, weights, common):
+    """Intercept of each gene beside known offsets (rows, genes), shrunk to the common one."""
+    intercepts = np.full(offset.shape[1], common)
+    for _ in range(ROUNDS):
+        chance = _sigmoid(offset + intercepts)
+        gradient = (weights * (beyond - chance)).sum(axis=0) - PRIOR * (intercepts - common)
+        move = gradient / ((weights * np.maximum(chance * (1 - chance), 1e-4)).sum(axis=0) + PRIOR)
+        intercepts = intercepts + np.clip(move, -3, 3)
+        if np.abs(move).max() < 1e-2:
+            break
+    return intercepts
