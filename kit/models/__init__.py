@@ -27,7 +27,6 @@ from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
 from .pooled_regression import ResidualDistribution
 from .pooled_trees import PooledTrees
-from .propagation import Propagation
 from .reference import ScreenResponse, reference_models
 from .ridge import Propagation, Ridge
 from .transfer import Transfer
