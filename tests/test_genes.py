@@ -94,7 +94,7 @@ def test_a_previous_symbol_is_trusted_more_than_an_alias(names):
     assert one(names, "TWICE") == ("KGD4", "previous")
 
 
-def test_a_current_symbol_is_trusted_more_than_a_foreign_id_and_the_conflict_is_told(names):
+def test_a_current_symbol_is_trusted_more_than_a_foreign_id_and_the_conflict_is_reported(names):
     resolved = names.resolve(
         ["TP53", "AARS1"], ["ENSG00000090861", "ENSG00000090861"], wanted=WANTED
     )

@@ -43,7 +43,7 @@ def ended(process):
 
 
 def content(folder):
-    """What tells a twin: its tables' content, and the names of all its files."""
+    """What identifies a twin: its tables' content, and the names of all its files."""
     return content_hash(folder.glob("*.csv")), {path.name for path in folder.iterdir()}
 
 

@@ -186,14 +186,14 @@ def test_responses_carry_the_means_of_their_cells(merged):
 def test_what_was_merged_is_written_down(merged, twin):
     import hashlib
 
-    told = anndata.read_h5ad(merged.responses).uns["provenance"]
+    provenance = anndata.read_h5ad(merged.responses).uns["provenance"]
     files = ["training_cells.h5ad", *(f"{name}.h5ad" for name in ATLASES.values())]
-    assert list(told["file"]) == files
-    assert list(told["hash"]) == [
+    assert list(provenance["file"]) == files
+    assert list(provenance["hash"]) == [
         hashlib.sha256((twin / file).read_bytes()).hexdigest() for file in files
     ]
-    assert '"min_cells": 10' in told["settings"]
-    assert told["date"].startswith("20")
+    assert '"min_cells": 10' in provenance["settings"]
+    assert provenance["date"].startswith("20")
     saved = pd.read_csv(merged.responses.parent / "coverage.csv", index_col="dataset")
     pd.testing.assert_frame_equal(saved, merged.coverage, check_dtype=False)
     assert saved.loc["competition", "cells"] == 3420
@@ -640,7 +640,7 @@ def test_changed_input_is_noticed_and_stale_parts_are_removed(world, tmp_path):
     counts = draw_counts(40, 8, 1)
     counts[-1, 0] += 1
     write_screen(path, {"gene": labels(control=20, STAT1=20)}, counts, GENES)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # neither time nor size tells
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # neither time nor size shows it
     merged = merge_world(world, tmp_path / "out")
     after = parts_of(tmp_path / "out")
     after.pop("notes.txt")

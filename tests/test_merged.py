@@ -63,7 +63,7 @@ def order_of(batches):
 
 
 def numbers(obs):
-    """Rows of the file, told by the names of the cells."""
+    """Rows of the file, from the names of the cells."""
     return obs.index.str.removeprefix("cell").astype(int)
 
 
@@ -82,7 +82,7 @@ def test_values_are_log2_of_counts_per_ten_thousand_of_all_genes(four_cells):
     assert list(batch.obs["sgrna_symbol"]) == ["KRAS", "non-targeting", "KRAS", "TFAM"]
 
 
-def test_the_mask_tells_measured_from_imputed(four_cells):
+def test_the_mask_separates_measured_from_imputed(four_cells):
     (batch,) = MergedCells(four_cells, small_competition(CONTROL)).batches(10, shuffle=False)
     assert batch.measured.dtype == bool
     assert batch.measured[:, 3].tolist() == [False, False, True, True]

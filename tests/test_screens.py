@@ -1,4 +1,4 @@
-"""Screens: layouts recognised or declared by columns alone, and files of every encoding read alike."""
+"""Screens: layouts recognised or declared by columns alone, and files of every encoding read the same."""
 
 import json
 

@@ -254,27 +254,27 @@ def test_a_twin_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
 # Planted truth
 
 
-def test_members_of_a_pathway_answer_alike_and_some_oppose(truth, planted):
+def test_members_of_a_pathway_have_similar_effects_and_some_opposite_ones(truth, planted):
     members = truth[truth["expressed"] & (truth["module"] >= 0)]
     effects = planted["competition"].loc[members.index]
-    alike = cosines(effects, effects)
+    similarity = cosines(effects, effects)
     same = np.equal.outer(members["module"].to_numpy(), members["module"].to_numpy())
     agree = np.equal.outer(members["opposite"].to_numpy(), members["opposite"].to_numpy())
     pairs = np.triu(np.ones(same.shape, dtype=bool), 1)
-    assert 0.6 < np.median(alike[pairs & same & agree]) < 0.9
-    assert np.median(alike[pairs & same & ~agree]) < -0.3
-    assert abs(alike[pairs & ~same].mean()) < 0.2
+    assert 0.6 < np.median(similarity[pairs & same & agree]) < 0.9
+    assert np.median(similarity[pairs & same & ~agree]) < -0.3
+    assert abs(similarity[pairs & ~same].mean()) < 0.2
     assert 0.05 < members["opposite"].mean() < 0.25
 
 
-def mean_likeness_in_sets(planted, sets):
+def mean_similarity_in_sets(planted, sets):
     effects = planted["competition"]
     effects = effects - effects.mean()
-    alike = pd.DataFrame(cosines(effects, effects), effects.index, effects.index)
+    similarity = pd.DataFrame(cosines(effects, effects), effects.index, effects.index)
     values = []
     for genes in sets:
-        hit = [gene for gene in genes if gene in alike.index]
-        values += [abs(alike.at[a, b]) for a, b in combinations(hit, 2)]
+        hit = [gene for gene in genes if gene in similarity.index]
+        values += [abs(similarity.at[a, b]) for a, b in combinations(hit, 2)]
     return np.mean(values)
 
 
@@ -283,11 +283,11 @@ def test_half_of_the_sets_mean_nothing_and_the_null_twins_all(twin, null_twin, t
     real = set(truth["pathway"].dropna())
     regulons = SIZES["quick"].regulators
     assert len(sets) == 2 * (len(real) + regulons)
-    told = mean_likeness_in_sets(planted, [sets[key] for key in real])
-    untold = mean_likeness_in_sets(planted, [sets[key] for key in sets if key not in real])
-    null = mean_likeness_in_sets(planted, shuffled.values())
-    assert told > 0.5
-    assert untold < 0.3
+    real_sets = mean_similarity_in_sets(planted, [sets[key] for key in real])
+    noise = mean_similarity_in_sets(planted, [sets[key] for key in sets if key not in real])
+    null = mean_similarity_in_sets(planted, shuffled.values())
+    assert real_sets > 0.5
+    assert noise < 0.3
     assert null < 0.3
 
 
@@ -308,9 +308,9 @@ def test_edges_join_complexes_and_there_are_hubs(twin, null_twin, truth):
 def test_a_third_of_the_targets_has_no_informative_neighbour(truth, planted):
     held_out = truth[truth["split"].isin(["val", "test"])]
     assert 0.25 < 1 - held_out["informative"].mean() < 0.45
-    speaking = truth.index[(truth["split"] == "train") & truth["expressed"]]
-    effects = planted["competition"] - planted["competition"].loc[speaking].mean()
-    nearest = np.abs(cosines(effects.loc[held_out.index], effects.loc[speaking])).max(axis=1)
+    expressed = truth.index[(truth["split"] == "train") & truth["expressed"]]
+    effects = planted["competition"] - planted["competition"].loc[expressed].mean()
+    nearest = np.abs(cosines(effects.loc[held_out.index], effects.loc[expressed])).max(axis=1)
     alive = held_out["expressed"].to_numpy()
     informed = held_out["informative"].to_numpy()
     assert np.median(nearest[informed & alive]) > np.median(nearest[~informed & alive]) + 0.15
@@ -357,7 +357,7 @@ def test_the_own_gene_falls_as_a_mixture(truth, cells):
     assert gap[dead].min() > gap[~dead].median()
 
 
-def test_few_knockdowns_dominate_and_the_mitochondrial_axis_falls(truth, planted):
+def test_few_perturbations_dominate_and_the_mitochondrial_axis_falls(truth, planted):
     strength = np.sqrt((planted["competition"] ** 2).mean(axis=1))[truth["expressed"].to_numpy()]
     assert strength.max() > 4 * strength.median()
     mito = planted["competition"].columns.str.startswith("MT-")
@@ -469,8 +469,8 @@ def test_other_lines_share_part_of_the_answer(planted, truth, line):
     here, there = planted["competition"], planted[line]
     alive = truth["expressed"].to_numpy() & (there != 0).any(axis=1).to_numpy()
     here, there = (table[alive] - table[alive].mean() for table in (here, there))
-    alike = cosines(here, there)
-    same, others = np.diag(alike), alike[~np.eye(len(alike), dtype=bool)]
+    similarity = cosines(here, there)
+    same, others = np.diag(similarity), similarity[~np.eye(len(similarity), dtype=bool)]
     assert 0.2 < same.mean() < 0.45
     assert abs(others.mean()) < 0.03
     assert 0 < (same < 0).mean() < 0.2

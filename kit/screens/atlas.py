@@ -1,4 +1,4 @@
-"""Read atlas responses: the effects of knockdowns in other screens. `merge` writes them.
+"""Read atlas responses: the effects of perturbations in other screens. `merge` writes them.
 
 NaN is not measured, 0 is no effect; nothing is imputed here.
 """
@@ -19,15 +19,16 @@ from ..io.matrix import MOST
 
 RESPONSES = locate.RESPONSES.names[0]
 LABELS = ("sgrna_symbol", "dataset")
+KEYS = {"effects": "X", "se": "layers/se"}
 FARTHEST = 1e6  # from zero: no effect, on whatever scale, is so large
 
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """Effects of knockdowns in other screens; every frame has one row a knockdown and dataset.
+    """Effects in other screens; every frame has one row for each perturbation and dataset.
 
     effects: row x gene, log2, NaN where not measured. obs: `sgrna_symbol`, `dataset`, `n_cells` (NaN
-    where unknown) and what else the file tells. se: standard errors, shaped as `effects`, or None.
+    where unknown) and the other columns of the file. se: standard errors, shaped as `effects`, or None.
     source: the file.
     """
 
@@ -49,7 +50,7 @@ class Atlas:
         return self.take(~own_rows(self.source, self.obs))
 
     def other_screens(self) -> "Atlas":
-        """The rows of other screens only: none of the competition's own cells, whatever they show.
+        """Return the rows of other screens only: none of the competition's own cells.
 
         Every kernel, response, feature and pretraining reads through this door: an own row would show a
         model the effects that it is to predict.
@@ -57,7 +58,7 @@ class Atlas:
         return self._other_screens
 
     def rows(self, train: Competition) -> "Atlas":
-        """Other screens and, of the competition's own rows, the control and those of `train.effects`.
+        """Return other screens and, of the competition's own rows, the control and those in `train`.
 
         For training on them: rows that a fold holds out, and targets, are not among them.
         """
@@ -133,16 +134,14 @@ def _read(path):
     read_elem = element_reader()
     with opened(path) as file:
         obs, genes = read_elem(file["obs"]), read_elem(file["var"]).index
-        places = {"effects": "X", "se": "layers/se"}
-        arrays = {name: file[place] for name, place in places.items() if place in file}
-        for place in ("X", *(place for place in places.values() if place in file)):
-            shape = getattr(file.get(place), "shape", None)
-            if shape != (len(obs), len(genes)):
+        stored = {name: file[key] for name, key in KEYS.items() if key in file}
+        for name in {"effects", *stored}:
+            if getattr(stored.get(name), "shape", None) != (len(obs), len(genes)):
                 raise InputError(
-                    f"{path}: {place} is no dense matrix of {len(obs)} rows and {len(genes)} genes; "
-                    f"is it {RESPONSES}?"
+                    f"{path}: {KEYS[name]} is no dense matrix of {len(obs)} rows and {len(genes)} "
+                    f"genes; is it {RESPONSES}?"
                 )
-        return obs, genes, {name: stored[:] for name, stored in arrays.items()}
+        return obs, genes, {name: array[:] for name, array in stored.items()}
 
 
 def element_reader() -> Callable:

@@ -28,7 +28,7 @@ _DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
 
 @dataclass(frozen=True, eq=False)
 class GeneNames:
-    """What genes are called. Empty, it knows exact symbols and the files' own Ensembl ids only.
+    """Names of genes. Empty, it resolves exact symbols and the files' own Ensembl ids only.
 
     symbols: the current ones. ensembl, previous, alias: from an id or a name to the current symbols of
     all genes that have it. learned: Ensembl ids of names that the table lacks. source: the table read.

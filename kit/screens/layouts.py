@@ -46,7 +46,7 @@ class Layout:
     logarithm of CP10k. kind: cells, or bulk: mean UMI by gene, with the first of the columns `cells`
     that has a value as number of cells. where: only cells whose column holds one of the values.
     optional: fields whose columns a file may lack. marks, var_marks: the columns by which it is
-    recognised; unless: those that speak against it.
+    recognised; unless: columns that exclude it.
     """
 
     name: str = "custom"

@@ -110,7 +110,7 @@ def _holds(folder, settings):
 
 def _shuffled(world, rng):
     """A renaming of all genes that keeps knocked-down genes among themselves."""
-    hit = world.genes.index.isin(world.knockdowns.index)
+    hit = world.genes.index.isin(world.perturbations.index)
     names = world.genes.index.to_series()
     for group in (hit, ~hit):
         names[group] = rng.permutation(names[group].to_numpy())
@@ -123,7 +123,7 @@ def draw_competition(world: World, size: Size, rng: np.random.Generator) -> tupl
     Returns `cells` (AnnData of the training and control cells) and three frames: `means`
     (perturbations and control x output gene), `effects` and `weights`.
     """
-    split = world.knockdowns["split"]
+    split = world.perturbations["split"]
     outputs = world.genes.index[world.genes["output"]]
     plans = {}
     for name in ("train", "val", "test"):

@@ -52,8 +52,8 @@ def draw_cells(world, line_name, symbol, number, rng, *, genes, depth):
         table = world.guides[world.guides["symbol"] == symbol]
         drawn = rng.choice(len(table), number, p=table["share"].to_numpy())
         guides, efficiency = table.index.to_numpy(), table["efficiency"].to_numpy()
-        escapes = rng.random(number) < world.knockdowns.at[symbol, "escapers"]
-        response = line.response[world.knockdowns.index.get_loc(symbol), genes]
+        escapes = rng.random(number) < world.perturbations.at[symbol, "escapers"]
+        response = line.response[world.perturbations.index.get_loc(symbol), genes]
     hit = ~escapes & (efficiency[drawn] > 0)
     share = rng.dirichlet(np.full(len(line.batches), 40.0))
     batch = rng.choice(len(line.batches), number, p=share)

@@ -29,7 +29,7 @@ HGNC_COLUMNS = [
 
 def write_competition(place, world, cells, means, effects, weights):
     """Tables of known rows, ids, sample submission, held-back solution and training cells."""
-    targets = world.knockdowns
+    targets = world.perturbations
     train = targets.index[targets["split"] == "train"]
     mean_effect = effects.loc[train].mean()
     baseline = wmae(effects, mean_effect, weights).rename("baseline_wmae")
@@ -123,7 +123,7 @@ def _atlas(world, line, size, held_out, rng, keep):
     It covers the share `held_out` (from, to) of the held-out targets, most training targets and three
     quarters of the other perturbations.
     """
-    split = world.knockdowns["split"]
+    split = world.perturbations["split"]
     # Val and test alternate, so that both are covered equally.
     order = split[split.isin(HELD_OUT)].groupby(split).cumcount().sort_values(kind="stable").index
     low, high = (round(share * len(order)) for share in held_out)
@@ -157,7 +157,7 @@ def _write_h5ad(data, path):
 
 def write_knowledge(place, world, size, rng, names):
     """Gene sets, interactions and the table of names; returns the sets' ids by what they are."""
-    genes, hits = world.genes, world.knockdowns
+    genes, hits = world.genes, world.perturbations
     sets = {}
     for module in range(size.modules):
         members = hits.index[hits["module"] == module]
@@ -192,7 +192,7 @@ def write_knowledge(place, world, size, rng, names):
 
 def _edges(world, size, rng):
     """Pairs of genes: within complexes, from regulators, as many at random, and those of hubs."""
-    genes, hits = world.genes, world.knockdowns
+    genes, hits = world.genes, world.perturbations
     pairs = []
     for module in range(size.modules):
         members = hits.index[hits["module"] == module].to_numpy()
@@ -243,7 +243,7 @@ def write_truth(place, world, pathways):
     The arrays of the latter: `perturbation`, `gene` (outputs), and by line `competition`, `replogle`,
     `vcc`: perturbation x gene log2 fold changes of a cell that does not escape.
     """
-    table = world.knockdowns.copy()
+    table = world.perturbations.copy()
     guides = world.guides
     table["dead_guides"] = (guides["efficiency"] == 0).groupby(guides["symbol"]).sum()
     table["opposite"] = table.pop("sign") < 0

@@ -69,7 +69,7 @@ class World:
 
     `genes` by symbol: `ensembl, mitochondrial, foreign, output`, `home` (number of its regulator, -1:
     none), `previous, alias` (joined by `|`), `screen_symbol` (its name in older screens).
-    `knockdowns` by symbol: `split, module` (-1: none), `sign, shared` (part of the response that is
+    `perturbations` by symbol: `split, module` (-1: none), `sign, shared` (part of the response that is
     the module's), `strength` (rms log2), `escapers` (share of cells), `efficiency, expressed, output`,
     `informative` (a training target of its module has effects). `guides` by guide: `symbol`, `share` of
     its cells, `efficiency` (share of own transcripts removed; 0: dead). `regulators`: their symbols.
@@ -77,7 +77,7 @@ class World:
     """
 
     genes: pd.DataFrame
-    knockdowns: pd.DataFrame
+    perturbations: pd.DataFrame
     guides: pd.DataFrame
     regulators: list
     lines: dict
@@ -86,13 +86,13 @@ class World:
 def plant(size: Size, rng: np.random.Generator) -> World:
     """Draw a World with the numbers of a Size."""
     genes, base = _genes(size, rng)
-    knockdowns = _knockdowns(size, genes, base, rng)
-    genes["home"] = _homes(size, genes, knockdowns, rng)
-    _name(genes, knockdowns, rng)
-    lines = _lines(size, genes, knockdowns, base, rng)
-    idle = ~genes["mitochondrial"] & ~genes.index.isin(knockdowns.index)
+    perturbations = _perturbations(size, genes, base, rng)
+    genes["home"] = _homes(size, genes, perturbations, rng)
+    _name(genes, perturbations, rng)
+    lines = _lines(size, genes, perturbations, base, rng)
+    idle = ~genes["mitochondrial"] & ~genes.index.isin(perturbations.index)
     regulators = rng.choice(genes.index[idle], size.regulators, replace=False)
-    return World(genes, knockdowns, _guides(size, knockdowns, rng), list(regulators), lines)
+    return World(genes, perturbations, _guides(size, perturbations, rng), list(regulators), lines)
 
 
 def _genes(size, rng):
@@ -127,7 +127,7 @@ def _genes(size, rng):
     return genes, base
 
 
-def _knockdowns(size, genes, base, rng):
+def _perturbations(size, genes, base, rng):
     """Draw the genes that are knocked down and their properties; writes silent genes into `base`."""
     counts = {"train": size.train, "val": size.val, "test": size.test, "other": size.others}
     splits = np.repeat(list(counts), list(counts.values()))
@@ -183,27 +183,27 @@ def _symbols_to_hit(genes, base, output, rng):
     return symbols
 
 
-def _homes(size, genes, knockdowns, rng):
+def _homes(size, genes, perturbations, rng):
     """The regulator that controls each gene, or -1; half of a module's members obey one of its own."""
     home = np.where(rng.random(len(genes)) < 0.55, rng.integers(0, size.regulators, len(genes)), -1)
     home[genes["mitochondrial"]] = -1
-    own = knockdowns["module"].to_numpy()
+    own = perturbations["module"].to_numpy()
     obeys = (own >= 0) & (rng.random(len(own)) < 0.5)
-    home[genes.index.get_indexer(knockdowns.index)[obeys]] = own[obeys] % size.regulators
+    home[genes.index.get_indexer(perturbations.index)[obeys]] = own[obeys] % size.regulators
     return home
 
 
-def _name(genes, knockdowns, rng):
+def _name(genes, perturbations, rng):
     """Give some genes older symbols and aliases, a few of them ambiguous; screens use one of each.
 
     Adds `previous` and `alias` (joined by `|`) and `screen_symbol`, the name in an older screen.
     """
     common = genes.index[genes.index.str.startswith("TWIN") & ~genes.index.str.endswith(".1")]
-    bystanders = common.difference(knockdowns.index, sort=False)
+    bystanders = common.difference(perturbations.index, sort=False)
     draw = rng.choice(bystanders, len(common) // 12, replace=False)
     renamed, aliased = np.split(draw, [2 * len(draw) // 3])
     # Knocked-down genes among them: an atlas then calls its targets by names of its day.
-    renamed = [*renamed, *rng.choice(knockdowns.index, len(knockdowns) // 12, replace=False)]
+    renamed = [*renamed, *rng.choice(perturbations.index, len(perturbations) // 12, replace=False)]
     genes["previous"], genes["alias"], genes["screen_symbol"] = "", "", genes.index
     for column, word, symbols in (("previous", "OLD", renamed), ("alias", "ALT", aliased)):
         names = [symbol.replace("TWIN", f"TW{word}") for symbol in symbols]
@@ -240,10 +240,10 @@ def _rewired(network, rng):
     )
 
 
-def _lines(size, genes, knockdowns, base, rng):
+def _lines(size, genes, perturbations, base, rng):
     """The three lines. Other lines than the competition's rewire the network and shift the rates."""
-    number, count = len(genes), len(knockdowns)
-    own = genes.index.get_indexer(knockdowns.index)
+    number, count = len(genes), len(perturbations)
+    own = genes.index.get_indexer(perturbations.index)
     acts = _acts(size, count, rng)
     stress, cycle = _direct(rng, (2, number), share=0.12)
     network = Network(
@@ -257,7 +257,7 @@ def _lines(size, genes, knockdowns, base, rng):
 
     lines = {}
     for name, batches in BATCHES.items():
-        wiring, rates, strength = network, base, knockdowns["strength"].to_numpy()
+        wiring, rates, strength = network, base, perturbations["strength"].to_numpy()
         if name != "competition":
             wiring = _rewired(network, rng)
             shift = np.append(0.7 * rng.standard_normal(size.regulators), 0.0)  # last: home -1
@@ -266,7 +266,7 @@ def _lines(size, genes, knockdowns, base, rng):
             rates[own[rng.random(count) < 0.03]] = SILENT
             strength = strength * np.exp(0.5 * rng.standard_normal(count))
             strength *= np.where(rng.random(count) < 0.06, -1, 1)
-        response = _responses(wiring, knockdowns, acts, mito_fall, strength)
+        response = _responses(wiring, perturbations, acts, mito_fall, strength)
         stressed = 0.4 * np.minimum(np.abs(strength), 4 * size.strength)
         response += stressed[:, None] * wiring.stress
         response[np.arange(count), beside] += falls
@@ -291,7 +291,7 @@ def _acts(size, count, rng):
     return modules @ reach, _sparse_rows(rng, count, size.regulators, 2) @ reach
 
 
-def _responses(network, knockdowns, acts, mito_fall, strength):
+def _responses(network, perturbations, acts, mito_fall, strength):
     """Noiseless responses (perturbation x gene): the module's program, signed, and an own part."""
     modules, alone = acts
     regulon = np.zeros((modules.shape[1], len(network.home)), dtype=np.float32)
@@ -300,22 +300,22 @@ def _responses(network, knockdowns, acts, mito_fall, strength):
     programs = _unit(modules @ regulon)
     programs[0] = np.where(mito_fall < 0, mito_fall, programs[0])
     response = _unit(_unit(alone @ regulon) + network.direct)
-    shared = knockdowns["shared"].to_numpy()[:, None]
+    shared = perturbations["shared"].to_numpy()[:, None]
     response *= np.sqrt(1 - shared)
-    member = knockdowns["module"].to_numpy() >= 0
-    toward = knockdowns["sign"].to_numpy()[:, None] * np.sqrt(shared)
-    response[member] += toward[member] * programs[knockdowns["module"].to_numpy()[member]]
+    member = perturbations["module"].to_numpy() >= 0
+    toward = perturbations["sign"].to_numpy()[:, None] * np.sqrt(shared)
+    response[member] += toward[member] * programs[perturbations["module"].to_numpy()[member]]
     return strength[:, None] * response
 
 
-def _guides(size, knockdowns, rng):
+def _guides(size, perturbations, rng):
     """Guides of each perturbation: uneven shares of the cells; some are dead, never all of one."""
-    share = rng.dirichlet(np.full(size.guides, 6.0), len(knockdowns))
+    share = rng.dirichlet(np.full(size.guides, 6.0), len(perturbations))
     best = np.argmax(share, axis=1)[:, None] == np.arange(size.guides)
     dead = (rng.random(share.shape) < 1 / 6) & ~best
     weaker = rng.uniform(0.75, 1.0, share.shape)
-    symbols = np.repeat(knockdowns.index.to_numpy(), size.guides)
-    efficiency = np.where(dead, 0.0, weaker * knockdowns["efficiency"].to_numpy()[:, None])
+    symbols = np.repeat(perturbations.index.to_numpy(), size.guides)
+    efficiency = np.where(dead, 0.0, weaker * perturbations["efficiency"].to_numpy()[:, None])
     names = [f"{symbol}_{i % size.guides + 1}" for i, symbol in enumerate(symbols)]
     columns = {"symbol": symbols, "share": share.ravel(), "efficiency": efficiency.ravel()}
     return pd.DataFrame(columns, names)
