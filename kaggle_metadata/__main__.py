@@ -43,8 +43,8 @@ def push(args):
     send_module(client, dataset, **waits, patience=args.ready)
     faults = follow(client, kernels, args.outputs, **waits, patience=args.still)
     if faults:
-        told = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-        raise InputError(f"{len(faults)} of {len(kernels)} kernels failed: {told}")
+        listed = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+        raise InputError(f"{len(faults)} of {len(kernels)} kernels failed: {listed}")
     print(f"{len(kernels)} kernels complete; board: python -m kit board {args.outputs}")
 
 
@@ -92,7 +92,7 @@ def _described(kernel, kernels):
     )
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m kaggle_metadata", description="To Kaggle")
     commands = main.add_subparsers(dest="command", required=True)
 
@@ -102,13 +102,13 @@ def parser():
     one.add_argument("name")
     one.set_defaults(run=owner)
 
-    one = commands.add_parser("check", help="tell what Kaggle would refuse")
+    one = commands.add_parser("check", help="list what Kaggle would refuse")
     one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
     one.set_defaults(run=check)
 
     one = commands.add_parser("push", help="send the module and the notebooks, fetch their outputs")
     one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
-    one.add_argument("--dry-run", action="store_true", help="tell what would be sent")
+    one.add_argument("--dry-run", action="store_true", help="show what would be sent")
     one.add_argument("--outputs", metavar="DIR", type=Path, default=Path("outputs/kaggle"))
     one.add_argument("--poll", metavar="S", type=float, default=POLL, help="between questions")
     one.add_argument("--ready", metavar="S", type=float, default=READY, help="for the dataset")
@@ -119,12 +119,12 @@ def parser():
     one.add_argument("file", metavar="FILE", type=Path)
     one.add_argument("--data", metavar="DIR", help="competition folder (default: found as usual)")
     one.add_argument("--message", metavar="TEXT", help="note (default: folder and file)")
-    one.add_argument("--dry-run", action="store_true", help="tell what would be sent")
+    one.add_argument("--dry-run", action="store_true", help="show what would be sent")
     one.set_defaults(run=submit)
     return main
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:

@@ -1,4 +1,4 @@
-"""The official `kaggle` command: one call a question, and success only where it says so.
+"""Call the official `kaggle` command; a call succeeds only where the command prints that it did.
 
 The command exits with 0 also where the server refused or left something out. So each call names the words
 that mean success; whatever else is printed is the fault.
@@ -39,8 +39,8 @@ class Client:
                 ".venv/bin/pip install -r requirements-options.txt"
             )
 
-    def dataset_status(self, dataset):
-        """`ready`, or what else Kaggle says of the dataset; None where there is none."""
+    def dataset_status(self, dataset: str) -> str | None:
+        """Return `ready`, or another state of the dataset; None where there is none."""
         try:
             return self._call(["datasets", "status", dataset], r"^\w+$").strip().lower()
         except InputError as error:
@@ -48,32 +48,32 @@ class Client:
                 return None
             raise
 
-    def create_dataset(self, folder):
+    def create_dataset(self, folder: Path) -> str:
         options = ["-p", folder, "--dir-mode", "zip", "-q"]
         return self._call(["datasets", "create", *options], "is being created")
 
-    def version_dataset(self, folder, message):
+    def version_dataset(self, folder: Path, message: str) -> str:
         options = ["-p", folder, "--dir-mode", "zip", "-q", "-m", message]
-        # Where a keyword is unknown the command says so instead of what it did.
+        # Where a keyword is unknown the command prints that instead of what it did.
         return self._call(["datasets", "version", *options], "is being created|not valid tags")
 
-    def push(self, folder):
+    def push(self, folder: Path) -> str:
         """Push a kernel; raises Busy where the account's sessions are all taken."""
         return self._call(["kernels", "push", "-p", folder], "successfully pushed")
 
-    def kernel_state(self, kernel):
-        """QUEUED, RUNNING, COMPLETE, ERROR, ..., and the failure's message or nothing."""
-        said = self._call(["kernels", "status", kernel], "has status")
-        state = re.search(r'has status "(?:KernelWorkerStatus\.)?(\w+)"', said)
-        message = re.search(r'Failure message: "(.*)"', said)
+    def kernel_state(self, kernel: str) -> tuple[str, str]:
+        """Return QUEUED, RUNNING, COMPLETE, ERROR, ..., and the failure's message or nothing."""
+        printed = self._call(["kernels", "status", kernel], "has status")
+        state = re.search(r'has status "(?:KernelWorkerStatus\.)?(\w+)"', printed)
+        message = re.search(r'Failure message: "(.*)"', printed)
         return state[1].upper(), message[1] if message else ""
 
-    def fetch(self, kernel, folder):
+    def fetch(self, kernel: str, folder: Path) -> str:
         """Fetch a kernel's log and its outputs but the large ones."""
         options = ["-p", folder, "--force", "--file-pattern", FETCHED]
         return self._call(["kernels", "output", kernel, *options], "downloaded to")
 
-    def submit(self, competition, file, message):
+    def submit(self, competition: str, file: Path, message: str) -> str:
         words = ["competitions", "submit", competition, "-f", file, "-m", message]
         try:
             return self._call(words, "successfully submitted")
@@ -89,28 +89,28 @@ class Client:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
         except subprocess.TimeoutExpired:
             raise InputError(f"kaggle {words[0]} {words[1]} did not end in {SECONDS} s") from None
-        said = f"{done.stdout}\n{done.stderr}"
-        if BUSY.search(said):
-            raise Busy(_telling(said))
-        left_out = LEFT_OUT.search(said)
+        printed = f"{done.stdout}\n{done.stderr}"
+        if BUSY.search(printed):
+            raise Busy(_fault_line(printed))
+        left_out = LEFT_OUT.search(printed)
         if (
             done.returncode
             or left_out
-            or not re.search(success, said, re.IGNORECASE | re.MULTILINE)
+            or not re.search(success, printed, re.IGNORECASE | re.MULTILINE)
         ):
-            fault = left_out[0] if left_out else _telling(said)
+            fault = left_out[0] if left_out else _fault_line(printed)
             raise InputError(f"kaggle {words[0]} {words[1]}: {fault}")
-        return said
+        return printed
 
 
-def _telling(said):
-    """The one line of what was printed that says most."""
-    if LOGIN.search(said):
+def _fault_line(printed):
+    """Return the one line of what was printed that names the fault."""
+    if LOGIN.search(printed):
         return (
             "no token, or one that was not accepted (401); make one on www.kaggle.com/settings/api "
             "and save it as ~/.kaggle/access_token"
         )
-    lines = [line.strip() for line in said.splitlines() if line.strip() and "|" not in line]
+    lines = [line.strip() for line in printed.splitlines() if line.strip() and "|" not in line]
     errors = [
         line for line in lines if re.search(r"error|not found|cannot|must|already", line, re.I)
     ]

@@ -33,28 +33,28 @@ class Kernel:
     data: dict
 
     @property
-    def id(self):
+    def id(self) -> str:
         return self.data["id"]
 
     @property
-    def slug(self):
+    def slug(self) -> str:
         return self.id.partition("/")[2]
 
     @property
-    def notebook(self):
+    def notebook(self) -> Path:
         return (self.folder / self.data["code_file"]).resolve()
 
     @property
-    def gpu(self):
+    def gpu(self) -> bool:
         return self.data["enable_gpu"]
 
-    def after(self, kernels):
-        """Those of `kernels` whose outputs this one is given."""
+    def after(self, kernels: list["Kernel"]) -> set[str]:
+        """Return the ids of those of `kernels` whose outputs are attached to this one."""
         return {other.id for other in kernels} & set(self.data["kernel_sources"])
 
 
-def read_kernels(folder=FOLDER):
-    """All kernels, those first that others are given the outputs of; else by name. Raises InputError."""
+def read_kernels(folder: Path = FOLDER) -> list[Kernel]:
+    """Return all kernels, each after those whose outputs it needs, else by name. Raises InputError."""
     found = {}
     for path in sorted(folder.glob("*/kernel-metadata.json")):
         kernel = Kernel(path.parent, _read(path))
@@ -73,13 +73,13 @@ def read_kernels(folder=FOLDER):
         ) from None
 
 
-def read_dataset(folder=FOLDER):
-    """What `dataset-metadata.json` of the module holds."""
+def read_dataset(folder: Path = FOLDER) -> dict:
+    """Return what `dataset-metadata.json` of the module holds."""
     return _read(folder / DATASET / "dataset-metadata.json")
 
 
-def chosen(kernels, words):
-    """Those of `kernels` whose folder begins with one of `words`, all without words; in their order."""
+def chosen(kernels: list[Kernel], words: list[str]) -> list[Kernel]:
+    """Return those of `kernels` whose folder begins with one of `words`, without words all, in order."""
     for word in words:
         if not any(kernel.folder.name.startswith(word) for kernel in kernels):
             names = quote_some((kernel.folder.name for kernel in kernels), 12)
@@ -87,8 +87,8 @@ def chosen(kernels, words):
     return [one for one in kernels if not words or one.folder.name.startswith(tuple(words))]
 
 
-def set_owner(name, folder=FOLDER):
-    """Put `name` in front of every `esg-...` that the committed owner or the last one stood before."""
+def set_owner(name: str, folder: Path = FOLDER) -> list[Path]:
+    """Make `name` the owner wherever the last owner or none stood; return the changed files."""
     if not NAME.fullmatch(name):
         raise InputError(f"`{name}` is no Kaggle user name; take the one in your profile's address")
     last = read_dataset(folder)["id"].partition("/")[0]
@@ -105,8 +105,8 @@ def set_owner(name, folder=FOLDER):
     return changed
 
 
-def faults(kernels, folder=FOLDER):
-    """What the host would refuse or quietly drop, one line a fault."""
+def faults(kernels: list[Kernel], folder: Path = FOLDER) -> list[str]:
+    """Return what the host would refuse or quietly drop, one line a fault."""
     dataset = read_dataset(folder)
     owner = dataset["id"].partition("/")[0]
     found = [f"{DATASET}: {fault}" for fault in _dataset_faults(dataset, owner, folder)]
@@ -119,8 +119,8 @@ def faults(kernels, folder=FOLDER):
     return found
 
 
-def slugified(title):
-    """The slug that the server makes of a title."""
+def slugified(title: str) -> str:
+    """Return the slug that the server makes of a title."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 

@@ -1,16 +1,17 @@
-"""Send the module, then the kernels in order of dependence; follow them and fetch what they leave."""
+"""Send the module, then the kernels in order of dependence; wait for them and fetch their outputs."""
 
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kit.io.files import InputError
 from kit.io.locate import ROOT
 
-from .client import DONE, FAILED, Busy
-from .metadata import DATASET, FOLDER
+from .client import DONE, FAILED, Busy, Client
+from .metadata import DATASET, FOLDER, Kernel
 
 GPU_SESSIONS = 2  # that one account may have at once
 BROKEN = {"failed", "deleted"}  # states of a dataset that do not pass
@@ -18,7 +19,14 @@ PATIENCE = 3  # answers in a row that may fail while a kernel is followed: netwo
 REPORT = "report.json"  # every notebook leaves one, last of all
 
 
-def send_module(client, dataset, *, poll, patience, say=print):
+def send_module(
+    client: Client,
+    dataset: str,
+    *,
+    poll: float,
+    patience: float,
+    say: Callable[[str], None] = print,
+) -> None:
     """Create the dataset `dataset` from `kit/`, or a new version of it, and wait until it is ready.
 
     poll, patience: seconds between two questions and until giving up. Kernels that are pushed earlier
@@ -38,18 +46,18 @@ def send_module(client, dataset, *, poll, patience, say=print):
     say(f"{dataset}: ready")
 
 
-def staged_module(place):
-    """Copy the dataset's metadata and `kit/` into `place`, without what Python and numba cache.
+def staged_module(place: Path) -> Path:
+    """Copy the dataset's metadata and `kit/` into `place` and return it.
 
-    The command's own --ignore-patterns leave out caches of the top folder only.
+    Caches of Python and numba are left out: --ignore-patterns does so in the top folder only.
     """
     shutil.copy(FOLDER / DATASET / "dataset-metadata.json", place)
     shutil.copytree(ROOT / "kit", place / "kit", ignore=shutil.ignore_patterns("__pycache__"))
     return place
 
 
-def version():
-    """The commit that is sent, for the version's note."""
+def version() -> str:
+    """Return the commit that is sent, for the version's note."""
     command = ["git", "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -58,8 +66,16 @@ def version():
     return done.stdout.strip()
 
 
-def follow(client, kernels, folder, *, poll, patience, say=print):
-    """Push kernels, wait for all, fetch their outputs; returns faults by kernel's id.
+def follow(
+    client: Client,
+    kernels: list[Kernel],
+    folder: Path,
+    *,
+    poll: float,
+    patience: float,
+    say: Callable[[str], None] = print,
+) -> dict[str, str]:
+    """Push kernels, wait for all, fetch their outputs; return faults by kernel's id.
 
     kernels: in order of dependence. folder: outputs go to `folder` / notebook. poll: seconds between two
     questions. patience: seconds without any kernel starting or ending, then the rest is given up.
@@ -79,15 +95,21 @@ def follow(client, kernels, folder, *, poll, patience, say=print):
 class Series:
     """Kernels on their way. waiting, running: lists; done: ids; faults: by id."""
 
-    def __init__(self, client, kernels, folder, say=print):
+    def __init__(
+        self,
+        client: Client,
+        kernels: list[Kernel],
+        folder: Path,
+        say: Callable[[str], None] = print,
+    ):
         self.client, self.kernels, self.folder, self.say = client, kernels, folder, say
         self.waiting, self.running, self.done, self.faults = list(kernels), [], set(), {}
         self._missed = dict.fromkeys((kernel.id for kernel in kernels), 0)
 
-    def start(self):
-        """Push every kernel that may start; returns whether one left the queue.
+    def start(self) -> bool:
+        """Push every kernel that may start; return whether one left the queue.
 
-        It may when those that it is given the outputs of are complete, and never if one of them failed.
+        It may when the kernels whose outputs it needs are complete, and never if one of them failed.
         """
         queue, self.waiting = self.waiting, []
         for kernel in queue:
@@ -100,8 +122,8 @@ class Series:
                 self._push(kernel)
         return len(self.waiting) < len(queue)
 
-    def ask(self):
-        """Ask for the state of every running kernel; returns whether one ended."""
+    def ask(self) -> bool:
+        """Ask for the state of every running kernel; return whether one ended."""
         asked, self.running = self.running, []
         for kernel in asked:
             folder = self.folder / kernel.notebook.stem
@@ -120,7 +142,7 @@ class Series:
                 self.say(f"{kernel.id}: complete, outputs in {folder}")
         return len(self.running) < len(asked)
 
-    def give_up(self, patience):
+    def give_up(self, patience: float) -> None:
         for kernel in self.running:
             self._fail(kernel, f"still runs after {patience:g} s, and goes on at Kaggle")
         for kernel in self.waiting:
@@ -151,7 +173,7 @@ def _ended(client, kernel, folder):
     state, message = client.kernel_state(kernel.id)
     if state not in DONE | FAILED:
         return False, ""
-    (folder / REPORT).unlink(missing_ok=True)  # an earlier run's must not speak for this one
+    (folder / REPORT).unlink(missing_ok=True)  # an earlier run's must not pass for this one's
     client.fetch(kernel.id, folder)
     log = folder / f"{kernel.slug}.log"
     if state in FAILED:

@@ -63,7 +63,7 @@ def push(checkout, server, *words):
     return run(checkout, server, "push", *words, "--poll", 0, "--ready", 60, "--still", 60)
 
 
-def assert_told(done, *words):
+def assert_names(done, *words):
     """It failed and said why in one line, warnings aside."""
     assert done.returncode == 1, done.stdout
     lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
@@ -144,46 +144,48 @@ def test_the_plain_command_pushes_a_kernel_once_the_owner_is_set(checkout, kaggl
 
 
 @needs_kaggle
-def test_a_server_error_is_told(checkout, kaggle):
+def test_a_server_error_is_reported(checkout, kaggle):
     kaggle.refuse["SaveKernel"] = (500, "Something went wrong")
-    assert_told(push(checkout, kaggle, "02"), "esg-02-baseline", "went wrong")
+    assert_names(push(checkout, kaggle, "02"), "esg-02-baseline", "went wrong")
 
 
 @needs_kaggle
-def test_an_expired_token_is_told_before_anything_is_sent(checkout, kaggle):
+def test_an_expired_token_is_reported_before_anything_is_sent(checkout, kaggle):
     kaggle.refuse["GetDatasetStatus"] = (401, "Unauthenticated")
-    assert_told(push(checkout, kaggle, "02"), "token", "401")
+    assert_names(push(checkout, kaggle, "02"), "token", "401")
     assert set(kaggle.counts()) == {"GetDatasetStatus"}
 
 
 @needs_kaggle
-def test_a_source_that_kaggle_does_not_know_is_told_though_the_kernel_was_taken(checkout, kaggle):
+def test_a_source_that_kaggle_does_not_know_is_reported_though_the_kernel_was_taken(
+    checkout, kaggle
+):
     path = checkout / "kaggle_metadata" / "02-baseline" / "kernel-metadata.json"
     data = json.loads(path.read_text())
     data["dataset_sources"].append("somebody/a-screen")
     path.write_text(json.dumps(data))
     done = push(checkout, kaggle, "02")
-    assert_told(done, "not valid dataset sources", "somebody/a-screen")
+    assert_names(done, "not valid dataset sources", "somebody/a-screen")
     assert kaggle.sessions
 
 
 @needs_kaggle
-def test_a_dataset_that_is_never_ready_is_told_and_no_kernel_is_pushed(checkout, kaggle):
+def test_a_dataset_that_is_never_ready_is_reported_and_no_kernel_is_pushed(checkout, kaggle):
     kaggle.pending = 10_000
     done = run(checkout, kaggle, "push", "02", "--poll", 0, "--ready", 0.1)
-    assert_told(done, "jane-doe/esg-kit is not_yet_persisted after 0.1 s")
+    assert_names(done, "jane-doe/esg-kit is not_yet_persisted after 0.1 s")
     assert not kaggle.sessions
     kaggle.broken.add("jane-doe/esg-kit")
-    assert_told(push(checkout, kaggle, "02"), "jane-doe/esg-kit is failed at Kaggle")
+    assert_names(push(checkout, kaggle, "02"), "jane-doe/esg-kit is failed at Kaggle")
     assert not kaggle.sessions
 
 
 @needs_kaggle
-def test_a_kernel_that_fails_is_told_with_its_log_and_those_that_need_it_stay(checkout, kaggle):
+def test_a_kernel_that_fails_is_reported_with_its_log_and_those_that_need_it_stay(checkout, kaggle):
     kaggle.failing["jane-doe/esg-00-merge"] = "Out of memory"
     kaggle.silent.add("jane-doe/esg-02-baseline")
     done = push(checkout, kaggle, "00", "02", "04")
-    assert_told(done, "3 of 3", "ERROR (Out of memory)", "needs jane-doe/esg-00-merge")
+    assert_names(done, "3 of 3", "ERROR (Out of memory)", "needs jane-doe/esg-00-merge")
     assert "esg-02-baseline: is complete but left no report.json" in done.stderr
     assert "jane-doe/esg-04-neighbours-transfer" not in kaggle.sessions
     assert (checkout / "outputs/kaggle/00_merge/esg-00-merge.log").exists()
@@ -206,14 +208,14 @@ def test_a_submission_is_checked_then_sent(checkout, kaggle, twin, tmp_path):
     assert kaggle.files["sample_submission.csv"] == good.read_bytes()
     bad = tmp_path / "bad.csv"
     bad.write_text("".join(good.read_text().splitlines(keepends=True)[:-1]))
-    assert_told(run(checkout, kaggle, "submit", bad, *words), "missing")
-    assert_told(run(checkout, kaggle, "submit", good, "--data", twin), "simulated data")
+    assert_names(run(checkout, kaggle, "submit", bad, *words), "missing")
+    assert_names(run(checkout, kaggle, "submit", good, "--data", twin), "simulated data")
     assert len(kaggle.submissions) == 1
     kaggle.refuse["CreateSubmission"] = (403, "Forbidden")
     done = run(checkout, kaggle, "submit", good, *words)
-    assert_told(done, "Forbidden; accept the rules at www.kaggle.com/")
+    assert_names(done, "Forbidden; accept the rules at www.kaggle.com/")
     kaggle.refuse["CreateSubmission"] = (400, "Submission limit of 1 a day reached")
-    assert_told(run(checkout, kaggle, "submit", good, *words), "limit of 1 a day")
+    assert_names(run(checkout, kaggle, "submit", good, *words), "limit of 1 a day")
 
 
 def test_every_notebook_has_a_kernel_and_all_of_it_is_good(checkout):
@@ -228,21 +230,21 @@ def test_every_notebook_has_a_kernel_and_all_of_it_is_good(checkout):
     assert link.resolve() == ROOT / "kit"
 
 
-def test_a_dry_run_tells_what_would_be_sent_and_sends_nothing(checkout, kaggle):
+def test_a_dry_run_lists_what_would_be_sent_and_sends_nothing(checkout, kaggle):
     done = run(checkout, kaggle, "push", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert not kaggle.requests
-    told = done.stdout.splitlines()
-    assert "kit/ as jane-doe/esg-kit" in told[0]
-    assert len(told) == 1 + len(NOTEBOOKS)
-    line = next(line for line in told if "04_neighbours_transfer.ipynb" in line)
+    lines = done.stdout.splitlines()
+    assert "kit/ as jane-doe/esg-kit" in lines[0]
+    assert len(lines) == 1 + len(NOTEBOOKS)
+    line = next(line for line in lines if "04_neighbours_transfer.ipynb" in line)
     assert line.endswith("after esg-00-merge")
 
 
 def test_nothing_is_sent_before_an_owner_is_set(checkout, kaggle):
     metadata.set_owner("OWNER", checkout / "kaggle_metadata")
     done = run(checkout, kaggle, "push", "02")
-    assert_told(done, "make owner NAME=")
+    assert_names(done, "make owner NAME=")
     assert not kaggle.requests
 
 
@@ -297,15 +299,15 @@ def test_a_notebook_that_was_run_or_is_too_large_is_not_sent(kind, checkout, kag
     if kind == "outputs":
         code = next(cell for cell in notebook.cells if cell.cell_type == "code")
         code.execution_count = 1
-        told = "02_baseline.ipynb holds outputs"
+        fault = "02_baseline.ipynb holds outputs"
     elif kind == "metadata":
         notebook.metadata["kaggle"] = {"dockerImageVersionId": 1}
-        told = "metadata of a run: kaggle"
+        fault = "metadata of a run: kaggle"
     else:
         notebook.cells[0].source += "x" * 1_000_000
-        told = "want less than 1,000,000"
+        fault = "want less than 1,000,000"
     nbformat.write(notebook, path)
-    assert_told(run(checkout, kaggle, "push", "02"), told)
+    assert_names(run(checkout, kaggle, "push", "02"), fault)
     assert not kaggle.requests
 
 
