@@ -78,7 +78,8 @@ def test_a_notebook_is_committed_clean(path):
         if cell.cell_type == "code":
             assert not cell.outputs
             assert cell.execution_count is None
-            assert len(cell.source.splitlines()) <= 15
+            most = 30 if "torch.nn.Module" in cell.source else 15  # a network to change
+            assert len(cell.source.splitlines()) <= most
 
 
 @by_name
