@@ -7,9 +7,9 @@
 The first makes a quick twin of each seed, fits the cheap models, blends them by left-out training rows
 and prints the estimate, the 90 % interval of what as many new rows may score, and what the blend scores
 on the twin's held-back rows; last, how often the interval holds that score. The second does so for one
-folder with released truth, beside each member, on public and private rows. The members of the third are
-what notebooks saved. With --networks or --apart it also prints what the blend gains by the networks, or
-by the members named, on left-out rows, paired, with its 90 % interval.
+folder with released truth, beside each base model, on public and private rows. The base models of the
+third are what notebooks saved. With --networks or --apart it also prints what the blend gains by those,
+on left-out rows, paired, with its 90 % interval.
 """
 
 import argparse
@@ -33,17 +33,17 @@ BLEND = "08_ensemble"  # whose predictions are no member of a blend
 
 
 def fitted(competition, knowledge, only=None, *, deep=False, seed=0):
-    """Members and their OutOfFold by name, without released truth, and which rows the atlas holds."""
+    """Base models and their OutOfFold by name, without released truth, and which rows the atlas holds."""
     blind = replace(competition, solution=None)
     models = cheap_models(knowledge, seed=seed)
     if deep:
         models |= networks(knowledge, seed=seed)
     chosen = {name: model for name, model in models.items() if not only or name in only}
     held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
-    members = fit_within(math.inf, chosen, blind, held_out, predict_targets).members
-    members = with_mean(blind, members)
+    base_models = fit_within(math.inf, chosen, blind, held_out, predict_targets).base_models
+    base_models = with_mean(blind, base_models)
     names = [*blind.effects.index, *blind.targets["perturbation"]]
-    return members, out_of_fold_runs(blind, members), knowledge.has_response(names)
+    return base_models, out_of_fold_runs(blind, base_models), knowledge.has_response(names)
 
 
 def held_back(prediction, competition, split=None):
@@ -64,12 +64,12 @@ def calibration(args):
             place = kit.twin.simulate(Path(folder) / "twin", seed=seed)
             competition = kit.load_competition(place)
             knowledge = gather(competition, merge_into=Path(folder) / "atlas")
-            members, runs, covered = fitted(competition, knowledge, args.only)
+            base_models, runs, covered = fitted(competition, knowledge, args.only)
             found = blend(runs, groups=covered)
             nested = found.nested["best"]
             draws = expected_spread(nested, rows=len(competition.targets))["score"]
             low, high = draws.quantile([0.05, 0.95])
-            tests = {name: member.test for name, member in members.items()}
+            tests = {name: one.test for name, one in base_models.items()}
             score = held_back(found.best.predict(tests, covered), competition)
         inside += low <= score <= high
         print(
@@ -86,15 +86,15 @@ def one_folder(args):
     knowledge = gather(competition, **files)
     if args.outputs:
         saved = [one for one in find_outputs(args.outputs) if one.name != BLEND]
-        members, _ = read_saved_runs(competition, saved)
-        runs = out_of_fold_runs(competition, members)
-        names = [*runs["mean"].truth.index, *members["mean"].test.index]
+        base_models, _ = read_saved_runs(competition, saved)
+        runs = out_of_fold_runs(competition, base_models)
+        names = [*runs["mean"].truth.index, *base_models["mean"].test.index]
         covered = knowledge.has_response(names)
     else:
-        members, runs, covered = fitted(competition, knowledge, args.only, deep=args.networks)
+        base_models, runs, covered = fitted(competition, knowledge, args.only, deep=args.networks)
     found = blend(runs, groups=covered)
-    tests = {name: member.test for name, member in members.items()}
-    rows = {name: (runs[name], member.test) for name, member in members.items()}
+    tests = {name: one.test for name, one in base_models.items()}
+    rows = {name: (runs[name], one.test) for name, one in base_models.items()}
     rows["robust"] = found.nested["robust"], found.robust.predict(tests, covered)
     rows["best"] = found.nested["best"], found.best.predict(tests, covered)
     print(f"best: {found.best}\nrobust: {found.robust}")
@@ -109,7 +109,7 @@ def one_folder(args):
     wanted = args.apart or (list(networks()) if args.networks else [])
     apart = [name for name in runs if name.startswith(tuple(wanted))] if wanted else []
     if unknown := [name for name in wanted if not any(one.startswith(name) for one in apart)]:
-        raise SystemExit(f"no members {', '.join(unknown)}; there are: {', '.join(runs)}")
+        raise SystemExit(f"no base models {', '.join(unknown)}; there are: {', '.join(runs)}")
     if apart:
         others = {name: run for name, run in runs.items() if name not in apart}
         without = blend(others, groups=covered).nested["best"].score()
