@@ -49,7 +49,7 @@ def test_a_batch_with_few_control_cells_is_pulled_to_the_screens_control(tmp_pat
     rows = [(CONTROL, "one", "a", [1, 1], False)] * 20 + [(CONTROL, "one", "b", [3, 3], False)] * 20
     rows += [("KRAS", "one", "b", [3, 3], False)]
     (found,) = screen_cells(merged(tmp_path, rows), small_competition(CONTROL_MEAN))
-    # Batch b: control 2, the screen's 1.5; 20 cells believe their own half: 1.75.
+    # Batch b: control 2, the screen's 1.5; 20 cells, so its own counts half: 1.75.
     np.testing.assert_allclose(found.values[-1].float(), [0.25, 0.25], atol=1e-3)
 
 
@@ -74,7 +74,7 @@ def test_a_screen_without_control_cells_is_left_out(tmp_path):
     assert [cells.name for cells in found] == ["two"]
 
 
-def test_of_a_common_knockdown_only_some_cells_are_kept_of_a_rare_one_all(tmp_path, monkeypatch):
+def test_of_a_common_perturbation_only_some_cells_are_kept_of_a_rare_one_all(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "EACH", 5)
     rows = [
         (name, "one", "a", [3, 1], False) for name in [CONTROL] * 9 + ["KRAS"] * 9 + ["TFAM"] * 2
@@ -115,10 +115,10 @@ def test_the_mean_of_cells_is_near_the_effect(twin, monkeypatch):
 def test_without_the_package_or_the_files_remarks_say_so(tmp_path, twin, monkeypatch):
     competition = replace(load_competition(twin), cells=None)
     atlas = Atlas(None, None, None, tmp_path / "responses.h5ad")
-    found, told = gather_cells(competition, atlas, cache=FoldCache())
+    found, remarks = gather_cells(competition, atlas, cache=FoldCache())
     assert found == {}
-    assert "competition has no cells" in told[0]
-    assert "no cells.h5ad beside the atlas" in told[1]
+    assert "competition has no cells" in remarks[0]
+    assert "no cells.h5ad beside the atlas" in remarks[1]
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     assert "no anndata" in gather_cells(competition, atlas, cache=FoldCache())[1][0]
 

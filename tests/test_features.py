@@ -1,4 +1,4 @@
-"""Coordinates of knockdowns: their products are their knowledge."""
+"""Coordinates of perturbations: their products are their similarity."""
 
 import numpy as np
 from small_planted import planted
@@ -20,7 +20,7 @@ def test_products_of_coordinates_are_the_mean_kernel(tmp_path):
     assert values.dtype == np.float32
 
 
-def test_a_knockdown_that_is_no_anchor_lies_where_its_pathway_lies(tmp_path):
+def test_a_perturbation_that_is_no_anchor_lies_where_its_pathway_lies(tmp_path):
     _, pathways = planted(tmp_path, rows=12, modules=3)
     values = Features(Knowledge(pathways), [f"P{i}" for i in range(6)], KERNELS, 8)(
         ["P0", "P9", "P10"]

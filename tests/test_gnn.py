@@ -21,13 +21,13 @@ def small(pathways, atlas=None, **options):
     return GNN(Knowledge(pathways, atlas), **{"shape": SMALL} | options)
 
 
-def test_the_graph_tells_which_unseen_knockdowns_answer_alike(tmp_path):
+def test_the_graph_predicts_held_out_perturbations(tmp_path):
     competition, pathways = planted(tmp_path)
     found, constant = gains(small(pathways), competition)
     assert found > constant + 20
 
 
-def test_a_shuffled_graph_is_hardly_believed(tmp_path):
+def test_a_shuffled_graph_gains_hardly_anything(tmp_path):
     gained = {}
     for shuffle in (False, True):
         competition, pathways = planted(tmp_path, shuffle=shuffle, seed=3)
@@ -44,7 +44,7 @@ def test_it_learns_five_rows_by_heart(tmp_path):
     assert model.history_["loss"].iloc[-1] < -2
 
 
-def test_untrained_it_says_nothing(tmp_path):
+def test_untrained_it_shifts_nothing(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
     model = small(pathways, policy="screens").fit(competition)
     assert not model.logit_shift(["P1", "P2"]).to_numpy().any()
@@ -65,14 +65,14 @@ def test_values_of_genes_that_a_screen_did_not_measure_change_nothing(tmp_path):
     model = small(pathways).fit(competition)
     network, rows = model.networks_[0], model.rows_
     lost = rows.genes.get_indexer(["G0", "G1"])
-    said = []
+    shift = []
     for value in (0.0, 7.0):
         effects, weights = rows.effects.clone(), rows.weights.clone()
         effects[:, lost], weights[:, lost] = value, 0.0
         seen = replace(rows, effects=effects, weights=weights)
         with torch.no_grad():
-            said.append(network(model.contexts_(["X1", "P1"], seen))[0])
-    torch.testing.assert_close(*said)
+            shift.append(network(model.contexts_(["X1", "P1"], seen))[0])
+    torch.testing.assert_close(*shift)
     atlas = an_atlas(competition, lost=["G0", "G1"])
     model = small(pathways, atlas, policy="screens").fit(competition)
     assert np.isfinite(model.history_[["loss", "check"]].to_numpy()).all()

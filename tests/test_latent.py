@@ -1,4 +1,4 @@
-"""What an autoencoder has learned is told by name, and is what the network holds."""
+"""Frames of what an autoencoder has learned are what the network holds."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def fitted(tmp_path_factory):
     return model.fit(competition.subset(competition.effects.index[:36])), competition, pathways
 
 
-def test_knockdowns_of_a_module_have_the_shift_of_their_module(fitted):
+def test_perturbations_of_a_module_have_the_shift_of_their_module(fitted):
     model, _, _ = fitted
     shift, gates = latent_shifts(model, ["P36", "P42", "P37", "NOBODY"])  # 36 and 42: module 0
     np.testing.assert_allclose(shift.loc["P36"], shift.loc["P42"], atol=1e-4)
@@ -33,7 +33,7 @@ def test_knockdowns_of_a_module_have_the_shift_of_their_module(fitted):
     assert gates.stack().between(0, 1).all()
 
 
-def test_the_decoder_foretells_the_effects_of_knockdowns_not_seen(fitted):
+def test_the_decoder_predicts_held_out_perturbations(fitted):
     model, competition, _ = fitted
     names = list(competition.effects.index[36:])
     found = decoded_effects(model, names)
@@ -61,7 +61,7 @@ def test_the_state_of_a_cell_does_not_depend_on_its_name(fitted):
     assert not np.allclose(states.iloc[0], states.iloc[1])
 
 
-def test_knockdowns_are_named_by_the_smallest_set_that_three_share(fitted):
+def test_perturbations_are_named_by_the_smallest_set_that_three_share(fitted):
     _, _, pathways = fitted
     found = smallest_sets(pathways, ["P0", "P6", "P12", "P1", "P7", "NOBODY"])
     expected = ["module 0"] * 3 + [""] * 3

@@ -34,7 +34,7 @@ def rows(tmp_path):
     return competition_data(planted(tmp_path, rows=16)[0])
 
 
-def said(rows, shift=0.0, width=0.0):
+def outputs(rows, shift=0.0, width=0.0):
     shape = rows.effects.shape
     return torch.full(shape, float(shift)), torch.full(shape, float(width))
 
@@ -43,20 +43,20 @@ def of(pieces, rows, shift, width):
     return loss(pieces, rows, shift, width, rows.effects, rows.weights, rows.row_weights)
 
 
-def test_chances_of_bins_are_the_genes_own_where_nothing_is_said(rows):
-    chances = bin_chances(rows, *said(rows))
+def test_chances_of_bins_are_the_genes_own_at_shift_and_scale_0(rows):
+    chances = bin_chances(rows, *outputs(rows))
     torch.testing.assert_close(chances.sum(dim=2), torch.ones(rows.effects.shape))
     beyond = 1 - chances[0].cumsum(dim=1)[:, :-1]
     torch.testing.assert_close(torch.logit(beyond), rows.odds.T, rtol=1e-3, atol=1e-4)
 
 
 def test_a_shift_moves_the_expectation_up_and_a_width_pulls_it_together(rows):
-    plain = expected_effect(rows, *said(rows))
-    assert (expected_effect(rows, *said(rows, 1)) > plain).all()
-    assert (expected_effect(rows, *said(rows, -1)) < plain).all()
-    far = bin_chances(rows, *said(rows, 0, 2))  # odds all near even: the outer bins hold all
+    plain = expected_effect(rows, *outputs(rows))
+    assert (expected_effect(rows, *outputs(rows, 1)) > plain).all()
+    assert (expected_effect(rows, *outputs(rows, -1)) < plain).all()
+    far = bin_chances(rows, *outputs(rows, 0, 2))  # odds all near even: the outer bins hold all
     assert (
-        far[:, :, [0, -1]].sum(dim=2) > bin_chances(rows, *said(rows))[:, :, [0, -1]].sum(dim=2)
+        far[:, :, [0, -1]].sum(dim=2) > bin_chances(rows, *outputs(rows))[:, :, [0, -1]].sum(dim=2)
     ).all()
 
 
@@ -66,7 +66,7 @@ def test_odds_drawn_apart_without_end_leave_loss_and_slope_finite(rows, name, co
     rows = rows.subset(range(count))
     assert (rows.odds == 0).any() == (count == 16)
     for far in (-90.0, -1e4):
-        shift, width = said(rows, 0.5)
+        shift, width = outputs(rows, 0.5)
         width[0] = far
         shift, width = (part.requires_grad_() for part in (shift, width))
         found = of(LOSS_WEIGHTS[name], rows, shift, width)
@@ -79,16 +79,16 @@ def test_odds_drawn_apart_without_end_leave_loss_and_slope_finite(rows, name, co
 
 def test_up_to_a_great_width_the_odds_are_drawn_apart_to_the_bit(rows):
     for width in (-APART, -20.0, -1.0, 0.0, 3.0, 200.0):
-        shift, widths = said(rows, 0.5, width)
+        shift, widths = outputs(rows, 0.5, width)
         plain = rows.odds.T[None] * torch.exp(-widths)[:, :, None] + shift[:, :, None]
         assert torch.equal(beyond(rows, shift, widths), plain)
-    certain = bin_chances(rows, *said(rows, 0, -APART))
-    assert torch.equal(bin_chances(rows, *said(rows, 0, -1e4)), certain)
+    certain = bin_chances(rows, *outputs(rows, 0, -APART))
+    assert torch.equal(bin_chances(rows, *outputs(rows, 0, -1e4)), certain)
 
 
 @pytest.mark.parametrize("name", ["chance", "wmae"])
-def test_who_says_nothing_loses_nothing(rows, name):
-    assert float(of(LOSS_WEIGHTS[name], rows, *said(rows))) == pytest.approx(0, abs=1e-6)
+def test_shift_and_scale_0_lose_nothing(rows, name):
+    assert float(of(LOSS_WEIGHTS[name], rows, *outputs(rows))) == pytest.approx(0, abs=1e-6)
 
 
 def test_the_log_loss_is_that_of_a_slow_loop(rows):
@@ -133,7 +133,7 @@ def test_the_cosine_is_the_metrics(rows):
 
 @pytest.mark.parametrize("name", LOSS_WEIGHTS)
 def test_the_truth_lies_down_the_slope(rows, name):
-    shift, width = (part.requires_grad_() for part in said(rows, 0.01))
+    shift, width = (part.requires_grad_() for part in outputs(rows, 0.01))
     of(LOSS_WEIGHTS[name], rows, shift, width).backward()
     above = rows.effects > rows.thresholds[-3]
     assert (shift.grad[above] <= 1e-9).all()
@@ -144,7 +144,7 @@ def test_the_truth_lies_down_the_slope(rows, name):
 def test_what_was_not_measured_is_in_no_loss(rows, name):
     rows.weights[:, 3] = 0.0
     rows.weights[2, 7] = 0.0
-    shift, width = (part.requires_grad_() for part in said(rows, 0.3, 0.1))
+    shift, width = (part.requires_grad_() for part in outputs(rows, 0.3, 0.1))
     before = of(LOSS_WEIGHTS[name], rows, shift, width)
     before.backward()
     assert not shift.grad[:, 3].any()
@@ -157,6 +157,6 @@ def test_what_was_not_measured_is_in_no_loss(rows, name):
     )
 
 
-def test_entries_count_half_alike_and_half_by_the_metric():
+def test_entries_count_half_the_same_and_half_by_the_metric():
     weights = torch.tensor([[1.0, 3.0, 0.0]])
     np.testing.assert_allclose(entry_weights(weights, torch.ones(1)), [[0.75, 1.25, 0]], rtol=1e-4)

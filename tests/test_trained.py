@@ -1,5 +1,7 @@
 """What the networks share, by a small linear network on pathway knowledge."""
 
+from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from textwrap import dedent
 
@@ -85,14 +87,14 @@ def test_a_module_that_fails_is_an_error_of_one_fit_and_not_of_the_next(tmp_path
     assert small(pathways).fit(competition).networks_
 
 
-def test_a_network_that_finds_nothing_is_not_believed(tmp_path):
+def test_a_network_that_finds_nothing_is_shrunk_to_nothing(tmp_path):
     competition, pathways = planted(tmp_path, shuffle=True, seed=3)
     model = small(pathways).fit(competition)
     assert model.shrinkage_ <= 0.25
     assert model.shrinkage_curve_[0.0] == pytest.approx(0, abs=1e-6)
 
 
-def test_without_trust_the_prediction_is_the_constants(tmp_path):
+def test_at_a_shrinkage_of_0_the_prediction_is_the_constants(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
     model.shrinkage_ = 0.0
@@ -106,8 +108,8 @@ def test_a_screen_teaches_what_few_rows_do_not(tmp_path):
     held_out = competition.effects.index[-16:]
     truth, scores = competition.effects.loc[held_out].stack(), {}
     for policy in ("competition", "screens", "pretrain"):
-        said = small(pathways, atlas, policy=policy).fit(few).logit_shift(held_out).stack()
-        scores[policy] = said.corr(truth, method="spearman") if said.std() else 0.0
+        shift = small(pathways, atlas, policy=policy).fit(few).logit_shift(held_out).stack()
+        scores[policy] = shift.corr(truth, method="spearman") if shift.std() else 0.0
     assert scores["screens"] > scores["competition"] + 0.1
     assert scores["pretrain"] > scores["competition"] + 0.1
 
@@ -132,13 +134,13 @@ def test_pretraining_is_done_once_for_all_folds(tmp_path):
     assert len([name for name in model.cache.kept if isinstance(name, str)]) == 1
 
 
-def test_without_a_screen_the_remark_says_so(tmp_path):
+def test_without_a_screen_there_is_a_remark(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways, policy="pretrain").fit(competition)
     assert "no screen" in model.remarks_[0]
 
 
-def test_a_network_is_asked_as_one_that_has_learned_and_not_as_one_that_learns(tmp_path):
+def test_a_network_predicts_in_evaluation_mode(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
 
     class Restless(Linear):
@@ -152,26 +154,26 @@ def test_a_network_is_asked_as_one_that_has_learned_and_not_as_one_that_learns(t
     pd.testing.assert_frame_equal(model.logit_shift(["P1", "P2"]), model.logit_shift(["P1", "P2"]))
 
 
-def test_what_is_said_of_all_rows_alike_is_not_said(tmp_path):
+def test_shifts_have_no_mean_over_the_rows(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
     model.shrinkage_ = 1.0
-    said = model.logit_shift(competition.effects.index)
-    np.testing.assert_allclose(said.mean(), 0, atol=1e-5)
+    shift = model.logit_shift(competition.effects.index)
+    np.testing.assert_allclose(shift.mean(), 0, atol=1e-5)
 
 
-def test_a_gain_that_rows_do_not_agree_in_is_not_believed(tmp_path, monkeypatch):
+def test_a_gain_of_few_rows_gives_a_shrinkage_of_0(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     losses = np.zeros((24, 5))
     losses[:, 1:] = np.array([[-0.1, -0.2, -0.3, -0.4]])
     losses[0, 1:] -= 100  # one row gains much, the others lose
     losses[1:, 1:] += 1
-    for table, trust in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
+    for table, shrinkage in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
         rows = iter(table.tolist())
         monkeypatch.setattr(
             Trained, "_row_losses", lambda *args, rows=rows: [next(rows) for _ in args[3].effects]
         )
-        assert small(pathways).fit(competition).shrinkage_ == trust
+        assert small(pathways).fit(competition).shrinkage_ == shrinkage
 
 
 def test_an_unknown_policy_is_refused(tmp_path):
@@ -227,47 +229,61 @@ def test_resampled_cells_have_checkpoints_of_their_own(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     drawn = np.random.default_rng(0).normal(size=(2, *competition.effects.shape))
     monkeypatch.setattr(Trained, "_resampled", lambda self, train: drawn if self.draws else None)
-    said = [
+    shift = [
         small(pathways, draws=draws, checkpoints=tmp_path / "kept")
         .fit(competition)
         .logit_shift(["P1"])
         for draws in (0, 2)
     ]
-    assert not np.allclose(*said)
+    assert not np.allclose(*shift)
 
 
-def test_the_belief_is_a_belief(tmp_path):
+def test_cells_are_resampled_once_for_all_fits_on_the_same_rows(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=12)
+    competition, calls = replace(competition, cells=tmp_path / "cells.h5ad"), []
+
+    def resampled(train, draws, *, seed):
+        calls.append(len(train.effects))
+        return np.stack([train.effects.to_numpy()] * draws)
+
+    monkeypatch.setattr("kit.networks.trained.bootstrap_effects", resampled)
+    model = small(pathways, draws=2, tuning=Settings(steps=1), members=1)
+    few = competition.subset(competition.effects.index[:8])
+    for data in (competition, few, competition, few):
+        deepcopy(model).fit(data)
+    assert calls == [12, 8]
+
+
+def test_probabilities_and_masses_sum_to_one(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    belief = small(pathways).fit(competition).predict_distribution(["P1", "P2"])
-    np.testing.assert_allclose(belief.chances().sum(axis=2), 1, rtol=1e-5)
-    np.testing.assert_allclose(belief.masses().sum(axis=2).mean(axis=0), 1, rtol=1e-5)
+    distribution = small(pathways).fit(competition).predict_distribution(["P1", "P2"])
+    np.testing.assert_allclose(distribution.chances().sum(axis=2), 1, rtol=1e-5)
+    np.testing.assert_allclose(distribution.masses().sum(axis=2).mean(axis=0), 1, rtol=1e-5)
 
 
 def test_effects_lie_in_the_bins_that_the_network_learned_them_in(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
     model.shrinkage_ = 0.0
-    belief, rows = model.predict_distribution(["P1"]), model.rows_
+    distribution, rows = model.predict_distribution(["P1"]), model.rows_
     values = competition.effects[rows.genes].to_numpy(dtype=np.float32)
     above = values[:, None] > rows.thresholds.numpy()  # (rows, levels, genes)
-    # Without trust a threshold is passed with the gene's own odds, by the rows above it.
+    # At a shrinkage of 0 a threshold is passed with the gene's own odds, by the rows above it.
     order = competition.genes.get_indexer(rows.genes)
-    passed = np.einsum("ga,alg->lg", belief.chance[order, 0], above)
+    passed = np.einsum("ga,alg->lg", distribution.chance[order, 0], above)
     wanted = torch.sigmoid(rows.odds).numpy()
     some = above.any(axis=0)
     np.testing.assert_allclose(passed[some], wanted[some], atol=0.03)
 
 
-def test_trust_in_a_network_of_another_loss_is_counted_from_what_no_trust_loses(
-    tmp_path, monkeypatch
-):
+def test_gains_under_another_loss_count_from_a_shrinkage_of_0(tmp_path, monkeypatch):
     competition, pathways = planted(tmp_path, rows=24)
     rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(SHRINKAGES))
     monkeypatch.setattr(
         Trained, "_row_losses", lambda *args: [list(next(rows)) for _ in args[3].effects]
     )
     model = small(pathways, loss=LossWeights(0, 1, 0.2)).fit(competition)
-    assert model.shrinkage_ == 1.0  # every row gains alike, however far apart they lie
+    assert model.shrinkage_ == 1.0  # every row gains as much, however far apart they lie
     np.testing.assert_allclose(model.shrinkage_curve_, -0.5 * np.array(SHRINKAGES))
 
 

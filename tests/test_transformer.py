@@ -50,14 +50,14 @@ def stirred(network):
     return network.eval()
 
 
-def test_a_planted_likeness_is_found_and_beats_the_constant(tmp_path):
+def test_a_planted_similarity_is_found_and_beats_the_constant(tmp_path):
     competition, pathways = planted(tmp_path)
     found, constant = gains(transformer(pathways), competition)
     assert found > constant + 20
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_shuffled_pathways_are_hardly_believed_and_do_no_harm(tmp_path, seed):
+def test_shuffled_pathways_gain_hardly_anything_and_do_no_harm(tmp_path, seed):
     gain = {}
     for shuffle in (False, True):
         (tmp_path / str(shuffle)).mkdir()
@@ -70,26 +70,26 @@ def test_shuffled_pathways_are_hardly_believed_and_do_no_harm(tmp_path, seed):
 
 
 def test_five_rows_are_learned_by_heart(tmp_path):
-    competition, pathways = planted(tmp_path, rows=24, shuffle=True)  # relatives say nothing
+    competition, pathways = planted(tmp_path, rows=24, shuffle=True)  # relatives do not help
     network, rows, contexts = network_and_rows(
         competition, pathways, shape=replace(SMALL, width=32)
     )
     asked, seen = rows.subset(range(5)), rows.subset(range(5, 24), marginals=True)
 
     def five(step, random):
-        said = network(contexts(asked.perturbations, seen))
-        return loss(LossWeights(), rows, *said, asked.effects, asked.weights, asked.row_weights)
+        out = network(contexts(asked.perturbations, seen))
+        return loss(LossWeights(), rows, *out, asked.effects, asked.weights, asked.row_weights)
 
     history = train(network, five, Settings(steps=150, rate=4e-2, every=10))
     assert history["loss"].iloc[-1] < -3  # -5.5, where each entry's bin is certain
-    network.train()  # as it was asked: less what is said of all five
+    network.train()  # as it was trained: less the mean of all five
     with torch.no_grad():
-        said = network(contexts(asked.perturbations, seen))
-    found = expected_effect(rows, *said)
+        out = network(contexts(asked.perturbations, seen))
+    found = expected_effect(rows, *out)
     assert np.corrcoef(found.flatten(), asked.effects.flatten())[0, 1] > 0.85
 
 
-def test_an_untrained_network_says_the_genes_own_odds(tmp_path):
+def test_an_untrained_network_keeps_the_genes_own_odds(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
     network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
     with torch.no_grad():
@@ -114,7 +114,7 @@ def test_a_network_is_equivariant_to_genes_and_blind_to_the_order_of_rows(tmp_pa
             torch.testing.assert_close(found, wanted[:, genes], rtol=1e-4, atol=1e-5)
 
 
-def test_a_knockdown_does_not_see_its_own_effects(tmp_path):
+def test_a_perturbation_does_not_attend_to_itself(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
@@ -188,12 +188,12 @@ def test_large_screens_are_read_in_parts_that_agree(tmp_path, monkeypatch):
         torch.testing.assert_close(part, found[1][name])
 
 
-def test_what_holds_for_every_knockdown_is_left_to_the_genes_odds(tmp_path):
+def test_what_holds_for_every_perturbation_is_left_to_the_genes_odds(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = transformer(pathways).fit(competition)
-    said = model.logit_shift(competition.effects.index)
-    assert said.abs().mean(axis=None) > 0.1
-    np.testing.assert_allclose(said.mean(), 0, atol=1e-4)
+    shift = model.logit_shift(competition.effects.index)
+    assert shift.abs().mean(axis=None) > 0.1
+    np.testing.assert_allclose(shift.mean(), 0, atol=1e-4)
 
 
 def test_averages_count_only_what_was_measured():
@@ -286,9 +286,9 @@ def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
         )
         asked, seen = part.subset(range(5), marginals=True), part.subset(range(5, 24))
         seen = seen.like(rows)
-        said = network(contexts(asked.perturbations, seen))
+        out = network(contexts(asked.perturbations, seen))
         rest = asked.effects, asked.weights, asked.row_weights
-        found.append(torch.stack([*said[0], loss(LossWeights(), rows, *said, *rest).expand(60)]))
+        found.append(torch.stack([*out[0], loss(LossWeights(), rows, *out, *rest).expand(60)]))
     torch.testing.assert_close(*found)
 
 
@@ -301,7 +301,7 @@ def test_genes_that_a_screen_lacks_do_no_harm(tmp_path):
 
 
 def test_screens_teach_what_a_response_elsewhere_is_worth(tmp_path):
-    competition, pathways = planted(tmp_path, noise=0.2, shuffle=True)  # relatives say nothing
+    competition, pathways = planted(tmp_path, noise=0.2, shuffle=True)  # relatives do not help
     few = competition.subset(competition.effects.index[:8])
     screens = [an_atlas(competition, seed=seed) for seed in (0, 1)]
     screens[1].obs["dataset"] = "third"
@@ -347,7 +347,7 @@ def test_mixtures_are_shares_of_kernels(tmp_path):
     assert not np.allclose(learned, start, atol=1e-3)
 
 
-def test_contributions_name_the_source_that_is_believed(tmp_path):
+def test_contributions_name_the_source_that_counts(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = transformer(pathways, an_atlas(competition)).fit(competition)
     for network in model.networks_:

@@ -1,4 +1,4 @@
-"""The autoencoder finds sparse shifts that are there, and believes none that are not."""
+"""The autoencoder finds sparse shifts that are there, and none that are not."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def an_atlas(competition, effects, folder, dataset="other"):
 
 
 def module(genes=30, size=SMALL, held=("A", "B"), width=4):
-    """A network by itself; features of a knockdown are drawn by its name, of the control they are 0."""
+    """A network alone; features of a perturbation are drawn by its name, of the control 0."""
     torch.manual_seed(0)
     return SparseShift(Drawn(width), list, held, genes, size, {}).eval()
 
@@ -59,12 +59,12 @@ def test_the_autoencoder_beats_the_constant_where_pathways_share_effects(tmp_pat
     assert found > constant + 40
 
 
-def test_pathways_that_say_nothing_neither_gain_nor_cost(tmp_path):
+def test_shuffled_pathways_neither_gain_nor_cost(tmp_path):
     competition, pathways = planted(tmp_path, shuffle=True, seed=3)
     model = small(pathways, tuning=LONG)
     found, constant = gains(model, competition, held_out=16)
     assert abs(found - constant) < 5
-    # Where they tell all, the same steps gain more than 2.
+    # Where they hold all, the same steps gain more than 2.
     assert model.fit(competition).shrinkage_curve_.min() > -0.3
 
 
@@ -76,8 +76,8 @@ def test_five_rows_are_learned_by_heart(tmp_path):
     with torch.no_grad():
         shift, _ = model.networks_[0](model.contexts_(model.rows_.perturbations, model.rows_))
     truth = model.rows_.effects - model.rows_.effects.mean(dim=0)
-    for said, came in zip(shift, truth, strict=True):
-        assert np.corrcoef(said, came)[0, 1] > 0.8
+    for one, came in zip(shift, truth, strict=True):
+        assert np.corrcoef(one, came)[0, 1] > 0.8
 
 
 def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(whole, resumed.logit_shift(["P1"]), check_exact=True)
 
 
-def test_what_a_knockdown_did_by_itself_in_a_screen_is_foretold_beyond_its_pathway(tmp_path):
+def test_what_a_perturbation_did_by_itself_in_a_screen_is_predicted_beyond_its_pathway(tmp_path):
     competition, pathways = planted(tmp_path, noise=0.2)
     module_of = np.arange(48) % 6
     few, held_out = competition.effects.index[:24], competition.effects.index[24:]
@@ -101,10 +101,10 @@ def test_what_a_knockdown_did_by_itself_in_a_screen_is_foretold_beyond_its_pathw
     for kind, names in {"seen": competition.effects.index, "not seen": few}.items():
         atlas = an_atlas(competition, competition.effects.loc[names], tmp_path)
         model = small(pathways, atlas, policy="screens", pretraining=LONG)
-        said = model.fit(competition.subset(few)).logit_shift(held_out)
-        said = said - said.groupby(module_of[24:]).transform("mean")
-        # Members of a module that are not seen are told alike.
-        fit[kind] = np.sum(said.to_numpy() * alone.loc[held_out].to_numpy())
+        shift = model.fit(competition.subset(few)).logit_shift(held_out)
+        shift = shift - shift.groupby(module_of[24:]).transform("mean")
+        # Members of a module that are not seen are predicted the same.
+        fit[kind] = np.sum(shift.to_numpy() * alone.loc[held_out].to_numpy())
     assert fit["seen"] > 5 * abs(fit["not seen"])
 
 
@@ -180,10 +180,10 @@ def test_shifts_that_cells_have_are_found_in_cells():
 
     train(network, loss, Settings(steps=300, rate=1e-2))
     with torch.no_grad():
-        said = network.moved(network.shift(["A", "B"])) @ network.outer.T
+        moved_by = network.moved(network.shift(["A", "B"])) @ network.outer.T
         right = network.evidence(values, measured, list(names))
         wrong = network.evidence(values, measured, list(np.roll(names, 60)))
-    for name, one in zip("AB", said, strict=True):
+    for name, one in zip("AB", moved_by, strict=True):
         assert np.corrcoef(one, moved[name])[0, 1] > 0.9
     assert right > wrong + 0.1
 

@@ -334,7 +334,7 @@ def variants(model: Trained, *, cells: bool, screens: bool) -> dict[str, Trained
 
 
 def _description(module):
-    """What tells one untrained module from another: its code, layers, sizes and plain attributes."""
+    """What distinguishes an untrained module: its code, layers, sizes and plain attributes."""
     try:
         code = inspect.getsource(type(module))
     except (OSError, TypeError):  # typed in at a prompt

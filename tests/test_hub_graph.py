@@ -1,4 +1,4 @@
-"""The graph that messages pass on: cosines by hubs, names, and what a knocked-down gene hears."""
+"""The graph that messages pass on: cosines by hubs, names, and what a perturbed gene receives."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def pathways(tmp_path):
 
 
 def passed(graph, kind, sender, receivers):
-    """What some genes hear when another sends 1."""
+    """What some genes receive when another sends 1."""
     sent = graph.edges(kind, [sender]).to_dense().T
     return torch.sparse.mm(graph.edges(kind, receivers), sent)[:, 0].numpy()
 
@@ -28,8 +28,8 @@ def test_a_message_by_hubs_is_the_pathways_own_kernel(pathways):
     graph = HubGraph(Knowledge(pathways), ["A", "B", "C", "D", "X"])
     for kind in ("sets", "sets, small"):
         kernel = pathways.kernels(["B", "A", "D", "X"])[kind]
-        heard = passed(graph, kind, "B", ["A", "D", "X"])
-        np.testing.assert_allclose(heard, kernel.loc["B", ["A", "D", "X"]], atol=1e-6)
+        received = passed(graph, kind, "B", ["A", "D", "X"])
+        np.testing.assert_allclose(received, kernel.loc["B", ["A", "D", "X"]], atol=1e-6)
 
 
 def test_partners_are_those_of_the_normalised_graph_by_hand(pathways):
@@ -41,21 +41,21 @@ def test_partners_are_those_of_the_normalised_graph_by_hand(pathways):
     assert passed(graph, "bonds", "A", ["B"])[0] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_gene_that_a_type_does_not_know_neither_sends_nor_hears(pathways):
+def test_a_gene_that_a_type_does_not_know_neither_sends_nor_receives(pathways):
     graph = HubGraph(Knowledge(pathways), ["A", "NOBODY"])
     assert not passed(graph, "sets", "NOBODY", ["A"]).any()
     assert not passed(graph, "sets", "A", ["NOBODY"]).any()
     assert graph.places(["NOWHERE"])[0] == -1
 
 
-def test_a_knocked_down_node_is_deaf_and_no_other(pathways):
+def test_a_perturbed_node_receives_nothing_and_no_other(pathways):
     graph = HubGraph(Knowledge(pathways), ["D", "A", "B"])
     np.testing.assert_array_equal(
         graph.receiving(["B", "NOBODY"]).numpy(), [[1, 1], [0, 1], [1, 1]]
     )
 
 
-def test_hubs_tell_what_they_carry(pathways):
+def test_hubs_carry_their_part_of_a_message(pathways):
     graph = HubGraph(Knowledge(pathways), ["A"])
     carried = graph.through("sets", "B", "C")
     assert set(carried.index) == {"one", "other"}

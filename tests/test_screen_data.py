@@ -99,13 +99,13 @@ def test_a_gene_that_was_not_measured_takes_no_weight_from_others(errors):
     assert whole.weights.std() > 0.5
 
 
-def test_the_control_is_no_knockdown():
+def test_the_control_is_no_perturbation():
     names = ["non-targeting", *[f"P{i}" for i in range(29)]]
     (rows,) = atlas_data(screens(table(30), names=names), ["A"])
     assert rows.perturbations == names[1:]
 
 
-def test_rows_left_out_are_told_in_the_terms_of_those_seen(tmp_path):
+def test_rows_left_out_take_the_marginals_of_those_seen(tmp_path):
     competition, _ = planted(tmp_path, rows=12)
     rows = competition_data(competition)
     seen, left = rows.subset(range(8)), rows.subset(range(8, 12))
