@@ -11,25 +11,11 @@ from ..models.pooled_regression import LEVELS
 UNIFORM = "uniform floor"  # what every training row gets without any similarity
 SCREENS, NEIGHBOURS = "other screens", "pathway neighbours in other screens"
 TOGETHER, BOTH = "all pathways", "pathways and screens"
-KINDS = {
-    "all_sets": TOGETHER,
-    "small_sets": TOGETHER,
-    "neighbour_response": NEIGHBOURS,
-    "neighbour_to_response": NEIGHBOURS,
-}
-KINDS |= {
-    "response_cosine": SCREENS,
-    "response_components": SCREENS,
-    "smoothed_response": SCREENS,
-}  # kind of evidence by kernel
-KINDS |= dict.fromkeys(
-    (
-        "smoothed_response and all_sets",
-        "response_components and all_sets",
-        "neighbour_response and all_sets",
-    ),
-    BOTH,
-)
+# Kind of evidence by kernel; a single source of pathways is a kind of its own.
+KINDS = dict.fromkeys(("response_cosine", "response_components", "smoothed_response"), SCREENS)
+KINDS |= dict.fromkeys(("neighbour_response", "neighbour_to_response"), NEIGHBOURS)
+KINDS |= {f"{name} and all_sets": BOTH for name in KINDS}
+KINDS |= dict.fromkeys(("all_sets", "small_sets"), TOGETHER)
 STRONG = 2  # tenths of a gene's training effects on one side that count as a strong effect
 
 

@@ -17,15 +17,10 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, quote_some
-from ..knowledge import Knowledge, Pathways
+from ..knowledge import Knowledge
 from ..models.baselines import OnTargetGene
 from ..models.blend import Blend
-from .attribution import (
-    contribution_shares,
-    contributions,
-    log_odds_by_kind,
-    probability_by_kind,
-)
+from . import attribution
 from .predict import released_targets
 
 
@@ -61,7 +56,7 @@ class Explanation:
         probability: as a scenario; ratio: to a uniform one; share: of the expected departure from the
         mean, see `contribution_shares`.
         """
-        share = contribution_shares(self.contributions)
+        share = attribution.contribution_shares(self.contributions)
         chance = self.probability.sum(axis=1)[share.index]
         return pd.DataFrame({"probability": chance, "ratio": chance * len(chance), "share": share})
 
@@ -127,9 +122,9 @@ def explain(
         train,
         blend.recipe_,
         pd.DataFrame({"predicted": predicted, "expected": expected, "mean": mean}),
-        probability_by_kind(expert.neighbours_, perturbation),
-        contributions(distribution),
-        log_odds_by_kind(expert, perturbation, (expected >= mean).to_numpy()),
+        attribution.probability_by_kind(expert.neighbours_, perturbation),
+        attribution.contributions(distribution),
+        attribution.log_odds_by_kind(expert, perturbation, (expected >= mean).to_numpy()),
         {name: sets.shared(perturbation, name) for name in rows},
         not knowledge.knows([perturbation]).iloc[0],
         truth,
@@ -149,7 +144,7 @@ def refit_without(
     train, name = explanation.train, explanation.perturbation
     pathways, atlas = knowledge.pathways, knowledge.atlas
     runs = {}
-    for source in () if pathways is None else _sources(pathways):
+    for source in () if pathways is None else pathways.coverage([name]).columns.drop("known"):
         runs[f"without {source}"] = train, _without_source(pathways, source), atlas
     if pathways is not None and atlas is not None:
         runs["without all pathways"] = train, None, atlas
@@ -165,14 +160,10 @@ def refit_without(
         left = Knowledge(sets, screens)
         distribution = Blend(left, parts=0, seed=seed).fit(rows_left).predict_distribution([name])
         change = (distribution.mean().loc[name] - before).abs().mean() / departure
-        first = contribution_shares(contributions(distribution)).index[0]
+        added = attribution.contributions(distribution)
+        first = attribution.contribution_shares(added).index[0]
         found[label] = change, first if left.knows([name]).iloc[0] else "none"
     return pd.DataFrame.from_dict(found, "index", columns=["change", "perturbation"])
-
-
-def _sources(pathways: Pathways) -> list[str]:
-    edges = pathways.edges["source"].unique() if len(pathways.edges) else ()
-    return [*pathways.sets["source"].unique(), *edges, *pathways.tables]
 
 
 def _without_source(pathways, source):

@@ -28,8 +28,7 @@ LEAST = 0.001  # reduction of variance for which a target is named
 def propose(
     competition: Competition,
     pathways: Pathways,
-    number: int = 20,
-    *,
+    number: int,
     candidates: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Return perturbations to measure next, the most informative first.
@@ -47,14 +46,12 @@ def propose(
     taken = {*rows, *targets}
     pool = list(dict.fromkeys(name for name in candidates if name not in taken))
     if not targets:
-        raise InputError(
-            f"every target is measured, some by solution*.csv in {competition.source.name}; take these "
-            "files out to get proposals"
-        )
+        text = f"every target is measured, some by solution*.csv in {competition.source.name}"
+        raise InputError(f"{text}; take these files out to get proposals")
     if not 0 < number <= len(pool):
+        text = f"{number} proposals of {len(pool)} candidates; want 1 to their number"
         raise InputError(
-            f"{number} proposals of {len(pool)} candidates; want 1 to their number, or name others that "
-            "pathways know, with --among FILE from a shell"
+            f"{text}, or name others that pathways know, with --among FILE from a shell"
         )
     prior = pathway_similarity(pathways, [*rows, *targets, *pool])
     total = max(np.diag(prior.loc[targets, targets]).sum(), 1e-12)

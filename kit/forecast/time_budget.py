@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -34,7 +34,7 @@ class TimedFits:
     """Runs by name of model, and by name the reason why others were left out."""
 
     base_models: dict[str, SavedRun]
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str]
 
     def lines(self) -> list[str]:
         """Return which models were fitted in how many seconds, and which were left out."""
