@@ -1,31 +1,28 @@
-"""The competition's tables: find the folder, read and check it once, hand out labelled frames.
+"""The competition's tables: find the folder, read and check it once, return labelled frames.
 
-Counts come from the files. Labels are matched and order means nothing, except that the genes keep the
-order of the ground-truth table and the targets that of the sample submission. Released truth may lie in
-`solution*.csv`, in the host's format: `pert_id`, genes, `w_<gene>`, `baseline_wmae`. Scoring lives in
-`metric`, writing in `submission`.
+Numbers of rows and genes come from the files. Labels are matched in any order, except that genes keep the
+order of the ground-truth table and targets that of the sample submission. Released truth is read from
+`solution*.csv`, in the host's format: `pert_id`, genes, `w_<gene>`, `baseline_wmae`.
 """
 
 import os
 import warnings
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .io import locate
-from .io.files import (
-    InputError,
-    content_hash,
-    label_fault,
-    quote_some,
-    read_table,
-    repeated,
-)
+from .io.files import InputError, content_hash, label_fault, quote_some, read_table, repeated
 from .metric import wmae
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 CONTROL = "non-targeting"
 MEANS = locate.COMPETITION.names[0]
@@ -73,7 +70,8 @@ class Competition:
         return f"Competition({size}, from {self.source})"
 
     @property
-    def genes(self):
+    def genes(self) -> pd.Index:
+        """Genes of the effects, in the order of the ground-truth table."""
         return self.effects.columns
 
     @property
@@ -84,17 +82,17 @@ class Competition:
         return pd.concat([train, others[~others.index.isin(train.index)]])
 
     @property
-    def simulated(self):
-        """Whether the folder was made by `twin`: scores on it say nothing about real knockdowns."""
+    def simulated(self) -> bool:
+        """Whether the folder was made by `twin`: scores on it do not hold for real data."""
         return (self.source / "twin.json").exists()
 
     @cached_property
-    def data_hash(self):
-        """SHA-256 of the CSV files read; the cells are left out, they would take seconds."""
+    def data_hash(self) -> str:
+        """SHA-256 of the CSV files read; without the cells, which would take seconds."""
         return content_hash(self.files)
 
-    def subset(self, perturbations):
-        """The competition with only these training rows, in this order, and without released truth."""
+    def subset(self, perturbations: Iterable[str]) -> "Competition":
+        """Return the competition with only these training rows, in this order, without released truth."""
         rows = list(perturbations)
         if unknown := [name for name in rows if name not in self.effects.index]:
             raise InputError(
@@ -111,8 +109,8 @@ class Competition:
             solution=None,
         )
 
-    def with_released(self):
-        """The competition with the released rows of `solution` among its training rows."""
+    def with_released(self) -> "Competition":
+        """Return the competition with the released rows of `solution` among its training rows."""
         if self.solution is None:
             raise InputError(f"{self.source} has no released truth; put its solution*.csv there")
         symbols = self.targets["perturbation"].loc[self.solution.index]
@@ -120,12 +118,11 @@ class Competition:
         released = split_solution(released[~released.index.isin(self.effects.index)])
         shipped = (self.effects, self.weights, self.baseline_wmae)
         effects, weights, baseline = map(pd.concat, zip(shipped, released, strict=True))
-        return replace(
-            self, effects=effects, weights=weights, baseline_wmae=baseline, solution=None
-        )
+        parts = {"effects": effects, "weights": weights, "baseline_wmae": baseline}
+        return replace(self, **parts, solution=None)
 
-    def read_cells(self):
-        """AnnData (in memory) of the cells of this competition's `effects` rows and the control cells."""
+    def read_cells(self) -> "AnnData":
+        """Return the cells of the `effects` rows and the control: AnnData of raw counts, in memory."""
         if self.cells is None:
             raise InputError(f"{self.source} has no {CELLS}; put it there or do without cells")
         try:
@@ -134,6 +131,7 @@ class Competition:
             raise InputError("cells need the package anndata; run: pip install anndata") from None
         from scipy.sparse import issparse
 
+        from .io.hdf5 import reason
         from .io.matrix import Matrix
 
         _ = Matrix(self.cells).header  # or faults of the matrix would show only where it is used
@@ -147,23 +145,22 @@ class Competition:
         except MemoryError:
             raise
         except Exception as error:  # h5py and anndata raise nearly every kind on a damaged file
-            reason = f"{type(error).__name__} {error}".splitlines()[0]
             raise InputError(
-                f"{self.cells} cannot be read: {reason}; want an h5ad file with obs `sgrna_symbol`, "
-                "fetch it again if it was cut off"
+                f"{self.cells} cannot be read: {reason(error)}; want an h5ad file with obs "
+                "`sgrna_symbol`, fetch it again if it was cut off"
             ) from None
         if CONTROL not in set(cells.obs["sgrna_symbol"]):
             raise InputError(f"{self.cells} has no cell with sgrna_symbol `{CONTROL}`")
         return cells
 
 
-def load_competition(path=None):
-    """Read and check a competition folder.
+def load_competition(path: Path | str | None = None) -> Competition:
+    """Read and check a competition folder and return its tables.
 
-    Looks at `path`, $ESG_DATA, the Kaggle mounts, `data/echoes-of-silenced-genes` in the project and,
-    outside Kaggle, the twin in `data/twin-quick`. Raises InputError for faults of structure, labels that
-    do not match and values that are not finite. Warns where numbers that should agree differ by more than
-    1e-3, and for simulated data.
+    path: the folder; by default $ESG_DATA, the Kaggle mounts, `data/echoes-of-silenced-genes` in the
+    project and, outside Kaggle, the twin in `data/twin-quick`. Raises InputError for faults of structure,
+    labels that do not match and values that are not finite. Warns where numbers that should agree differ
+    by more than 1e-3, and for simulated data.
     """
     source = find_folder(path)
     means = read_table(source / MEANS, "pert_symbol")
@@ -226,10 +223,10 @@ def find_folder(path: Path | str | None = None) -> Path:
     raise InputError(f"no competition data in {', '.join([*places, last])}; {step}")
 
 
-def read_solution(path):
-    """Read a table in the host's solution format: float64 frame by `pert_id`, columns as they stand.
+def read_solution(path: Path | str) -> pd.DataFrame:
+    """Return a table in the host's solution format: float64 frame by `pert_id`, columns as in the file.
 
-    A column `Usage` (public or private) is dropped.
+    A column `Usage` (public or private) is dropped. Raises InputError.
     """
     table = read_table(path, "pert_id", text=USAGE).drop(columns=USAGE, errors="ignore")
     genes = _genes_of(table)
@@ -241,15 +238,15 @@ def read_solution(path):
     return table
 
 
-def split_solution(table):
-    """Effects, weights (both row x gene) and baseline_wmae of a table in the host's solution format."""
+def split_solution(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Return effects, weights (row x gene) and baseline_wmae of a table in the host's solution format."""
     genes = _genes_of(table)
     weights = table[[f"w_{gene}" for gene in genes]].set_axis(genes, axis=1)
     return table[genes], weights, table["baseline_wmae"]
 
 
 def _genes_of(table):
-    """Columns that have a weight column `w_<gene>`; the name of a gene may itself begin with `w_`."""
+    """Columns that have a weight column `w_<gene>`; a gene's own name may begin with `w_`."""
     return [name for name in table if f"w_{name}" in table]
 
 
@@ -311,7 +308,7 @@ def _read_solutions(source, targets, genes):
 
 
 def _identity_faults(competition, means):
-    """Say which numbers that should agree do not, each with its largest deviation and the place."""
+    """Yield which numbers that should agree do not, each with its largest deviation and its row."""
     effects = competition.effects
     gap = means.loc[effects.index, effects.columns] - competition.control - effects
     worst = gap.abs().idxmax(axis=1)
@@ -330,7 +327,7 @@ def _identity_faults(competition, means):
             f"sums of weights in {name} and the number of genes": (
                 weights.sum(axis=1) - weights.shape[1]
             ),
-            f"weights of the perturbations' own genes in {name} and zero": pd.Series(
+            f"weights of on-target genes in {name} and zero": pd.Series(
                 {gene: weights.at[gene, gene] for gene in own}, dtype=float
             ),
             f"baseline_wmae in {name} and the WMAE of the mean training effect": (

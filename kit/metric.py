@@ -9,7 +9,7 @@ For row l (a perturbation) with n genes, truth y, prediction p and weights w tha
 
 The competition's page gives the gate as 0.3, its code as 0.2: the default here. W is a sum, so
 scores of different row counts compare only per row or scaled to 60 rows. Folds, intervals and
-floors live in `validation`.
+floors are in `evaluation`.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ BLOCK = 1 << 15  # numbers worked on at once, so that intermediate arrays stay i
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """A score with its parts.
+    """A score with its parts: score = w x max(0, wcos).
 
-    `table` has a row a perturbation: `wmae`, `baseline_wmae`, `w` (its term of W) and the three
+    `table` has a row for each perturbation: `wmae`, `baseline_wmae`, `w` (its term of W) and the three
     gated sums `truth_prediction`, `truth_truth`, `prediction_prediction` of which Wcos is made.
     `variance` says how many times that of independent rows the score's variance is.
     """
@@ -42,15 +42,18 @@ class Score:
     variance: float = 1.0
 
     @property
-    def rows(self):
+    def rows(self) -> int:
+        """Number of rows scored."""
         return len(self.table)
 
     @property
-    def score_per_row(self):
+    def score_per_row(self) -> float:
+        """The score divided by its rows: W is a sum."""
         return self.score / self.rows
 
     @property
-    def score_per_60(self):
+    def score_per_60(self) -> float:
+        """The score that 60 such rows would have, as many as the leaderboard has."""
         return 60 * self.score_per_row
 
     def __str__(self):
@@ -60,8 +63,15 @@ class Score:
         )
 
 
-def score(truth, prediction, weights, baseline_wmae, *, gate=GATE):
-    """Score predictions as the competition does.
+def score(
+    truth: pd.DataFrame,
+    prediction: pd.DataFrame,
+    weights: pd.DataFrame,
+    baseline_wmae: pd.Series,
+    *,
+    gate: float = GATE,
+) -> Score:
+    """Score predictions as the competition does: W x max(0, Wcos).
 
     truth, prediction, weights: perturbation x gene frames, log2; baseline_wmae: series by
     perturbation. Labels are matched, order does not matter. Raises InputError naming the labels
@@ -71,17 +81,9 @@ def score(truth, prediction, weights, baseline_wmae, *, gate=GATE):
     base = _series(baseline_wmae, truth.index)
     with np.errstate(over="ignore", invalid="ignore"):
         parts = _row_parts(y, p, w, _checked_gate(gate))
-    table = pd.DataFrame(
-        {
-            "wmae": parts[0],
-            "baseline_wmae": base,
-            "w": _gain(base, parts[0]),
-            "truth_prediction": parts[1],
-            "truth_truth": parts[2],
-            "prediction_prediction": parts[3],
-        },
-        index=truth.index,
-    )
+    columns = {"wmae": parts[0], "baseline_wmae": base, "w": _gain(base, parts[0])}
+    sums = ("truth_prediction", "truth_truth", "prediction_prediction")
+    table = pd.DataFrame(columns | dict(zip(sums, parts[1:], strict=True)), index=truth.index)
     if not np.isfinite(parts).all():
         far = table.index[~np.isfinite(parts).all(axis=0)][0]
         raise InputError(f"numbers of {far} are too far from zero to score; want log2 units")
@@ -89,11 +91,18 @@ def score(truth, prediction, weights, baseline_wmae, *, gate=GATE):
     return Score(float(total), float(w_total), float(wcos), gate, table)
 
 
-def score_arrays(truth, predictions, weights, baseline_wmae, *, gate=GATE):
-    """Score one or many predictions without labels, for tuning loops.
+def score_arrays(
+    truth: np.ndarray,
+    predictions: np.ndarray,
+    weights: np.ndarray,
+    baseline_wmae: np.ndarray,
+    *,
+    gate: float = GATE,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return score, W and Wcos of one or many predictions without labels: arrays of shape (...).
 
-    truth, weights: (rows, genes); predictions: (..., rows, genes); baseline_wmae: (rows,). Returns
-    the arrays score, W and Wcos of shape (...). Nothing is checked.
+    truth, weights: (rows, genes); predictions: (..., rows, genes); baseline_wmae: (rows,). Nothing is
+    checked: this is for tuning loops.
     """
     predictions = np.asarray(predictions)
     lead = predictions.shape[:-2]
@@ -120,17 +129,21 @@ def row_terms(
     return parts
 
 
-def combine(w, truth_prediction, truth_truth, prediction_prediction):
-    """Score, W and Wcos from the parts of rows, summed over the last axis: (..., rows) to (...)."""
-    total = np.sum(w, axis=-1)
-    dot = np.sum(truth_prediction, axis=-1)
-    norm = np.sqrt(np.sum(truth_truth, axis=-1)) * np.sqrt(np.sum(prediction_prediction, axis=-1))
+def combine(w: np.ndarray, *sums: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return score, W and Wcos from the parts of rows, summed over the last axis: (..., rows) to (...).
+
+    w: each row's term of W; sums: `truth_prediction`, `truth_truth`, `prediction_prediction` of `Score`.
+    """
+    total, dot, truth, prediction = (np.sum(part, axis=-1) for part in (w, *sums))
+    norm = np.sqrt(truth) * np.sqrt(prediction)
     wcos = np.where(norm < EPS, 0.0, dot / np.maximum(norm, EPS))
     return total * np.maximum(0.0, wcos) + 0.0, total, wcos  # 0.0 turns -0.0 into 0.0
 
 
-def wmae(truth, prediction, weights):
-    """Weighted mean absolute error of each row, a series by perturbation.
+def wmae(
+    truth: pd.DataFrame, prediction: pd.DataFrame | pd.Series, weights: pd.DataFrame
+) -> pd.Series:
+    """Return the weighted mean absolute error of each row, log2: a series by perturbation.
 
     truth, weights: perturbation x gene frames; prediction: such a frame, or one series by gene that
     stands for every row.
@@ -142,10 +155,10 @@ def wmae(truth, prediction, weights):
     return pd.Series(_row_parts(y, p, w, GATE)[0], index=truth.index, name="wmae")
 
 
-def weights_from_t(t):
-    """The competition's weights from moderated t statistics, perturbation x gene frames.
+def weights_from_t(t: pd.DataFrame) -> pd.DataFrame:
+    """Return the competition's weights from moderated t statistics, perturbation x gene.
 
-    c = min(|t| + 0.1, 10), and 0 for the perturbation's own gene; w = n c^2 / sum c^2, so that a
+    c = min(|t| + 0.1, 10), and 0 for the on-target gene; w = n c^2 / sum c^2, so that a
     row sums to its number of genes n.
     """
     c = np.minimum(np.abs(t.to_numpy(dtype=float)) + 0.1, 10.0)

@@ -1,7 +1,7 @@
-"""Write, check and score submissions: what the host would refuse is refused here, with its reasons.
+"""Write, check and score submissions: what the host would refuse is refused here, with reasons.
 
 The host wants each `pert_id` and each gene of the sample submission once, in any order, numbers only, and
-none of the solution's weight columns. Beyond that the checker warns of what is allowed but looks wrong.
+none of the solution's weight columns. The check also warns of what is allowed but probably wrong.
 """
 
 import warnings
@@ -10,27 +10,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .competition import read_solution, split_solution
-from .io.files import (
-    InputError,
-    label_fault,
-    quote_some,
-    read_table,
-    repeated,
-    replacing,
-)
-from .metric import GATE, score
+from .competition import Competition, read_solution, split_solution
+from .io.files import InputError, label_fault, quote_some, read_table, repeated, replacing
+from .metric import GATE, Score, score
 
-FAR = 1.5  # times the most extreme training effect of any gene: beyond that a prediction is remarked on
-SLACK = 1e-6  # log2 units that an own gene may lie below its floor by rounding
+FAR = 1.5  # times the most extreme training effect of any gene: a prediction beyond that gets a warning
+SLACK = 1e-6  # log2 units by which an on-target gene may lie below its floor, for rounding
 
 
-def write_submission(prediction, competition, path):
-    """Write a prediction as the sample submission is laid out, whole or not at all; returns the path.
+def write_submission(prediction: pd.DataFrame, competition: Competition, path: Path | str) -> Path:
+    """Write a prediction in the layout of the sample submission, whole or not at all; return the path.
 
     prediction: perturbation x gene frame, log2, with a row for every target; further rows are left out.
     An id whose perturbation the competition's files do not name gets the mean training effect. Raises
-    InputError for what the host would refuse; passes on the warnings of `check_submission`.
+    InputError for what the host would refuse; issues the warnings of `check_submission`.
     """
     table = submission_table(prediction, competition)
     remarks = check_submission(table, competition)
@@ -46,8 +39,8 @@ def write_submission(prediction, competition, path):
     return Path(path)
 
 
-def submission_table(prediction, competition):
-    """The `pert_id` x gene frame that `write_submission` writes."""
+def submission_table(prediction: pd.DataFrame, competition: Competition) -> pd.DataFrame:
+    """Return the `pert_id` x gene frame that `write_submission` writes."""
     symbols = competition.targets["perturbation"]
     if again := repeated(prediction.index):
         raise InputError(f"prediction has repeated rows: {quote_some(again)}; want each once")
@@ -66,18 +59,18 @@ def submission_table(prediction, competition):
     return table.rename_axis("pert_id")
 
 
-def read_submission(path):
-    """Read a submission: `pert_id` x gene frame, float64, rows and columns as they stand in the file."""
+def read_submission(path: Path | str) -> pd.DataFrame:
+    """Return a submission file: `pert_id` x gene frame, float64, rows and columns as in the file."""
     return read_table(path, "pert_id")
 
 
-def check_submission(submission, competition):
-    """Check a submission (path, or frame by `pert_id`) as the host does; returns warnings as strings.
+def check_submission(submission: pd.DataFrame | Path | str, competition: Competition) -> list[str]:
+    """Check a submission (path, or frame by `pert_id`) as the host does; return warnings.
 
     Raises InputError for an id or gene that is missing, unknown or repeated, for any column of weights or
     baseline, and for values that are not finite numbers. The warnings name rows that are all zero or all
-    equal, own-gene values below minus the control mean, and values more than 1.5 times as far from zero
-    as any training effect.
+    equal, on-target effects below minus the control mean, and values more than 1.5 times as far from
+    zero as any training effect.
     """
     table, name = _read(submission)
     wanted = competition.submission_genes
@@ -96,10 +89,15 @@ def check_submission(submission, competition):
     return list(_remarks(_finite(table, name), competition))
 
 
-def score_submission(submission, solution, *, gate=GATE):
+def score_submission(
+    submission: pd.DataFrame | Path | str,
+    solution: pd.DataFrame | Path | str,
+    *,
+    gate: float = GATE,
+) -> tuple[Score, list[str]]:
     """Score a submission against a solution (paths, or frames by `pert_id`).
 
-    Returns the Score and the ids of the submission that the solution lacks, which are left out. Raises
+    Returns the Score, and the ids of the submission that the solution lacks, which are left out. Raises
     InputError where the submission lacks an id of the solution, or their genes differ.
     """
     table, name = _read(submission)
@@ -162,7 +160,7 @@ def _remarks(table, competition):
             below.append(f"{label} ({symbol}: {value:.3g} below {floors[symbol]:.3g})")
     if below:
         yield (
-            f"{len(below)} own genes are predicted below minus their control mean, less than no "
+            f"{len(below)} on-target genes are predicted below minus their control mean, less than no "
             f"expression: {quote_some(below)}"
         )
 

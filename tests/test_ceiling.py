@@ -19,7 +19,7 @@ from kit import (
 from kit.evaluation.noise_ceiling import _halves, ceiling
 from kit.evaluation.noise_ceiling import ceiling as named_in_validation
 from kit.evaluation.predictions import summary
-from kit.expression import pseudobulk
+from kit.expression import pseudobulk, t_of_samples
 from kit.metric import weights_from_t
 from kit.models import Constant
 
@@ -56,7 +56,7 @@ def as_competition(data, path):
     data.write_h5ad(path)
     effects = pseudobulk.effects(data, GENES)
     samples = pseudobulk.samples(data, GENES)
-    weights = weights_from_t(pseudobulk.t_statistics(*samples)).loc[effects.index]
+    weights = weights_from_t(t_of_samples(*samples)).loc[effects.index]
     targets = pd.DataFrame(columns=["perturbation", "split"])
     base = effects.mean(axis=1)
     return Competition(effects, weights, effects.mean(), targets, base, None, path, Path())
@@ -107,7 +107,7 @@ def test_the_halves_are_scored_as_by_hand(tmp_path, by):
         error = halves.weights.loc[name] * (halves.truth.loc[name] - mean).abs()
         assert halves.baseline_wmae[name] == pytest.approx(error.mean())
         np.testing.assert_allclose(halves.mean.loc[name], mean, atol=1e-12)
-    t = pseudobulk.t_statistics(*pseudobulk.samples(cells[other], GENES, min_cells=2))
+    t = t_of_samples(*pseudobulk.samples(cells[other], GENES, min_cells=2))
     np.testing.assert_allclose(halves.weights, weights_from_t(t).loc[halves.weights.index])
     assert (halves.cells.loc[[f"P{i}" for i in range(10)]] == 24).all(axis=None)
     assert (halves.cells.loc[CONTROL] == 48).all()

@@ -245,9 +245,14 @@ def test_an_unknown_validation_id_is_refused_when_all_ids_are_missing(folder):
             "control row and the effects .* in 1 of 6 rows, most by 0.01 at TFAM, STAT1",
         ),
         (TRUTH, 3, "w_STAT1", "sums of weights .* in 1 of 6 rows, most by 0.01 at AARS1"),
-        (TRUTH, 1, "w_KRAS", "own genes .* and zero differ in 1 of 4 rows, most by 0.01 at KRAS"),
+        (
+            TRUTH,
+            1,
+            "w_KRAS",
+            "on-target genes .* and zero differ in 1 of 4 rows, most by 0.01 at KRAS",
+        ),
         (TRUTH, 4, "baseline_wmae", "WMAE of the mean training effect .* 0.01 at MED12"),
-        (SOLUTION, 2, "w_C4orf36.1", "own genes in the solution .* 0.01 at C4orf36.1"),
+        (SOLUTION, 2, "w_C4orf36.1", "on-target genes in the solution .* 0.01 at C4orf36.1"),
         (SOLUTION, 1, "baseline_wmae", "baseline_wmae in the solution .* 0.01 at STAT1"),
     ],
 )
@@ -415,7 +420,7 @@ def test_a_released_row_that_is_already_shipped_is_not_taken_twice(folder):
     write_solution(folder)
     cell(1, 0, "KRAS")(folder / ALL_IDS)
     cell(1, 0, "KRAS")(folder / VAL_IDS)
-    with pytest.warns(UserWarning, match="own genes"):
+    with pytest.warns(UserWarning, match="on-target genes"):
         competition = load_competition(folder)
     known = competition.with_released()
     assert list(known.effects.index) == [*TRAINING, "C4orf36.1"]

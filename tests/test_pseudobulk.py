@@ -5,15 +5,13 @@ import pandas as pd
 import pytest
 from scipy.sparse import csc_matrix, csr_array, csr_matrix
 
-from kit.expression import pseudobulk
+from kit.expression import likeliest_lfc, pseudobulk, t_of_samples
 from kit.expression.limma import moderated_t
 from kit.expression.pseudobulk import (
     effects,
-    likeliest_lfc,
     log_normalise,
     mean_expression,
     samples,
-    t_statistics,
 )
 from kit.io.files import InputError
 from kit.metric import weights_from_t
@@ -195,7 +193,7 @@ def slow_t(expression, table, perturbation, s2_posterior):
 def test_t_is_the_contrast_to_the_control_in_one_joint_weighted_fit(cells, channels):
     cells = cells[cells.obs["channel"].isin([f"ch_{i + 1}" for i in range(channels)])]
     expression, table = samples(cells, list(cells.var_names), min_cells=2)
-    result = t_statistics(expression, table)
+    result = t_of_samples(expression, table)
     assert result.index.tolist() == ["A", "B"]
     assert result.columns.tolist() == list(cells.var_names)
     design = pd.DataFrame(
@@ -217,12 +215,12 @@ def test_samples_without_a_channel_need_no_channel(cells):
     expression, table = samples(cells, GENES, by=("sgrna_symbol", "sgrna_id"))
     assert "channel" not in table
     one = table.assign(channel="ch_1")
-    pd.testing.assert_frame_equal(t_statistics(expression, table), t_statistics(expression, one))
+    pd.testing.assert_frame_equal(t_of_samples(expression, table), t_of_samples(expression, one))
 
 
 def test_treat_is_zero_where_the_effect_is_small(cells):
     expression, table = samples(cells, list(cells.var_names))
-    plain, treated = t_statistics(expression, table), t_statistics(expression, table, lfc=0.5)
+    plain, treated = t_of_samples(expression, table), t_of_samples(expression, table, lfc=0.5)
     assert 0 < (treated == 0).to_numpy().sum() < treated.size
     assert (treated.abs() < plain.abs()).to_numpy().all()
 
@@ -230,15 +228,15 @@ def test_treat_is_zero_where_the_effect_is_small(cells):
 def test_the_order_of_samples_does_not_matter_for_t(cells):
     expression, table = samples(cells, GENES)
     shuffled = table.sample(frac=1, random_state=0)
-    result = t_statistics(expression, shuffled).loc[["A", "B"]]
-    pd.testing.assert_frame_equal(result, t_statistics(expression, table), rtol=1e-9)
+    result = t_of_samples(expression, shuffled).loc[["A", "B"]]
+    pd.testing.assert_frame_equal(result, t_of_samples(expression, table), rtol=1e-9)
 
 
 def test_a_perturbation_with_too_few_cells_is_left_out(cells):
     few = np.flatnonzero(cells.obs["sgrna_symbol"] == "B")[4:]
     expression, table = samples(cells[np.setdiff1d(np.arange(cells.n_obs), few)], GENES)
     assert set(table["sgrna_symbol"]) == {"A", "non-targeting"}
-    assert t_statistics(expression, table).index.tolist() == ["A"]
+    assert t_of_samples(expression, table).index.tolist() == ["A"]
 
 
 def test_bad_cells_are_told_in_one_line(cells):
@@ -265,16 +263,16 @@ def test_samples_that_allow_no_test_are_told_in_one_line(cells):
     expression, table = samples(cells, GENES)
     control = table["sgrna_symbol"] == "non-targeting"
     with pytest.raises(InputError, match="no sample is `non-targeting`"):
-        t_statistics(expression.loc[:, ~control], table[~control])
+        t_of_samples(expression.loc[:, ~control], table[~control])
     with pytest.raises(InputError, match="all samples are `non-targeting`"):
-        t_statistics(expression.loc[:, control], table[control])
+        t_of_samples(expression.loc[:, control], table[control])
     with pytest.raises(InputError, match="table has no column cells"):
-        t_statistics(expression, table.drop(columns="cells"))
+        t_of_samples(expression, table.drop(columns="cells"))
     with pytest.raises(InputError, match="design lacks samples of the expression"):
-        t_statistics(expression, table.iloc[1:])
+        t_of_samples(expression, table.iloc[1:])
     confounded = table.assign(channel=np.where(table["sgrna_symbol"] == "B", "ch_2", "ch_1"))
     with pytest.raises(InputError, match=r"not of full rank, \(channel ch_2\) can be written"):
-        t_statistics(expression, confounded)
+        t_of_samples(expression, confounded)
 
 
 def test_real_cells_give_the_means_effects_and_weights_made_elsewhere(shared):
@@ -288,14 +286,14 @@ def test_real_cells_give_the_means_effects_and_weights_made_elsewhere(shared):
     ours = effects(cells, genes).loc[truth.index]
     np.testing.assert_allclose(ours, truth[genes], rtol=0, atol=1e-9)
     # R limma 3.54.1: ~0 + target + channel, weights = cells, contrast to the control, eBayes.
-    weights = weights_from_t(t_statistics(*samples(cells, genes))).loc[truth.index, genes]
+    weights = weights_from_t(t_of_samples(*samples(cells, genes))).loc[truth.index, genes]
     np.testing.assert_allclose(weights, truth[[f"w_{gene}" for gene in genes]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("made_with", [0.0, 0.5])
 def test_the_threshold_behind_shipped_weights_is_recognised(cells, made_with):
     expression, table = samples(cells, GENES)
-    shipped = weights_from_t(t_statistics(expression, table, lfc=made_with))
+    shipped = weights_from_t(t_of_samples(expression, table, lfc=made_with))
     turned = shipped.iloc[::-1, ::-1]
     found = likeliest_lfc(expression, table, turned, candidates=(0.0, 0.5))
     assert found == made_with

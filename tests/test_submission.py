@@ -268,7 +268,7 @@ def test_an_own_gene_below_no_expression_is_remarked_on(submission, competition)
     assert remarks_on(submission, competition, "pert_1", "STAT1", floor) == []
     [remark] = remarks_on(submission, competition, "pert_1", "STAT1", floor - 0.5)
     assert remark == (
-        "1 own genes are predicted below minus their control mean, less than no expression: "
+        "1 on-target genes are predicted below minus their control mean, less than no expression: "
         f"pert_1 (STAT1: {floor - 0.5:.3g} below {floor:.3g})"
     )
     assert remarks_on(submission, competition, "pert_2", "STAT1", floor - 0.5) == []

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pandas as pd
 
 from ..competition import CONTROL, Competition
-from ..expression.t_statistics import LFC, t_statistics
+from ..expression.t_statistics import LFC, t_of_effects
 from ..io.files import InputError, quote_some, repeated
 from ..metric import weights_from_t, wmae
 from ..screens.atlas import Atlas, own_rows
@@ -73,7 +73,7 @@ def line_out(
         )
     genes = effects.columns
     se = None if line.se is None else line.se.set_axis(symbols)[genes].astype(float)
-    weights = weights_from_t(t_statistics(effects, se, lfc))
+    weights = weights_from_t(t_of_effects(effects, se, lfc))
     line = replace(
         competition,
         effects=effects,

@@ -50,7 +50,7 @@ def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> Spl
         raise InputError(f"cells cannot be halved by `{by}`; want {' or '.join(HALVED)}")
     if competition.cells is None:
         return None
-    from ..expression import pseudobulk
+    from ..expression import likeliest_lfc, pseudobulk, t_of_samples
 
     start = time.perf_counter()
     cells = competition.read_cells()
@@ -58,8 +58,8 @@ def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> Spl
     parted = [cells[half] for half in _halves(cells.obs, HALVED[by], seed)]
     prediction, truth = (pseudobulk.effects(half, genes) for half in parted)
     samples = pseudobulk.samples(parted[1], genes, min_cells=2)  # halves of samples are small
-    lfc = pseudobulk.likeliest_lfc(*samples, competition.weights)
-    weights = weights_from_t(pseudobulk.t_statistics(*samples, lfc=lfc))
+    lfc = likeliest_lfc(*samples, competition.weights)
+    weights = weights_from_t(t_of_samples(*samples, lfc=lfc))
     names = weights.index.intersection(prediction.index, sort=False)
     if len(names) < 2:
         raise InputError(f"{len(names)} perturbations can be halved by {by}; want at least 2")

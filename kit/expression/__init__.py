@@ -1,5 +1,31 @@
-"""From cells to effects: pseudobulk, limma's moderated t, resampled cells, similarity of effects."""
+"""From cells to effects, their t statistics and their similarity.
 
-from .pseudobulk import mean_expression
+`effects`: pseudobulk effects of cells; `mean_expression`: means by any group; `samples`: pseudobulk by
+guide and channel; `log_normalise`: log2(1 + CP10k) of counts. `moderated_t`: limma's test;
+`t_of_samples`, `t_of_effects`: t with and without cells; `likeliest_lfc`: the host's least effect.
+`bootstrap_effects`: effects of resampled cells. `target_features`: a gene in the control cells.
+`centred_cosine`, `rank_correlation`, `between_screens`: similarity of effects.
+"""
 
-__all__ = ["mean_expression"]
+from .bootstrap import bootstrap_effects
+from .controls import target_features
+from .limma import moderated_t
+from .pseudobulk import effects, log_normalise, mean_expression, samples
+from .similarity import between_screens, centred_cosine, rank_correlation
+from .t_statistics import likeliest_lfc, t_of_effects, t_of_samples
+
+__all__ = [
+    "between_screens",
+    "bootstrap_effects",
+    "centred_cosine",
+    "effects",
+    "likeliest_lfc",
+    "log_normalise",
+    "mean_expression",
+    "moderated_t",
+    "rank_correlation",
+    "samples",
+    "t_of_effects",
+    "t_of_samples",
+    "target_features",
+]

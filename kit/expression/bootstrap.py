@@ -1,20 +1,33 @@
-"""Pseudobulk of resampled cells: what a screen might have measured with other cells of the same guides.
+"""Bootstrap of cells: effects that a screen might have measured with other cells of the same guides.
 
-Cells are drawn anew, with replacement, within each guide and batch, those of the control too, whose
-error all effects share. A network that sees another draw at every step cannot learn one sample's noise.
+Cells are drawn with replacement within each guide and batch, control cells too, whose error all effects
+share. A network that is trained on another draw at every step cannot learn the noise of one sample.
 """
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..io.files import InputError, quote_some
 from .pseudobulk import log_normalise
+
+if TYPE_CHECKING:
+    from anndata import AnnData
 
 STRATA = ("sgrna_id", "channel")  # within which cells are drawn
 
 
-def bootstrap_effects(competition, draws=8, *, seed=0, cells=None, strata=STRATA):
-    """Effects of the training rows in `draws` samples of their cells: (draws, rows, genes), float32.
+def bootstrap_effects(
+    competition: Competition,
+    draws: int = 8,
+    *,
+    seed: int = 0,
+    cells: "AnnData | None" = None,
+    strata: Sequence[str] = STRATA,
+) -> np.ndarray:
+    """Return effects of the training rows in `draws` samples of cells: (draws, rows, genes), float32.
 
     Rows and genes are in the competition's order; cells: AnnData of raw counts with all genes of the
     source, by default `competition.read_cells()`. strata: obs columns, of which those that are there

@@ -1,13 +1,15 @@
-"""What the competition's control cells tell of a target, whether or not it is an output gene.
+"""Features of a perturbed gene from the control cells, whether or not it is an output gene.
 
-All genes of the cells count: 28 of the competition's 200 targets have no output column, and still have
-a level, cells that express them, and genes that vary with them.
+All genes of the cells count: 28 of the competition's 200 targets have no output column, but they have an
+expression level, a share of cells that express them, and genes that covary with them.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..io.files import InputError, quote_some, repeated
 from .pseudobulk import log_normalise
 
@@ -15,13 +17,15 @@ MEAN, DETECTION, COMPONENT = "control mean", "detection", "covariance"
 FLAT = 1e-9  # spread, log2, of a gene that does not vary but for rounding
 
 
-def target_features(competition, perturbations, components=20, seed=0):
-    """Describe targets by all genes of the control cells: perturbation x feature frame.
+def target_features(
+    competition: Competition, perturbations: Iterable[str], components: int = 20, seed: int = 0
+) -> pd.DataFrame:
+    """Return features of targets from all genes of the control cells: perturbation x feature.
 
     `control mean`, of log2(1 + CP10k); `detection`, the share of control cells with a count; and
     `covariance 1` to `covariance <components>`, the principal components over all genes of the gene's
     correlations with the output genes, as root mean squares over these. The features of a target do not
-    depend on the others asked for. A target that is no gene of the cells has NaN: see `unmeasured`.
+    depend on the other targets. A target that is no gene of the cells has NaN: see `unmeasured`.
     `seed`: of the start of the iteration. Raises InputError without cells, and for fewer than
     `components` + 2 control cells.
     """
@@ -40,13 +44,13 @@ def target_features(competition, perturbations, components=20, seed=0):
     return features.reindex(_index(perturbations))
 
 
-def unmeasured(features):
-    """Targets that are no gene of the cells: those whose features are NaN."""
+def unmeasured(features: pd.DataFrame) -> list[str]:
+    """Return the targets that are no gene of the cells: those whose features are NaN."""
     return list(features.index[features.isna().any(axis=1)])
 
 
-def level(competition, perturbations):
-    """Mean log2(1 + CP10k) of each target in the control cells: a series, NaN where it is no gene.
+def level(competition: Competition, perturbations: Iterable[str]) -> pd.Series:
+    """Return the mean log2(1 + CP10k) of targets in the control cells: a series, NaN for names not there.
 
     From the cells where there are any, else, and for genes that they lack, `competition.control`.
     """

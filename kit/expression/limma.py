@@ -1,10 +1,12 @@
 """Moderated t by gene: linear models whose gene variances are shrunk towards a common prior.
 
-What limma calls `lmFit` with sample weights, `eBayes` (Smyth 2004, doi:10.2202/1544-6115.1027)
+These are limma's `lmFit` with sample weights, `eBayes` (Smyth 2004, doi:10.2202/1544-6115.1027)
 with or without a trend, and `treat`, the test against a least effect (McCarthy & Smyth 2009,
-doi:10.1093/bioinformatics/btp053). Written from the published method, held against the numbers of
-limma 3.54.1. Not here: missing values, weights by observation, robust priors, correlated samples.
+doi:10.1093/bioinformatics/btp053). Written from the published method and tested against the numbers
+of limma 3.54.1. Not included: missing values, weights by observation, robust priors, correlated samples.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,15 @@ from ..io.files import InputError, quote_some, repeated
 RANK_TOLERANCE = 1e-7  # as R's lm: what of a column is left beside the columns before it
 
 
-def moderated_t(expression, design, coefficient, *, weights=None, lfc=0.0, trend=False):
+def moderated_t(
+    expression: pd.DataFrame,
+    design: pd.DataFrame,
+    coefficient: str | Sequence[str],
+    *,
+    weights: pd.Series | np.ndarray | None = None,
+    lfc: float = 0.0,
+    trend: bool = False,
+) -> pd.DataFrame:
     """Fit all genes at once and test coefficients with limma's moderated t.
 
     `expression`: gene x sample frame (log2); `design`: sample x coefficient frame; `coefficient`:
@@ -63,7 +73,9 @@ def moderated_t(expression, design, coefficient, *, weights=None, lfc=0.0, trend
     return pd.DataFrame({name: column.ravel() for name, column in table.items()}, index=index)
 
 
-def least_squares(expression, design, weights, *, names=None):
+def least_squares(
+    expression: np.ndarray, design: np.ndarray, weights: np.ndarray, *, names=None
+) -> dict:
     """Fit weighted least squares to all genes by one QR decomposition.
 
     `expression`: gene x sample, `design`: sample x coefficient, `weights`: by sample; arrays.
@@ -88,7 +100,7 @@ def least_squares(expression, design, weights, *, names=None):
         names = range(width) if names is None else names
         raise InputError(
             f"design is not of full rank, {quote_some(names[j] for j in dependent)} can be written "
-            "by the columns before; drop it or add samples that tell them apart"
+            "by the columns before; drop it or add samples in which they differ"
         )
     residual = expression.T * root  # (sample, gene)
     projected = q.T @ residual
@@ -100,7 +112,7 @@ def least_squares(expression, design, weights, *, names=None):
     }
 
 
-def variance_prior(s2, df_residual, covariate=None):
+def variance_prior(s2: np.ndarray, df_residual: int, covariate: np.ndarray | None = None):
     """Estimate the prior degrees of freedom and the prior variance from the genes' variances.
 
     `s2`: residual variances by gene, a scaled F distribution by the model; fitted by the moments of

@@ -1,9 +1,12 @@
-"""Pseudobulk from single cells, as the competition's host makes it: means, effects, samples and t.
+"""Pseudobulk from single cells, as the competition's host makes it: means, effects, samples.
 
 A cell's UMI counts are divided by its total over *all* genes, times 10,000, log2(x + 1); then the
-output genes are taken; then the plain mean over cells. Taking the genes first is the commonest
+output genes are taken; then the plain mean over cells. Taking the genes first is the most common
 error with this data: it changes every total.
 """
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,19 +14,20 @@ import pandas as pd
 from ..competition import CONTROL
 from ..io.files import InputError, quote_some, repeated
 from ..io.matrix import MOST
-from ..metric import weights_from_t
-from .limma import moderated_t
-from .similarity import rank_correlation
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy.sparse import sparray
 
 SCALE = 10_000  # counts per ten thousand
 ROWS_AT_ONCE = 512  # a block of about 30 MB stays in reused memory; larger ones cost page faults
 
 
-def log_normalise(counts, total=None):
-    """Normalise raw counts to log2(1 + counts per 10,000).
+def log_normalise(counts: "np.ndarray | sparray", total: np.ndarray | None = None):
+    """Return raw counts normalised to log2(1 + counts per 10,000): a CSR array of float64.
 
     `counts`: cell x gene, CSR, CSC or dense; `total`: UMI by cell over ALL genes of the source, by
-    default the row sums. Returns a CSR array of float64; a cell without counts stays zero. Raises
+    default the row sums. A cell without counts stays zero. Raises
     InputError for counts that are negative, broken or not finite, and totals below the row sums.
     """
     from scipy.sparse import csr_array
@@ -52,28 +56,35 @@ def log_normalise(counts, total=None):
     return values
 
 
-def mean_expression(cells, genes, by="sgrna_symbol"):
-    """Average log2(1 + CP10k) over the cells of each group.
+def mean_expression(
+    cells: "AnnData", genes: Iterable[str], by: str = "sgrna_symbol"
+) -> pd.DataFrame:
+    """Return mean log2(1 + CP10k) over the cells of each group: group x gene, sorted by group.
 
     `cells`: AnnData of raw counts with all genes of the source, in memory or backed; `genes`: those
-    to return, in this order; `by`: a column of `cells.obs`. Returns a frame group x gene, groups
-    sorted by name. Raises InputError for a gene or column that is not there.
+    to return, in this order; `by`: a column of `cells.obs`. Raises InputError for a gene or column that
+    is missing.
     """
     codes, table = _groups(cells, [by])
     means = _group_means(cells, genes, codes, len(table))
     return pd.DataFrame(means, index=pd.Index(table[by], name=by), columns=_gene_index(genes))
 
 
-def effects(cells, genes):
-    """Mean expression of each perturbation minus that of the control: perturbation x gene, log2."""
+def effects(cells: "AnnData", genes: Iterable[str]) -> pd.DataFrame:
+    """Return mean expression of perturbations minus that of the control: perturbation x gene, log2."""
     means = mean_expression(cells, genes).rename_axis(index="perturbation")
     if CONTROL not in means.index:
         raise InputError(f"no cell is `{CONTROL}` in obs `sgrna_symbol`; want control cells")
     return means.drop(index=CONTROL) - means.loc[CONTROL]
 
 
-def samples(cells, genes, by=("sgrna_symbol", "sgrna_id", "channel"), min_cells=5):
-    """Average the cells of each combination of the columns `by`: one sample a guide and channel.
+def samples(
+    cells: "AnnData",
+    genes: Iterable[str],
+    by: Iterable[str] = ("sgrna_symbol", "sgrna_id", "channel"),
+    min_cells: int = 5,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the mean of the cells of each combination of the columns `by`: a sample a guide and channel.
 
     Combinations with fewer than `min_cells` cells are left out, and a perturbation with none left
     with them. Returns the mean log2(1 + CP10k) (gene x sample frame) and a frame by sample with the
@@ -91,48 +102,6 @@ def samples(cells, genes, by=("sgrna_symbol", "sgrna_id", "channel"), min_cells=
     table = table[kept].set_axis(pd.Index(table[kept][by].agg("|".join, axis=1), name="sample"))
     means = _group_means(cells, genes, codes, len(table))
     return pd.DataFrame(means.T, index=_gene_index(genes), columns=table.index), table
-
-
-def t_statistics(expression, table, *, lfc=0.0):
-    """Test every perturbation against the control by one joint moderated fit.
-
-    `expression` and `table` as `samples` gives them. The model of a sample's expression: its
-    perturbation and, where there are several, its channel; weighted by its cells; variances
-    moderated over genes (`eBayes`, with `lfc` > 0 `treat`). Returns t, perturbation x gene. A
-    perturbation without a sample in `table`, all its samples having too few cells, is left out.
-    """
-    if missing := [name for name in ("sgrna_symbol", "cells") if name not in table]:
-        raise InputError(f"table has no column {quote_some(missing)}; give the one of `samples`")
-    perturbation = table["sgrna_symbol"]
-    if CONTROL not in set(perturbation):
-        raise InputError(f"no sample is `{CONTROL}`; want control samples to test against")
-    names = [name for name in dict.fromkeys(perturbation) if name != CONTROL]
-    if not names:
-        raise InputError(f"all samples are `{CONTROL}`; want samples of a perturbation to test")
-    columns = {"(control)": np.ones(len(table))}
-    columns |= {name: (perturbation == name).astype(float) for name in names}
-    if "channel" in table:
-        for channel in sorted(set(table["channel"]))[1:]:
-            columns[f"(channel {channel})"] = (table["channel"] == channel).astype(float)
-    design = pd.DataFrame(columns, index=table.index)
-    result = moderated_t(expression, design, names, weights=table["cells"], lfc=lfc)
-    t = result["t"].to_numpy().reshape(len(names), -1)
-    index = pd.Index(names, name="perturbation")
-    return pd.DataFrame(t, index=index, columns=_gene_index(expression.index))
-
-
-def likeliest_lfc(expression, table, shipped, candidates=(0.0, 0.03)):
-    """The `lfc` whose weights, made from samples, rank most like the shipped ones.
-
-    `expression`, `table`: as `samples` gives them; `shipped`: weights, perturbation x gene. The host
-    does not say how t was made: eBayes (0) or treat.
-    """
-
-    def agreement(lfc):
-        made = weights_from_t(t_statistics(expression, table, lfc=lfc))
-        return rank_correlation(made, shipped.loc[made.index, made.columns])
-
-    return max(candidates, key=agreement)
 
 
 def _gene_index(genes):

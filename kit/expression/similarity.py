@@ -1,4 +1,4 @@
-"""How alike effects are: within a screen, between screens, and two tables entry by entry."""
+"""Similarity of effects: within a screen, between screens, and of two tables entry by entry."""
 
 from collections.abc import Mapping
 from itertools import combinations
@@ -6,17 +6,17 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-FLOOR = {"low": 0.05, "median": 0.5, "high": 0.95}  # quantiles of different knockdowns
+FLOOR = {"low": 0.05, "median": 0.5, "high": 0.95}  # quantiles over different perturbations
 
 
-def centred_cosine(effects):
-    """Cosine of every two perturbations' effects after taking off the mean effect of each gene."""
+def centred_cosine(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the cosine of every two perturbations' effects, less the mean effect of each gene."""
     unit = _unit(effects - effects.mean())
     return pd.DataFrame(unit @ unit.T, index=effects.index, columns=effects.index)
 
 
-def cluster_order(similarity):
-    """Names in the leaf order of average-linkage clustering on 1 - similarity: like beside like."""
+def cluster_order(similarity: pd.DataFrame) -> pd.Index:
+    """Return the names in the leaf order of average-linkage clustering on 1 - similarity."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -24,8 +24,8 @@ def cluster_order(similarity):
     return similarity.index[leaves_list(linkage(distance, "average", optimal_ordering=True))]
 
 
-def most_similar(similarity):
-    """Cosine of all pairs, the most similar first: a series by (one, other)."""
+def most_similar(similarity: pd.DataFrame) -> pd.Series:
+    """Return the cosine of all pairs, the most similar first: a series by (one, other)."""
     first, second = np.triu_indices(len(similarity), 1)
     names = similarity.index
     pairs = pd.MultiIndex.from_arrays([names[first], names[second]], names=["one", "other"])
@@ -33,10 +33,11 @@ def most_similar(similarity):
     return cosine.sort_values(ascending=False, kind="stable")
 
 
-def rank_correlation(one, other):
-    """Spearman's rank correlation over all entries of two frames of the same shape."""
-    ranks = [pd.Series(frame.to_numpy().ravel()).rank() for frame in (one, other)]
-    return np.corrcoef(*ranks)[0, 1]
+def rank_correlation(one: pd.DataFrame, other: pd.DataFrame) -> float:
+    """Return Spearman's rank correlation over all entries of two frames of the same shape."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(one.to_numpy().ravel(), other.to_numpy().ravel()).statistic)
 
 
 def within_groups(
@@ -58,14 +59,14 @@ def within_groups(
     return inside.rename(index=lambda name: f"{name} ({sizes[name]})"), pd.Series(overall)
 
 
-def between_screens(tables):
-    """Compare the knockdowns of every two screens by the cosine of their centred effects.
+def between_screens(tables: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the similarity of every two screens: the cosine of their centred effects.
 
-    tables: perturbation x gene frames by screen. Of two screens the genes count that are measured in
-    every row of both; each screen's mean effect of a gene is taken off. Returns `same`, a frame by
-    (one, other, perturbation) of `cosine` and `rank`, the share of the other screen's knockdowns that
-    are less alike; and `floor`, quantiles `low, median, high` of different knockdowns by (one, other).
-    Pairs of screens that share no gene or no knockdown, or have no other, are left out.
+    tables: perturbation x gene frames by screen. Genes count that are measured in every row of both
+    screens; each screen's mean effect of a gene is subtracted. Returns `same`, a frame by (one, other,
+    perturbation) of `cosine` and `rank`, the share of the other screen's perturbations that are less
+    similar; and `floor`, quantiles `low, median, high` over different perturbations by (one, other).
+    Pairs of screens without a common gene or perturbation, or without others, are left out.
     """
     same, floor = {}, {}
     for one, other in combinations(tables, 2):

@@ -4,8 +4,8 @@ import numpy as np
 from numba import njit
 
 
-def compiled(*flags):
-    """Compile, keep the machine code on disk where some folder can be written, release the GIL."""
+def compiled(*flags: str):
+    """Return a decorator that compiles without the GIL and caches the code where a folder is writable."""
     # Sums of whole numbers are exact in any order, so they may be reordered to be vectorised.
     settings = {"nogil": True, "fastmath": {"reassoc", "nsz", *flags}}
 
@@ -19,8 +19,8 @@ def compiled(*flags):
 
 
 @compiled()
-def compress(dense):
-    """Compress the rows of a dense block: indptr, indices, data. NaN counts as stored."""
+def compress(dense: np.ndarray):
+    """Return the CSR arrays indptr, indices and data of a dense block. NaN counts as stored."""
     indptr = np.zeros(len(dense) + 1, np.int64)
     for row in range(len(dense)):
         stored = 0

@@ -1,11 +1,11 @@
-"""The device that works: a GPU if a tensor can be put on it, else the CPU."""
+"""The compute device: a GPU if a tensor can be put on it, else the CPU."""
 
 from functools import cache
 
 
 @cache
 def device():
-    """The first device that holds a tensor: a GPU that torch was not built for passes is_available()."""
+    """Return the torch.device to use: a GPU that torch was not built for would pass is_available()."""
     import torch
 
     try:

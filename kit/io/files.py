@@ -1,4 +1,4 @@
-"""Read and write files whole: bad input is told in one line, no half-written file is left."""
+"""Read and write whole files: bad input is an error of one line, and no half-written file is left."""
 
 import csv
 import hashlib
@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +19,19 @@ LONGEST_NAME = 100  # characters of a name in a message
 
 
 class InputError(ValueError):
-    """Input that cannot be used, told in one line: what was got, what was wanted, what to do."""
+    """Input that cannot be used, in one line: what was got, what was wanted, what to do."""
 
-    def __init__(self, message):
+    def __init__(self, message: object):
         super().__init__(printable(message))
 
 
-def printable(message):
-    """Text in one line, signs that cannot be printed, or steer a terminal, written as escapes."""
+def printable(message: object) -> str:
+    """Return text in one line, with signs that do not print or that steer a terminal as escapes."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in str(message))
 
 
-def quote_some(names, most=5):
-    """Name the first few of many: `a, b, c and 7 more`; a long name is cut."""
+def quote_some(names: Iterable, most: int = 5) -> str:
+    """Return the first few of many names, `a, b, c and 7 more`; a long name is cut."""
     names = [str(name) for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     shown = [
@@ -40,14 +41,14 @@ def quote_some(names, most=5):
     return ", ".join(shown) + more
 
 
-def repeated(labels):
-    """Labels that occur more than once, in order of first repetition."""
+def repeated(labels: Iterable) -> list:
+    """Return the labels that occur more than once, in order of first repetition."""
     index = pd.Index(labels)
     return list(index[index.duplicated()].unique())
 
 
-def label_fault(got, want):
-    """Say how labels differ from those wanted, order aside: `got 4, want 5; missing: e`; "" if equal."""
+def label_fault(got: Iterable, want: Iterable) -> str:
+    """Return how labels differ from those wanted, in any order: `got 4, want 5; missing: e`, or ""."""
     got, want = pd.Index(got), pd.Index(want)
     faults = {
         "missing": want.difference(got, sort=False),
@@ -59,8 +60,8 @@ def label_fault(got, want):
     return "; ".join([f"got {len(got)}, want {len(want)}", *named]) if named else ""
 
 
-def read_header(path):
-    """Column names of a CSV file as they stand there; pandas would rename repeated ones."""
+def read_header(path: Path | str) -> list[str]:
+    """Return the column names of a CSV file as written; pandas would rename repeated ones."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist; give the path of an existing CSV file")
@@ -79,13 +80,12 @@ def read_header(path):
     return header
 
 
-def read_table(path, index, *, text=()):
-    """Read a CSV of numbers with one column of labels.
+def read_table(path: Path | str, index: str, *, text: Iterable[str] = ()) -> pd.DataFrame:
+    """Return a CSV of numbers with one column of labels: float64, indexed by the strings of `index`.
 
-    Returns a frame of float64 indexed by the strings of column `index`; the columns named in `text`
-    stay strings. Accepts a byte-order mark and Windows line endings. Raises InputError for a missing,
-    empty or truncated file, repeated columns or labels, blank, non-numeric and non-finite values,
-    naming the first place.
+    The columns named in `text` stay strings. Accepts a byte-order mark and Windows line endings. Raises
+    InputError for a missing, empty or truncated file, repeated columns or labels, blank, non-numeric and
+    non-finite values, naming the first place.
     """
     path = Path(path)
     header = read_header(path)
@@ -136,7 +136,7 @@ def _parsed(row, words, numbers):
 
 
 def _fault(row, header, words):
-    """Say where a row does not hold what its header promises."""
+    """How a row differs from what its header announces."""
     if len(row) != len(header):
         return f"{len(row)} fields, want {len(header)}; is the file cut off?"
 
@@ -151,7 +151,7 @@ def _fault(row, header, words):
 
 
 @contextmanager
-def replacing(path):
+def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which takes its name only when the block ends well.
 
     The block writes a file or makes a folder there. On any exception, an interrupt included, what was
@@ -184,8 +184,8 @@ def replacing(path):
         shutil.rmtree(box, ignore_errors=True)
 
 
-def read_json(path):
-    """What a JSON file holds; InputError for what is none, or no file."""
+def read_json(path: Path | str):
+    """Return the content of a JSON file; InputError where there is no file or no JSON."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is no file; give the path of a JSON file")
@@ -196,11 +196,10 @@ def read_json(path):
 
 
 @contextmanager
-def alone_in(folder):
+def alone_in(folder: Path | str) -> Iterator[None]:
     """Let one run at a time into a folder, which is made where it is missing; the others wait.
 
-    The lock goes with the process that holds it, however it ends. Where a disk or a system knows no locks
-    nobody waits.
+    The lock ends with the process that holds it. Where a disk or a system has no locks nobody waits.
     """
     folder = Path(folder)
     try:
@@ -229,8 +228,8 @@ def _lock(folder, opened):
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def content_hash(paths):
-    """SHA-256 over the names and bytes of files, in order of name."""
+def content_hash(paths: Iterable[Path | str]) -> str:
+    """Return the SHA-256 over the names and bytes of files, in order of name."""
     digest = hashlib.sha256()
     for path in sorted(map(Path, paths), key=lambda path: path.name):
         digest.update(path.name.encode())
@@ -239,8 +238,8 @@ def content_hash(paths):
     return digest.hexdigest()
 
 
-def frames_hash(frames):
-    """SHA-256 over the content and labels of frames by name, 16 letters: the same wherever they lie."""
+def frames_hash(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Return 16 letters of the SHA-256 over the content and labels of frames by name."""
     digest = hashlib.sha256()
     for name, frame in frames.items():
         digest.update(repr([name, list(frame.columns)]).encode())
@@ -248,10 +247,10 @@ def frames_hash(frames):
     return digest.hexdigest()[:16]
 
 
-def keep_fetched(path, content, url, changed):
-    """Write what was fetched, and beside it, as JSON, its address, dates and SHA-256; returns the path.
+def keep_fetched(path: Path, content: bytes, url: str, changed: str | None) -> Path:
+    """Write what was fetched, and beside it, as JSON, its address, dates and SHA-256; return the path.
 
-    content: bytes; changed: when the server last changed it, or None.
+    changed: when the server last changed it, or None.
     """
     record = {
         "url": url,

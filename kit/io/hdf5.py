@@ -1,9 +1,10 @@
-"""Open HDF5 files that strangers wrote, and make new ones: what goes wrong is told in one line.
+"""Open HDF5 files that strangers wrote, and make new ones; faults are errors of one line.
 
-HDF5 itself runs no code that a file brings along. But a link, or a dataset, may name another file of the
-reader's machine, whose content would then be taken for the sender's: such a file is refused.
+HDF5 runs no code from a file. But a link, or a dataset, may name another file of the reader's machine,
+whose content would then pass for the sender's: such a file is refused.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
@@ -12,8 +13,8 @@ from .files import InputError, quote_some
 
 
 @contextmanager
-def opened(path, needed=("obs", "var")):
-    """An h5ad file open for reading; what h5py and anndata raise on a damaged one is an InputError."""
+def opened(path: Path | str, needed: Sequence[str] = ("obs", "var")) -> Iterator:
+    """Yield an h5ad file open for reading; whatever h5py raises on a damaged one is an InputError."""
     import h5py
 
     path = Path(path)
@@ -37,8 +38,8 @@ def opened(path, needed=("obs", "var")):
         ) from None
 
 
-def reason(error):
-    """An exception in one line of at most 200 characters."""
+def reason(error: Exception) -> str:
+    """Return an exception in one line of at most 200 characters."""
     return " ".join(f"{type(error).__name__} {error}".split())[:200]
 
 
@@ -64,8 +65,8 @@ def _outside(file):
 
 
 @contextmanager
-def made(path):
-    """A new HDF5 file open for writing; a write that fails raises its OSError when the block ends."""
+def made(path: Path | str) -> Iterator:
+    """Yield a new HDF5 file open for writing; a failed write raises its OSError when the block ends."""
     import h5py
 
     with Sink(path, "w+b") as sink:
@@ -78,14 +79,14 @@ def made(path):
 
 
 class Sink(FileIO):
-    """A file that keeps the error of a write that failed, and takes no more.
+    """A file that keeps the error of a failed write, and ignores all later ones.
 
-    HDF5 crashes at the end of the process where it could not close a file, so it must not notice.
+    HDF5 crashes at the end of the process where it could not close a file, so it must not see the error.
     """
 
     fault = None
 
-    def write(self, values):
+    def write(self, values: bytes | memoryview) -> int:
         rest = memoryview(values)
         while len(rest) and self.fault is None:
             try:

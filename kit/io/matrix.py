@@ -1,9 +1,10 @@
-"""The matrix of counts in an h5ad file: where it lies, and its rows in blocks of bounded size.
+"""The count matrix in an h5ad file: its layout, and its rows in blocks of bounded size.
 
-Knows HDF5 and the layouts that anndata has written (CSR, CSC, dense; attributes `encoding-type` and
-the older `h5sparse_format`), nothing of what the numbers mean.
+Covers the layouts that anndata has written: CSR, CSC and dense, with the attribute `encoding-type` or the
+older `h5sparse_format`.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ FORMATS = {"csr_matrix": "csr", "csc_matrix": "csc", "csr": "csr", "csc": "csc"}
 
 
 class Header(NamedTuple):
-    """What is known of a matrix without reading its values.
+    """What a matrix shows without its values.
 
     format: `csr`, `csc` or `dense`. stored: number of values, zeros of a dense matrix too. chunk_rows:
     rows of a chunk of a dense one, else 1.
@@ -57,7 +58,8 @@ class Matrix:
         return f"{self.path}, {self.key}"
 
     @cached_property
-    def header(self):
+    def header(self) -> Header:
+        """Shape, format and size, after checks that need no values; InputError for what is no matrix."""
         with self.open() as stored:
             if hasattr(stored, "dtype"):
                 if len(stored.shape) != 2:
@@ -94,7 +96,7 @@ class Matrix:
             return Header(shape, FORMATS[name], lengths[2], 1)
 
     @contextmanager
-    def open(self):
+    def open(self) -> Iterator:
         """Yield the HDF5 group or dataset."""
         with opened(self.path, needed=()) as file:
             if self.key not in file:
@@ -105,7 +107,7 @@ class Matrix:
                 )
             yield file[self.key]
 
-    def blocks(self, start, stop, budget):
+    def blocks(self, start: int, stop: int, budget: int) -> Iterator[tuple]:
         """Yield rows `start` to `stop` (columns, of a CSC matrix) in blocks that hold whole ones.
 
         A block is (first row, indptr from 0 as int64, indices as int32, data as float32 or float64),
@@ -186,10 +188,18 @@ class Matrix:
         if dataset.dtype.kind not in kinds:
             raise InputError(f"{self} holds {dataset.dtype} in {dataset.name}; want numbers")
 
-    def fault(self, first, indptr, indices, data, scale=None, largest=np.inf):
-        """The InputError for the first stored value of a block that is not what it should be.
+    def fault(
+        self,
+        first: int,
+        indptr: np.ndarray,
+        indices: np.ndarray,
+        data: np.ndarray,
+        scale: str | None = None,
+        largest: float = np.inf,
+    ) -> InputError:
+        """Return the InputError for the first stored value of a block that is not valid.
 
-        That is a whole number from 0 or, with the name of a `scale`, a number from 0 to `largest`.
+        Valid are whole numbers from 0 or, with the name of a `scale`, numbers from 0 to `largest`.
         """
         length = self.shape[self.format != "csc"]
         outside = (indices < 0) | (indices >= length)

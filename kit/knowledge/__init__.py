@@ -1,4 +1,9 @@
-"""What is known of genes from elsewhere: sets, interactions, tables, responses in other screens."""
+"""Prior knowledge of genes: sets, interactions, tables, responses in other screens.
+
+`gather` finds and reads everything and returns one `Knowledge`, the first argument of models.
+`load_pathways` reads gene sets and interactions into `Pathways`; `load_knowledge` reads one gene x number
+table, such as embeddings. `smallest_sets`: the smallest gene set that a perturbation shares with others.
+"""
 
 from .gathering import gather
 from .loading import load_pathways

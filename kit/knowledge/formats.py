@@ -1,4 +1,4 @@
-"""Read GMT sets and edge lists, told apart by their content; genes are named as the file names them."""
+"""Read GMT sets and edge lists, recognised by content; genes keep the names of the file."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ LIGHTEST, HEAVIEST = 1e-30, 1e30  # weights that are no zero and no infinity as 
 PACKING_FAULTS = (
     OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile,
 )  # fmt: skip
-LOOK = 50  # lines that tell sets from edges
+LOOK = 50  # lines by which sets and edges are distinguished
 WANT = (
     "want a GMT file (name, id and gene symbols, separated by tabs) or an edge list (two gene symbols a "
     "line and perhaps a weight)"
@@ -33,19 +33,19 @@ _COLUMN = re.compile(
 _NO_SYMBOL = re.compile(r"""[][{}<>"'=\\]|://""")
 
 
-def read_source(path):
-    """Read one file of knowledge; gzip and zip are unpacked.
+def read_source(path: Path | str) -> tuple[pd.DataFrame | None, pd.DataFrame | None, str]:
+    """Return sets or None, edges or None, and the SHA-256 of one file; gzip and zip are unpacked.
 
-    Returns `sets`, a frame (pathway, gene), or None; `edges`, a frame (one, other, weight), or None; and
-    the SHA-256 of the file. Raises InputError, one line, for what is neither.
+    sets: frame (pathway, gene); edges: frame (one, other, weight). Raises InputError for what
+    is neither.
     """
     path = Path(path)
     content = _content(path)
     return *parsed(content, path), hashlib.sha256(content).hexdigest()
 
 
-def parsed(content, path):
-    """Sets or None, and edges or None, from the bytes of a file; `path` names it in faults."""
+def parsed(content: bytes, path: Path | str) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    """Return sets or None, and edges or None, from the bytes of a file; `path` names it in errors."""
     lines = _lines(path, content)
     first = list(islice((line for _, line in lines), LOOK))
     if not any(separator in line for line in first for separator in "\t, "):
@@ -84,8 +84,8 @@ def _lines(path, content):
     return lines
 
 
-def unpacked(content):
-    """The bytes of a file that may be packed with gzip, or with zip as its only member."""
+def unpacked(content: bytes) -> bytes:
+    """Return the bytes of a file that may be packed with gzip, or with zip as its only member."""
     if content[:2] == b"\x1f\x8b":
         with gzip.open(io.BytesIO(content)) as file:
             return _limited(file)

@@ -11,6 +11,7 @@ import pandas as pd
 
 SMALLEST, LARGEST = 3, 500  # genes of the sets that count: smaller and larger ones carry no signal
 SMALL = 60  # genes, at most, of a specific set
+CSR = "scipy.sparse.csr_array"  # the type in annotations: scipy is imported where it is used
 COLUMNS_AT_ONCE = 128  # of the diffusion: 8 MB a block stays near the processor
 
 
@@ -22,7 +23,7 @@ class Vectors:
     rows: object
     columns: pd.Index
 
-    def cosine(self, rows, columns):
+    def cosine(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         product = self.rows[rows] @ self.rows[columns].T
         return product if isinstance(product, np.ndarray) else product.toarray()
 
@@ -37,7 +38,7 @@ class Diffusion:
     genes: pd.Index
     step: object
 
-    def cosine(self, rows, columns):
+    def cosine(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         from scipy.sparse.linalg import norm
 
         left, right = self._reach(rows), self._reach(columns)
@@ -69,7 +70,7 @@ def adjacency(edges: pd.DataFrame, genes: pd.Index | None = None):
     return genes, csr_array((weight, places), shape=(len(genes), len(genes)))
 
 
-def normalised(weights):
+def normalised(weights: CSR) -> CSR:
     """Return D^-1/2 W D^-1/2 of an adjacency W with the degrees D: CSR, float32."""
     degree = np.asarray(weights.sum(axis=1)).ravel()
     root = np.divide(1, np.sqrt(degree), out=np.zeros_like(degree), where=degree > 0)
@@ -82,7 +83,7 @@ def relative(edges: pd.DataFrame) -> pd.DataFrame:
     return edges.assign(weight=edges["weight"] / mean)
 
 
-def membership(sets: pd.DataFrame):
+def membership(sets: pd.DataFrame) -> tuple[CSR, pd.Index, pd.Index]:
     """Return the gene x pathway CSR array of 0 and 1, and the index of each axis, of a source's sets."""
     from scipy.sparse import csr_array
 
@@ -94,25 +95,25 @@ def membership(sets: pd.DataFrame):
     return member, pd.Index(genes), pd.Index(pathways)
 
 
-def sizes_of(member) -> np.ndarray:
+def sizes_of(member: CSR) -> np.ndarray:
     """Return the number of genes of each set: (sets,)."""
     return np.asarray(member.sum(axis=0)).ravel()
 
 
-def chosen_sets(member, smallest: int = SMALLEST, largest: int = LARGEST) -> np.ndarray:
+def chosen_sets(member: CSR, smallest: int = SMALLEST, largest: int = LARGEST) -> np.ndarray:
     """Return the positions of the sets of `smallest` to `largest` genes."""
     sizes = sizes_of(member)
     return np.flatnonzero((sizes >= smallest) & (sizes <= largest))
 
 
-def weighted_sets(member, smallest: int = SMALLEST, largest: int = LARGEST):
+def weighted_sets(member: CSR, smallest: int = SMALLEST, largest: int = LARGEST):
     """Return gene x chosen set, CSR: log(N / size), N the genes of the source, as rare sets say more."""
     taken = chosen_sets(member, smallest, largest)
     rarity = np.log(member.shape[0] / sizes_of(member)[taken]).astype(np.float32)
     return (member[:, taken] * rarity[None, :]).tocsr()
 
 
-def set_vectors(member, genes: pd.Index, pathways: pd.Index, largest: int) -> Vectors:
+def set_vectors(member: CSR, genes: pd.Index, pathways: pd.Index, largest: int) -> Vectors:
     """Return the weighted memberships in sets of 3 to `largest` genes."""
     columns = pathways[chosen_sets(member, SMALLEST, largest)]
     return _unit_vectors(genes, weighted_sets(member, SMALLEST, largest), columns)
@@ -146,7 +147,9 @@ def table_vectors(table: pd.DataFrame) -> Vectors:
     return Vectors(table.index[known], values[known] / length[known, None], table.columns)
 
 
-def joint_graph(memberships, edges: pd.DataFrame):
+def joint_graph(
+    memberships: list[tuple[CSR, pd.Index, pd.Index]], edges: pd.DataFrame
+) -> tuple[pd.Index, CSR]:
     """Return one graph of all sources: the index of genes, and the normalised adjacency, CSR, float32.
 
     memberships: of each source of sets, as `membership` returns them. Nodes are the genes, then the sets

@@ -10,6 +10,7 @@ import pandas as pd
 from ..io.files import InputError, frames_hash, quote_some
 from ..screens.gene_names import GeneNames
 from .kernels import (
+    CSR,
     LARGEST,
     SMALL,
     SMALLEST,
@@ -147,7 +148,7 @@ class Pathways:
         return pd.DataFrame(total, _index(a, "gene"), _index(b, "gene"), copy=False)
 
     @cached_property
-    def graph(self):
+    def graph(self) -> tuple[pd.Index, CSR]:
         """Genes and the normalised adjacency of genes and sets, of all sources: see `joint_graph`."""
         return joint_graph(list(self._memberships.values()), self.edges)
 

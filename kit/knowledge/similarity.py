@@ -14,6 +14,7 @@ import pandas as pd
 from ..competition import CONTROL
 from ..screens.atlas import Atlas
 from ..screens.gene_names import GeneNames
+from .kernels import CSR
 from .pathways import LARGEST, SMALLEST, Pathways
 
 COMPONENTS = 40  # of the responses, each weighted by the root of its size
@@ -71,7 +72,7 @@ class Knowledge:
         return tuple(None if part is None else part.fingerprint for part in parts)
 
     @property
-    def graph(self):
+    def graph(self) -> tuple[pd.Index, CSR]:
         """Genes and the normalised adjacency of genes and gene sets, as `Pathways.graph`."""
         return (self.pathways or Pathways()).graph
 

@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 
 from ..io.files import InputError, quote_some, repeated
+from ..screens.gene_names import GeneNames
 from .formats import LONGEST, PACKING_FAULTS
 
 WANT = "want a CSV or TSV of genes and numbers, or an npz file of `genes` and `values`"
 
 
-def load_knowledge(path, names=None):
-    """Read a table of knowledge: a gene x column frame, float32.
+def load_knowledge(path: Path | str, names: GeneNames | None = None) -> pd.DataFrame:
+    """Return a table of numbers by gene, such as embeddings: gene x column, float32.
 
-    CSV or TSV, perhaps gzipped, with a header and the genes in the first column; or .npz of the arrays
-    `genes` and `values` (gene x column). `names`, a GeneNames, brings genes to current symbols. Warns
-    where genes are repeated, whose mean is taken, and where values are missing, whose genes are left
-    out. Raises InputError for text instead of numbers and what cannot be read.
+    path: CSV or TSV, also gzipped, with a header and the genes in the first column; or .npz of the arrays
+    `genes` and `values` (gene x column). names: converts genes to current symbols. Warns of repeated
+    genes, which are averaged, and of genes with missing values, which are left out. Raises InputError for
+    text instead of numbers and for files that cannot be read.
     """
     path = Path(path)
     if path.is_dir():
@@ -37,8 +38,8 @@ def load_knowledge(path, names=None):
     return checked(table, names, path)
 
 
-def checked(table, names, said):
-    """The table by current symbol, each gene once, without gaps, float32; `said` names it in faults."""
+def checked(table: pd.DataFrame, names: GeneNames | None, said: Path | str) -> pd.DataFrame:
+    """Return the table by current symbol, each gene once, float32; `said` names it in errors."""
     if not table.size:
         raise InputError(f"{said} has no gene with a number; {WANT}")
     table = _numbers(table, said)

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from ..competition import CONTROL, Competition
-from ..expression.t_statistics import t_statistics
+from ..expression import t_of_effects
 from ..knowledge import Knowledge
 from ..metric import weights_from_t
 from ..models.baselines import Constant
@@ -148,7 +148,7 @@ def atlas_data(knowledge: Knowledge, genes: Sequence[str]) -> list[ScreenData]:
         se = None if se is None or se.isna().all(axis=None) else se.set_axis(names)
         measured = effects.notna()
         measured &= measured.sum() >= LEAST
-        weights = weights_from_t(t_statistics(effects, se).fillna(0.0)).where(measured, 0.0)
+        weights = weights_from_t(t_of_effects(effects, se).fillna(0.0)).where(measured, 0.0)
         weights = weights.div(weights.sum(axis=1) / np.maximum(measured.sum(axis=1), 1), axis=0)
         weights = weights.clip(lower=1e-6).where(measured, 0.0)
         size = (weights * effects.abs()).sum(axis=1) / np.maximum(measured.sum(axis=1), 1)

@@ -36,7 +36,7 @@ import pandas as pd
 
 from .. import metric
 from ..competition import CONTROL
-from ..expression import pseudobulk
+from ..expression import pseudobulk, t_of_samples
 from ..io.files import InputError, alone_in, quote_some, read_json, replacing
 from .cells import draw_each
 from .world import SIZES, Size, World, plant
@@ -140,7 +140,7 @@ def draw_competition(world: World, size: Size, rng: np.random.Generator) -> tupl
     means = (expression * samples["cells"]).T.groupby(by, sort=False).sum()
     means = means.div(samples["cells"].groupby(by, sort=False).sum(), axis=0)
     effects = (means - means.loc[CONTROL]).drop(index=CONTROL)
-    weights = metric.weights_from_t(pseudobulk.t_statistics(expression, samples, lfc=LFC))
+    weights = metric.weights_from_t(t_of_samples(expression, samples, lfc=LFC))
     return cells, means, effects, weights
 
 
