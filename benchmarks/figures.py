@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.compare import REFERENCE
 from kit import Run, folds, load_competition, plots
 from kit.decision import decide
-from kit.evaluation.cell_lines import with_competition
+from kit.evaluation import with_competition
 from kit.expression.similarity import between_screens
 from kit.knowledge import gather
 from kit.models import Neighbours
@@ -28,12 +28,7 @@ GAPS = (0.9, 0.95, 0.99)  # quantiles of the gap between submitted value and mea
 
 def screens(competition, atlas):
     """The same perturbation in two screens, beside different ones."""
-    everything = with_competition(atlas, competition)
-    symbols = everything.obs["sgrna_symbol"].astype(str)
-    tables = {
-        name: everything.effects.loc[rows].set_axis(symbols[rows])
-        for name, rows in everything.obs.groupby("dataset", sort=False).groups.items()
-    }
+    tables = with_competition(atlas, competition).effects_by_screen()
     return plots.agreement(*between_screens(tables))
 
 

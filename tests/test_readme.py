@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+import kit
 from kit.__main__ import main, parser
 
 PAGES = {
@@ -166,3 +167,10 @@ def test_links_lead_somewhere(page):
         path = (ROOT / page).parent / name if name else ROOT / page
         assert path.exists()
         assert not anchor or anchor in anchors(path.read_text(encoding="utf-8"))
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text()
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    assert re.search(r"^version: (.+)$", citation, re.M)[1] == kit.__version__
+    assert re.search(r"^## (.+)$", changes, re.M)[1] == kit.__version__
