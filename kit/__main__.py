@@ -16,13 +16,13 @@ from .io.files import InputError, printable, quote_some
 FOUND = "(default: found as usual)"
 
 
-def twin(args):
+def twin(args: argparse.Namespace) -> None:
     from .twin import simulate
 
     print(simulate(args.folder, size=args.size, seed=args.seed, null=args.null))
 
 
-def merge(args):
+def merge(args: argparse.Namespace) -> None:
     from concurrent.futures import ProcessPoolExecutor
     from contextlib import nullcontext
     from multiprocessing import get_context
@@ -55,7 +55,7 @@ def merge(args):
     print(*filter(None, (merged.responses, merged.cells)), sep="\n")
 
 
-def predict(args):
+def predict(args: argparse.Namespace) -> None:
     from .competition import load_competition
     from .forecast.intervals import target_intervals, write_intervals
     from .forecast.predict import forecast
@@ -77,7 +77,7 @@ def predict(args):
     print(*knowledge.remarks, *found.remarks, *written, path, sep="\n")
 
 
-def explain(args):
+def explain(args: argparse.Namespace) -> None:
     from .competition import load_competition
     from .forecast.explanation import explain, refit_without
     from .forecast.explanation_text import as_record, as_text, gene_as_text
@@ -102,7 +102,7 @@ def explain(args):
         print("", gene_as_text(one, gene) if gene else as_text(one, refit), sep="\n")
 
 
-def propose(args):
+def propose(args: argparse.Namespace) -> None:
     from .competition import load_competition
     from .forecast.next_perturbations import propose, read_words
     from .knowledge import gather
@@ -117,7 +117,7 @@ def propose(args):
     print(table.to_string(formatters=shares))
 
 
-def check(args):
+def check(args: argparse.Namespace) -> None:
     from .competition import load_competition
     from .submission import check_submission
 
@@ -128,7 +128,7 @@ def check(args):
     print(f"{args.file}: valid, {len(competition.submission_ids)} ids x {genes} genes")
 
 
-def score(args):
+def score(args: argparse.Namespace) -> None:
     from .submission import score_submission
 
     result, left_out = score_submission(args.file, args.solution, gate=args.gate)
@@ -141,7 +141,7 @@ def score(args):
         print(result)
 
 
-def board(args):
+def board(args: argparse.Namespace) -> None:
     from .competition import load_competition
     from .report.board import board_text, released
     from .report.page import write_page

@@ -114,9 +114,7 @@ def depth(obs: pd.DataFrame) -> Figure:
 
 
 def on_target_effects(
-    effects: pd.DataFrame,
-    control: pd.Series,
-    predictions: Mapping[str, pd.DataFrame] | None = None,
+    effects: pd.DataFrame, control: pd.Series, predictions: Mapping[str, pd.DataFrame] | None = None
 ) -> Figure:
     """Draw each on-target effect against the gene's control level, with its bound.
 
