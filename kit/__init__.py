@@ -1,8 +1,18 @@
-"""A kit for predicting how a cell line's genes answer to knockdowns never seen.
+"""A kit for predicting the effects of perturbations that were not measured, gene by gene.
 
-`load_competition` reads the data, `score` is the competition's metric, `write_submission` and
-`check_submission` guard the way out, `Run` keeps a notebook's outputs; models are in `kit.models`,
-folds and comparisons in `kit.evaluation`. Heavy packages are imported only where they are used.
+Data: `load_competition` reads a folder into a `Competition`; `CONTROL` is the label of its control cells;
+`InputError` is raised for input that cannot be used, with one line of reason.
+Metric: `score` returns the `Score` of labelled frames, `score_arrays` that of arrays in tuning loops;
+`wmae` is the weighted error of each row.
+Validation: `folds`, `repeated_folds`, `grouped_folds` and `hold_out` split perturbations; `out_of_fold`
+fits and predicts one model as `OutOfFold`; `interval` is its confidence interval; `compare` and
+`compare_grouped` score several models on the same folds; `by_nearness` scores rows by their nearest
+training row.
+Results: `Run` keeps a notebook's outputs; `write_submission`, `check_submission` and `score_submission`
+write, check and score a submission.
+
+Models are in `kit.models` and `kit.networks`, prior knowledge in `kit.knowledge`. Heavy packages are
+imported only where they are used.
 """
 
 from .competition import CONTROL, Competition, load_competition
