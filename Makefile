@@ -38,7 +38,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# To Kaggle (see README.md): make owner NAME=jane, make push [NOTEBOOK=03] [DRY=1], make submit FILE=...
+# To Kaggle (see docs/kaggle.md): make owner NAME=jane, make push [NOTEBOOK=03] [DRY=1], make submit FILE=...
 owner: env
 	@$(if $(NAME),,$(error say whose: make owner NAME=your-kaggle-name))
 	@$(BIN)/python -m kaggle_metadata owner "$(NAME)"
