@@ -4,8 +4,11 @@ An atlas holds the same perturbations in other cell lines. `each_line` makes eve
 competition to solve while the rest remain as atlas; folds, models and scores are then the usual ones.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -13,7 +16,9 @@ from ..competition import CONTROL, Competition
 from ..expression.t_statistics import LFC, t_of_effects
 from ..io.files import InputError, quote_some, repeated
 from ..metric import weights_from_t, wmae
-from ..screens.atlas import Atlas, own_rows
+
+if TYPE_CHECKING:  # the room of screens imports h5py, and `import kit` is light
+    from ..screens import Atlas
 
 COMPETITION = "competition"  # the name that `merge` gives the competition's own screen
 
@@ -57,7 +62,7 @@ def line_out(
         raise InputError(f"the atlas has no dataset `{dataset}`; it has {known}")
     rest = atlas.take(~of_line)
     rest = replace(rest, obs=rest.obs.assign(competition=False))
-    if not of_line[~own_rows(atlas.source, atlas.obs)].any():
+    if (atlas.own & of_line).any():
         return competition, rest
     line = atlas.take(of_line & (atlas.obs["sgrna_symbol"] != CONTROL).to_numpy())
     symbols = pd.Index(line.obs["sgrna_symbol"].astype(str), name="perturbation")

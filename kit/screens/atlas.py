@@ -45,9 +45,14 @@ class Atlas:
     def __deepcopy__(self, memo):
         return self  # never changed; models that hold it are copied once a fold
 
+    @property
+    def own(self) -> np.ndarray:
+        """Mask of the rows that come from the competition's own cells: (rows,)."""
+        return own_rows(self.source, self.obs)
+
     @cached_property
     def _other_screens(self):
-        return self.take(~own_rows(self.source, self.obs))
+        return self.take(~self.own)
 
     def other_screens(self) -> "Atlas":
         """Return the rows of other screens only: none of the competition's own cells.
