@@ -107,7 +107,7 @@ def test_a_blank_word_is_a_fault(tmp_path):
 def test_a_missing_file_and_a_folder_are_no_tables(tmp_path):
     with pytest.raises(InputError, match=r"none\.csv does not exist"):
         read_table(tmp_path / "none.csv", "id")
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="is a folder"):
         read_table(tmp_path, "id")
 
 

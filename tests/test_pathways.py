@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import urllib.request
 import warnings
 import zipfile
 
@@ -58,7 +59,7 @@ def nowhere(monkeypatch, tmp_path):
     monkeypatch.delenv("ESG_PATHWAYS", raising=False)
     monkeypatch.setattr(locate, "ROOT", tmp_path / "project")
     monkeypatch.setattr(locate, "KAGGLE_INPUT", tmp_path / "input")
-    monkeypatch.setattr(loading.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
     return tmp_path
 
 
@@ -328,7 +329,7 @@ def test_files_that_hold_no_knowledge_are_refused_in_one_line(tmp_path, content,
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder; give the files in it"):
+    with pytest.raises(InputError, match="is a folder; want a GMT file"):
         load_pathways(tmp_path)
     with pytest.raises(InputError, match=r"none\.gmt does not exist; want a GMT file"):
         load_pathways(tmp_path / "none.gmt")
@@ -363,9 +364,7 @@ def test_a_download_is_kept_with_its_date_and_hash(nowhere, monkeypatch):
     with zipfile.ZipFile(packed, "w") as box:
         box.writestr("ReactomePathways.gmt", SETS)
 
-    monkeypatch.setattr(
-        loading.urllib.request, "urlopen", lambda *_, **__: Answer(packed.getvalue())
-    )
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer(packed.getvalue()))
     provenance = load_pathways(names=NAMES).provenance
     kept = nowhere / "project" / "data" / "ReactomePathways.gmt"
     record = json.loads(kept.with_suffix(".json").read_text())
@@ -382,7 +381,7 @@ def test_a_download_is_kept_with_its_date_and_hash(nowhere, monkeypatch):
 
 def test_an_answer_that_is_no_archive_is_not_kept(nowhere, monkeypatch):
     monkeypatch.setattr(
-        loading.urllib.request, "urlopen", lambda *_, **__: Answer(b"<html>\n<p>log in first</p>")
+        urllib.request, "urlopen", lambda *_, **__: Answer(b"<html>\n<p>log in first</p>")
     )
     with pytest.raises(InputError, match="fetching it failed: https://reactome"):
         load_pathways(names=NAMES)

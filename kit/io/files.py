@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import tempfile
+import urllib.request
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 LONGEST_NAME = 100  # characters of a name in a message
+TIMEOUT = 10  # seconds without an answer from a server
 
 
 class InputError(ValueError):
@@ -60,13 +62,18 @@ def label_fault(got: Iterable, want: Iterable) -> str:
     return "; ".join([f"got {len(got)}, want {len(want)}", *named]) if named else ""
 
 
+def existing_file(path: Path | str, want: str) -> Path:
+    """Return the path of an existing file; an InputError where there is none says `want`, what to do."""
+    path = Path(path)
+    if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "is not a file"
+        raise InputError(f"{path} {fault if path.exists() else 'does not exist'}; {want}")
+    return path
+
+
 def read_header(path: Path | str) -> list[str]:
     """Return the column names of a CSV file as written; pandas would rename repeated ones."""
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist; give the path of an existing CSV file")
-    if not path.is_file():
-        raise InputError(f"{path} is not a file; give the path of a CSV file")
+    path = existing_file(path, "give the path of a CSV file")
     try:
         with open(path, newline="", encoding="utf-8-sig") as lines:
             header = next(csv.reader(lines), [])
@@ -186,9 +193,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 def read_json(path: Path | str):
     """Return the content of a JSON file; InputError where there is no file or no JSON."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give the path of a JSON file")
+    path = existing_file(path, "give the path of a JSON file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -247,11 +252,14 @@ def frames_hash(frames: Mapping[str, pd.DataFrame]) -> str:
     return digest.hexdigest()[:16]
 
 
-def keep_fetched(path: Path, content: bytes, url: str, changed: str | None) -> Path:
-    """Write what was fetched, and beside it, as JSON, its address, dates and SHA-256; return the path.
+def fetch(url: str, path: Path, take: Callable[[bytes], bytes]) -> Path:
+    """Fetch an address to `path` and return it; beside it, as JSON, the address, dates and SHA-256.
 
-    changed: when the server last changed it, or None.
+    take: returns the content to keep from that of the answer, or raises InputError. Raises OSError or
+    HTTPException where the network fails.
     """
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+        content, changed = take(answer.read()), answer.headers.get("Last-Modified")
     record = {
         "url": url,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
-from .files import InputError, quote_some
+from .files import InputError, existing_file, quote_some
 
 
 @contextmanager
@@ -17,10 +17,7 @@ def opened(path: Path | str, needed: Sequence[str] = ("obs", "var")) -> Iterator
     """Yield an h5ad file open for reading; whatever h5py raises on a damaged one is an InputError."""
     import h5py
 
-    path = Path(path)
-    if not path.is_file():
-        fault = "is no file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {fault}; give the path of an h5ad file")
+    path = existing_file(path, "give the path of an h5ad file")
     try:
         with h5py.File(path, "r") as file:
             if missing := [name for name in needed if name not in file]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, quote_some, repeated
+from ..io.files import InputError, existing_file, quote_some, repeated
 
 LONGEST = 2_000_000  # characters of a line: ten times a set of all genes
 LARGEST = 10**9  # bytes unpacked: some times a list of all interactions; beyond, a file is a trap
@@ -39,8 +39,11 @@ def read_source(path: Path | str) -> tuple[pd.DataFrame | None, pd.DataFrame | N
     sets: frame (pathway, gene); edges: frame (one, other, weight). Raises InputError for what
     is neither.
     """
-    path = Path(path)
-    content = _content(path)
+    path = existing_file(path, WANT)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; {WANT}") from None
     return *parsed(content, path), hashlib.sha256(content).hexdigest()
 
 
@@ -53,17 +56,6 @@ def parsed(content: bytes, path: Path | str) -> tuple[pd.DataFrame | None, pd.Da
     if _is_gmt(first):
         return _sets(path, lines), None
     return None, _edges(path, lines)
-
-
-def _content(path):
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give the files in it")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; {WANT}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; {WANT}") from None
 
 
 def _lines(path, content):

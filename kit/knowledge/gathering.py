@@ -1,4 +1,4 @@
-"""Find, read and join what is known of perturbations from elsewhere: one `Knowledge` for all models."""
+"""Find, read and join all prior knowledge of perturbations: one `Knowledge` for all models."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -24,15 +24,14 @@ def gather(
     folder: Path | str | None = None,
     merge_into: Path | str | None = None,
 ) -> Knowledge:
-    """Gather pathways, tables and other screens into a Knowledge; its `remarks` say what was found.
+    """Return pathways, tables and other screens as one Knowledge; its `remarks` list what was found.
 
-    competition: whose genes the responses are aligned to, and whose folder is looked in. pathways: files
-    of sets and edges, or Pathways; by default found as `load_pathways` says. tables: gene x number frames
-    by name, as `load_knowledge` reads them. atlas: a `responses.h5ad`, or an Atlas; by default found as
-    `find_responses` says. folder: looked in instead of the competition's. merge_into:
-    folder into which the screens that a simulated competition brings along are merged, where no atlas is
-    found. What is named must be readable,
-    what is only looked for may be missing. Raises InputError.
+    competition: responses get its genes, its folder is searched. pathways: files of sets and edges, or
+    Pathways; by default those that `load_pathways` finds. tables: gene x number frames by name, as
+    `load_knowledge` returns them. atlas: a `responses.h5ad`, or an Atlas; by default what
+    `find_responses` finds. folder: searched instead of the competition's. merge_into: folder into which
+    the screens of a simulated competition are merged where no atlas is found. What is named must be
+    readable, what is only searched for may be missing. Raises InputError.
     """
     if folder is None and competition is not None:
         folder = competition.source

@@ -2,7 +2,6 @@
 
 import json
 import os
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import replace
 from http.client import HTTPException
@@ -12,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ..io import locate
-from ..io.files import InputError, keep_fetched
+from ..io.files import InputError, fetch
 from ..screens.gene_names import GeneNames, load_gene_names
-from ..screens.hgnc import TIMEOUT
 from .formats import parsed, read_source, unpacked
 from .pathways import EDGES, SETS, Pathways
 
@@ -78,7 +76,7 @@ def find_files(
     fault = "fetching it was not wanted"
     if download:
         try:
-            return [fetch(URL, locate.home() / REACTOME)]
+            return [fetch(URL, locate.home() / REACTOME, _sets_in)]
         except (OSError, HTTPException, InputError) as error:
             fault = f"fetching it failed: {error}"
     searched = ", ".join(locate.places(locate.PATHWAYS, folder))
@@ -97,19 +95,11 @@ def find_names(files: Sequence[Path], *, folder=None, download=True) -> GeneName
     return load_gene_names(folder=folder, download=download)
 
 
-def fetch(url: str, path: Path) -> Path:
-    """Fetch a packed file of sets to `path`, and beside it, as JSON, address, date and SHA-256.
-
-    Raises OSError or HTTPException where the network fails, InputError for an answer that holds no sets.
-    """
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-        packed = answer.read()
-        changed = answer.headers.get("Last-Modified")
-    sets, _ = parsed(packed, url)
-    if sets is None:
-        raise InputError(f"{url} holds no sets")
-    content = unpacked(packed)
-    return keep_fetched(path, content, url, changed)
+def _sets_in(packed):
+    """What a packed file of sets holds; InputError where it holds none."""
+    if parsed(packed, URL)[0] is None:
+        raise InputError(f"{URL} holds no sets")
+    return unpacked(packed)
 
 
 def record_of(path: Path) -> dict:

@@ -18,20 +18,9 @@ from .kernels import CSR
 from .pathways import LARGEST, SMALLEST, Pathways
 
 COMPONENTS = 40  # of the responses, each weighted by the root of its size
-SHRINKAGE = (
-    0.05  # similarity of pathway neighbours, in sum, at which their mean response counts half
-)
+SHRINKAGE = 0.05  # summed similarity of pathway neighbours at which their mean counts half
 KEPT = 64  # kernels and means remembered
 POWER = 2  # of the pathway kernel in that mean
-OWN_RESPONSE = (
-    "response_cosine",
-    "response_components",
-    "smoothed_response",
-)  # kernels from a response
-FROM_NEIGHBOURS = (
-    "neighbour_response",
-    "neighbour_to_response",
-)  # and from pathway neighbours' alone
 MIXED = " and all_sets"  # ending of a kernel that is the mean of another and `all_sets`
 
 

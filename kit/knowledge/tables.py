@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, quote_some, repeated
+from ..io.files import InputError, existing_file, quote_some, repeated
 from ..screens.gene_names import GeneNames
 from .formats import LONGEST, PACKING_FAULTS
 
@@ -23,11 +23,7 @@ def load_knowledge(path: Path | str, names: GeneNames | None = None) -> pd.DataF
     genes, which are averaged, and of genes with missing values, which are left out. Raises InputError for
     text instead of numbers and for files that cannot be read.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; {WANT}")
-    if not path.is_file():
-        raise InputError(f"{path} does not exist; {WANT}")
+    path = existing_file(path, WANT)
     try:
         table = _arrays(path) if zipfile.is_zipfile(path) else _text(path)
     except PACKING_FAULTS as error:

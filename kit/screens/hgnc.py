@@ -2,18 +2,16 @@
 
 import io
 import re
-import urllib.request
 import warnings
 from collections import defaultdict
 from http.client import HTTPException
 from pathlib import Path
 
 from ..io import locate
-from ..io.files import InputError, keep_fetched, quote_some
+from ..io.files import InputError, fetch, quote_some
 
 TABLE = locate.GENE_NAMES.names[0]
 URL = f"https://storage.googleapis.com/public-download-files/hgnc/tsv/tsv/{TABLE}"
-TIMEOUT = 10  # seconds without an answer
 ENSEMBL = re.compile(r"(ENS[A-Z]*G\d+)(\.\d+)?")
 
 
@@ -40,7 +38,7 @@ def find_table(
     fault = "and it was not to be fetched"
     if download:
         try:
-            return fetch_table(locate.home() / TABLE)
+            return fetch(URL, locate.home() / TABLE, _table_in)
         except (OSError, HTTPException, InputError) as error:
             fault = f"and fetching it failed: {error}"
     warnings.warn(
@@ -51,18 +49,10 @@ def find_table(
     return None
 
 
-def fetch_table(path: Path | str) -> Path:
-    """Fetch HGNC's table to `path`, and beside it, as JSON, the address, the date and the SHA-256.
-
-    Raises OSError or HTTPException where the network fails, InputError for an answer that is no such
-    table.
-    """
-    path = Path(path)
-    with urllib.request.urlopen(URL, timeout=TIMEOUT) as answer:
-        content = answer.read()
-        changed = answer.headers.get("Last-Modified")
+def _table_in(content):
+    """The content of an answer; InputError where it is no table of gene names."""
     _read(io.BytesIO(content), URL)
-    return keep_fetched(path, content, URL, changed)
+    return content
 
 
 def read_table(path: Path | str) -> tuple[set[str], dict, dict, dict]:
