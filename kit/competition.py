@@ -29,7 +29,7 @@ MEANS = locate.COMPETITION.names[0]
 TRUTH = "training_data_ground_truth_table.csv"
 SAMPLE = "sample_submission.csv"
 CELLS = "training_cells.h5ad"
-USAGE = ["Usage", "usage", "USAGE"]  # a solution's column that tells public from private rows
+USAGE = ["Usage", "usage", "USAGE"]  # a solution's column that marks public and private rows
 TOLERANCE = 1e-3  # the host's own files hold the numerical identities only to about 1e-4
 
 
