@@ -8,28 +8,36 @@ network at all. On an error what ran is kept, one line is printed, and the exit 
 
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
-from jupyter_client import KernelManager
+from jupyter_client import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 
 
-def main(notebook_path, shown):
+def main(notebook_path: str, shown: Path) -> str | None:
+    """Run a notebook and write what it shows; return the fault, or None."""
     notebook = nbformat.read(notebook_path, as_version=4)
     fault = None
-    with tempfile.TemporaryDirectory() as sockets:
-        manager = KernelManager(transport="ipc", ip=f"{sockets}/kernel", kernel_name="python3")
+    with tempfile.TemporaryDirectory() as sockets, ThreadPoolExecutor(1) as pool:
+        # A manager that is not async waits for ever for a kernel that was killed. In a thread of its own
+        # the client leaves signals alone.
+        manager = AsyncKernelManager(transport="ipc", ip=f"{sockets}/kernel", kernel_name="python3")
+        client = NotebookClient(notebook, km=manager, timeout=None)
         try:
-            NotebookClient(notebook, km=manager, timeout=None).execute(cwd=str(Path.cwd()))
+            pool.submit(client.execute, cwd=str(Path.cwd())).result()
         except CellExecutionError as error:
             fault = f"error: {notebook_path}: {error.ename}: {error.evalue} (all in {shown})"
-        except (KeyboardInterrupt, AssertionError):  # nbclient asserts that nobody interrupts it
+        except DeadKernelError:
+            fault = f"error: {notebook_path}: its kernel was killed: too little memory? (all in {shown})"
+        except KeyboardInterrupt:
             return "interrupted"
         finally:
             if manager.has_kernel:
-                manager.shutdown_kernel(now=True)
+                run_sync(manager.shutdown_kernel)(now=True)
     shown.parent.mkdir(parents=True, exist_ok=True)
     if shown.suffix == ".html":
         from nbconvert import HTMLExporter

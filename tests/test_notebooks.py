@@ -17,6 +17,7 @@ from kit.evaluation.saved_runs import saved_files
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 RUNNER = ROOT / "notebooks" / "execute.py"
+KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"  # as a machine out of memory does
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -134,6 +135,17 @@ def test_a_notebook_that_fails_keeps_what_ran_and_says_why_in_one_line(tmp_path)
     shown = (tmp_path / "shown" / "bad.html").read_text()
     assert "ran" in shown
     assert "ZeroDivisionError" in shown
+
+
+def test_a_notebook_whose_kernel_is_killed_ends_with_one_line(tmp_path):
+    cells = [nbformat.v4.new_code_cell(text) for text in ("print('ran')", KILL)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "big.ipynb")
+    command = [sys.executable, RUNNER, "big.ipynb", "big.html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "error: big.ipynb: its kernel was killed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "ran" in (tmp_path / "big.html").read_text()
 
 
 def real_runs():
