@@ -102,7 +102,7 @@ def mix(one: Distribution, other: Distribution, share: float) -> Distribution:
     Both have the same scenarios and perturbations; InputError otherwise.
     """
     if not one.values.equals(other.values) or not one.rows.index.equals(other.rows.index):
-        raise InputError("cannot mix: the training rows or perturbations are different; fit alike")
+        raise InputError("cannot mix: training rows or perturbations differ; fit both on the same")
     share = np.float32(share)
     return replace(
         one,

@@ -14,6 +14,7 @@ from kit import (
     load_competition,
     out_of_fold,
 )
+from kit.evaluation.comparison import compare
 from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_saved_runs
 from kit.io.files import content_hash
 from kit.models import Constant, Mean, OnTargetGene, Zero
@@ -134,8 +135,8 @@ def test_every_model_of_a_notebook_is_a_member(competition, outputs, monkeypatch
     run = Run("04_third", competition, seed=0)
     held_out = folds(competition.effects.index, seed=0)
     models = {"Zero, again!": Zero(), "on-target": OnTargetGene(Constant()), "mean": Mean()}
-    runs = {name: [out_of_fold(model, competition, held_out)] for name, model in models.items()}
-    assert set(run.record_models(models, runs)) == set(models)
+    compare(models, competition, held_out, reference="mean", run=run)
+    assert set(run.tests) == set(models)
     run.finish()
     names = {path.name for path in (run.folder / "predictions").iterdir()}
     assert {"zero-again.oof.csv", "zero-again.test.csv", "on-target.test.csv"} < names
@@ -168,17 +169,19 @@ def test_two_models_whose_files_would_be_named_the_same_are_refused(competition,
         run.record("a b", found, test)
 
 
-def test_a_model_that_fails_on_all_rows_is_kept_with_its_reason(competition, outputs, capsys):
+def test_a_model_that_fails_on_all_rows_is_kept_with_its_reason(competition, outputs):
     class Broken(Zero):
-        def predict(self, perturbations):
-            raise ValueError("no luck")
+        def fit(self, train):
+            if len(train.effects) == len(competition.effects):
+                raise ValueError("no luck")
+            return super().fit(train)
 
     run = Run("04_third", competition, seed=0)
-    found = out_of_fold(Zero(), competition, folds(competition.effects.index, seed=0))
-    kept = run.record_models(
-        {"broken": Broken(), "zero": Zero()}, {"broken": [found], "zero": [found]}
-    )
-    assert list(kept) == ["zero"]
+    held_out = folds(competition.effects.index, seed=0)
+    models = {"broken": Broken(), "zero": Zero()}
+    table, runs = compare(models, competition, held_out, reference=None, run=run)
+    assert list(run.tests) == list(runs) == ["zero"]
+    assert table.at["broken", "failed"] == "ValueError: no luck"
     assert run.finish()["failed"] == {"broken": "ValueError: no luck"}
 
 

@@ -8,7 +8,7 @@ whose own truth is released is predicted by a fit without any released row.
 
 import copy
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -107,7 +107,8 @@ def _with_on_target_gene(inner, competition):
     for number, names in inner.fold.groupby(inner.fold).groups.items():
         effect = OnTargetGene(Constant()).fit_effect(competition.subset(inner.training[number]))
         parts.append(effect.with_effect(inner.prediction.loc[names]))
-    return OutOfFold.from_predictions(competition, pd.concat(parts), inner.fold)
+    found = OutOfFold.from_predictions(competition, pd.concat(parts), inner.fold)
+    return replace(found, chosen=inner.chosen)
 
 
 def _blended(competition, saved, knowledge):

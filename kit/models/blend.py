@@ -7,6 +7,7 @@ where there are enough rows and it is clearly better: choosing the best of noise
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import pandas as pd
@@ -35,8 +36,9 @@ class Blend:
 
     recipe: shares of scenarios and of the models of point predictions; None: the default, or the choice
     of `parts` inner folds (0: no inner folds). Learns `recipes_` (frame by recipe: score for 60 rows on
-    inner folds, paired difference from the default and its interval), `recipe_`, and `inner_`, the chosen
-    recipe's OutOfFold; `recipes_` and `inner_` are None without inner folds.
+    inner folds, paired difference from the default and its interval), `recipe_`, and `inner_`, the
+    OutOfFold in which each fold is predicted by the recipe that the other folds choose; `recipes_` and
+    `inner_` are None without inner folds.
     """
 
     def __init__(
@@ -96,10 +98,17 @@ class Blend:
             recipe: OutOfFold.from_predictions(train, pd.concat(found), pd.Series(fold))
             for recipe, found in predictions.items()
         }
-        self.recipes_ = _compared(runs, self.default_)
-        better = self.recipes_[self.recipes_["low"] > 0]
-        self.recipe_ = better["score"].idxmax() if len(better) else self.default_
-        self.inner_ = runs[self.recipe_]
+        self.recipe_, self.recipes_ = _chosen(runs, self.default_)
+        # Each fold is predicted by the recipe that the others choose: it saw no part of the choice.
+        parts = []
+        for names in held_out:
+            others = train.effects.index.difference(names, sort=False)
+            recipe, _ = _chosen(
+                {one: run.subset(others) for one, run in runs.items()}, self.default_
+            )
+            parts.append(runs[recipe].prediction.loc[names])
+        inner = OutOfFold.from_predictions(train, pd.concat(parts), pd.Series(fold))
+        self.inner_ = replace(inner, chosen=len(runs) > 1)
 
 
 def default_share(train):
@@ -141,8 +150,8 @@ def _mixed(distributions, recipe):
     return mix(points, mixed, of_points) if points is not None and of_points else mixed
 
 
-def _compared(runs, default):
-    """Score of each recipe and its paired difference from the default, for 60 rows."""
+def _chosen(runs, default):
+    """The recipe, and score for 60 rows of each recipe and its paired difference from the default."""
     scores = {recipe: run.score() for recipe, run in runs.items()}
     table = {}
     for recipe, score in scores.items():
@@ -152,4 +161,5 @@ def _compared(runs, default):
     columns = ["score", "difference", "low", "high"]
     frame = pd.DataFrame.from_dict(table, "index", columns=columns)
     frame.index = pd.MultiIndex.from_tuples(table, names=["scenarios", "points"])
-    return frame
+    better = frame[frame["low"] > 0]
+    return better["score"].idxmax() if len(better) else default, frame

@@ -19,13 +19,15 @@ class VariantComparison:
     """Scores of a network's variants beside simple models.
 
     table, runs: as `compare` gives; models: unfitted, by name; best: the variant with the best score on
-    all rows, None where all failed; lines: the verdict, for people.
+    all rows, or where all failed the best of the others; chosen: OutOfFold of that choice made inside
+    folds, one a repeat; lines: the verdict, for people.
     """
 
     table: pd.DataFrame
     runs: dict[str, list[OutOfFold]]
     models: dict[str, object]
-    best: str | None
+    best: str
+    chosen: list[OutOfFold]
     lines: list[str]
 
 
@@ -50,13 +52,13 @@ def compare_variants(
     ours = {f"{label}, {name}": OnTargetGene(one) for name, one in ours.items()}
     others = reference_models(knowledge, seed=model.seed) | dict(simple or {})
     table, runs = compare(others | ours, competition, held_out, run=run)
-    scored = [name for name in ours if name in runs]
-    if not scored:
-        return VariantComparison(table, runs, others | ours, None, ["every variant failed"])
-    best, picked = choose({name: runs[name] for name in scored})
-    rival = table["score"][[name for name in others if name in runs]].idxmax()
-    known = {**runs, "chosen inside folds": picked}
+    scored = {name: runs[name] for name in ours if name in runs}
+    known = {name: runs[name] for name in others if name in runs}
+    best, chosen = choose(scored or known)
+    rival = table["score"][list(known)].idxmax()
     against = dict.fromkeys([rival, "constant", *(simple or {})])
-    lines = [versus(runs, best, other) for other in against if other in runs]
-    lines.append(versus(known, "chosen inside folds", rival))
-    return VariantComparison(table, runs, others | ours, best, lines)
+    lines = [versus(runs, best, other) for other in against if other in known and other != best]
+    lines.append(versus({**runs, "chosen inside folds": chosen}, "chosen inside folds", rival))
+    if not scored:
+        lines = [f"every variant of {label} failed; the best of the other models is {best}"]
+    return VariantComparison(table, runs, others | ours, best, chosen, lines)

@@ -24,7 +24,7 @@ from .style import (
 )
 
 MARKS, RULES = ("s", "o", "D", "*"), ("black", GREEN, PINK, RED)  # distinct without colour too
-LEVEL = 0.9  # of which the title speaks, where it was asked for
+LEVEL = 0.9  # of the title, where it was asked for
 
 
 def distributions(

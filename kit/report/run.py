@@ -11,8 +11,6 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping
-from copy import deepcopy
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -112,24 +110,6 @@ class Run:
             figure.savefig(path, dpi=120, bbox_inches="tight")
         kept = {"file": f"{name}.png", "title": figure.get_suptitle()}
         self.figures = [kept, *self.figures] if first else [*self.figures, kept]
-
-    def record_models(
-        self, models: Mapping[str, object], runs: Mapping[str, list[OutOfFold]]
-    ) -> dict[str, pd.DataFrame]:
-        """Fit every model that has runs on all training rows, save it; return the target predictions.
-
-        models: unfitted, by name; runs: as `compare` gives. A model that fails is kept as
-        failed, with its reason, and the others go on.
-        """
-        targets, found = list(self.competition.targets["perturbation"]), {}
-        for name in [name for name in models if name in runs]:
-            try:
-                found[name] = deepcopy(models[name]).fit(self.competition).predict(targets)
-            except Exception as error:  # whatever it is: the other models' results are not lost
-                self.record_failure(name, error)
-                continue
-            print(self.record(name, runs[name], found[name]))
-        return found
 
     def record_failure(self, name: str, reason: Exception | str) -> None:
         """Keep that a model failed, and why, for the report; print it."""
