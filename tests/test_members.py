@@ -160,7 +160,10 @@ def test_a_run_of_one_saved_model_in_the_old_layout_is_read(competition, outputs
     assert refused == {}
 
 
-def test_two_models_whose_files_would_be_named_the_same_are_refused(competition, outputs):
+def test_two_models_whose_files_would_be_named_the_same_are_refused(
+    competition, outputs, monkeypatch
+):
+    monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
     run = Run("04_third", competition, seed=0)
     found = out_of_fold(Zero(), competition, folds(competition.effects.index, seed=0))
     test = Zero().fit(competition).predict(list(competition.targets["perturbation"]))
@@ -169,7 +172,9 @@ def test_two_models_whose_files_would_be_named_the_same_are_refused(competition,
         run.record("a b", found, test)
 
 
-def test_a_model_that_fails_on_all_rows_is_kept_with_its_reason(competition, outputs):
+def test_a_model_that_fails_on_all_rows_is_kept_with_its_reason(competition, outputs, monkeypatch):
+    monkeypatch.setenv("ESG_OUTPUTS", str(outputs))
+
     class Broken(Zero):
         def fit(self, train):
             if len(train.effects) == len(competition.effects):
