@@ -49,6 +49,16 @@ def test_the_hosts_own_example_gives_its_published_number():
     assert round(score(truth, prediction, ones, pd.Series(2.0, ids)).score, 5) == 2.81113
 
 
+def test_without_a_gate_named_it_is_that_of_the_hosts_code():
+    for row in EXPECTED[EXPECTED["gate_right"] == 0.2].itertuples():
+        truth, weights, base = parts(read(f"{row.case}_solution.csv"))
+        prediction = read(f"{row.case}_submission.csv")
+        assert score(truth, prediction, weights, base).wcos == pytest.approx(row.wcos, rel=1e-10)
+        arrays = (frame[truth.columns].loc[truth.index].to_numpy() for frame in (truth, prediction))
+        got = score_arrays(*arrays, weights[truth.columns].to_numpy(), base.to_numpy())
+        assert float(got[0]) == pytest.approx(row.score, rel=1e-10)
+
+
 @pytest.mark.parametrize("gate", [0.2, 0.3])
 def test_the_column_by_column_reference_agrees(gate):
     solution, submission, genes = simulated_frames(7, 90, seed=3)
