@@ -70,7 +70,7 @@ def test_nearness_has_the_gain_of_the_least_and_the_most_similar(tmp_path):
     figure = plots.nearness(nearest, w, bins)
     assert numbers(figure) == {0.1, 0.75, 60, 1.25, 30}
     (axis,) = figure.axes
-    spans = [part.get_segments()[0].tolist() for part in axis.collections[1:]]
+    spans = [part.tolist() for part in axis.collections[1].get_segments()]
     assert spans == [[[0.1, 0.1], [0.3, 0.1]], [[0.7, 0.75], [0.9, 0.75]]]
     assert fits(figure, tmp_path / "figure.png")
 

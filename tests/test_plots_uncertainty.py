@@ -1,13 +1,12 @@
-"""Figures of distributions: the path is that of `decide`, coverage and expected scores are as counted."""
+"""Figures of distributions: the path is that of `decide`, expected scores are as counted."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from figures import _closed_figures, fits, labels, numbers  # noqa: F401
+from figures import _closed_figures, fits, numbers  # noqa: F401
 
 from kit import plots
 from kit.decision import EXCHANGE, Distribution, decide
-from kit.forecast import Calibration
 from kit.plots import exchange
 from kit.plots.uncertainty import support_points
 
@@ -104,49 +103,6 @@ def test_distributions_count_the_pairs_whose_decided_value_is_farther_out(distri
         100 * support_points(distribution, "a", "g")[0]
     )
     assert sum(bar[0, 1] for bar in down.get_segments()) == pytest.approx(-100)
-    assert fits(figure, tmp_path / "figure.png")
-
-
-def found(levels):
-    """Ten perturbations of forty genes: at each level the first genes lie outside, more in later rows."""
-    rows, genes = [f"P{i}" for i in range(10)], [f"G{i}" for i in range(40)]
-    outside = np.arange(10)[:, None] > np.arange(40)[None, :] * 2
-    frames = {
-        level: pd.DataFrame(~(outside & (np.arange(40) < 40 * (1 - level))), rows, genes)
-        for level in levels
-    }
-    ones = pd.DataFrame(1.0, rows, genes)
-    size = ones * np.geomspace(0.01, 1, 40)
-    probability = {level: ones * (level + 0.02) for level in levels}
-    return Calibration(
-        frames, probability, {level: 3 * ones * level for level in levels}, size, ones
-    )
-
-
-def test_the_calibration_has_coverage_with_its_interval_and_its_spread(tmp_path):
-    one = found((0.5, 0.8, 0.9))
-    figure = plots.calibration(one)
-    row, by_row = one.table().loc[("all", 0.9)], one.by_perturbation(0.9)
-    shares = [row["low"], row["high"], *by_row.quantile([0.1, 0.9])]
-    shares.append(one.inside[0.9].to_numpy().mean())
-    assert numbers(figure) == {90, *(round(100 * share, 1) for share in shares)}
-    left, right = figure.axes
-    marks = {line.get_label(): line.get_ydata() for line in left.lines}
-    assert marks["all"] == pytest.approx(100 * one.table().loc["all", "observed"])
-    assert marks["predicted"] == pytest.approx([52, 82, 92])
-    assert sum(label.startswith("|expected|") for label in marks) == 4
-    assert labels(right) == ["50 %", "80 %", "90 %"]
-    dots = right.collections[0].get_offsets()
-    assert sorted(dots[:, 0]) == pytest.approx(sorted(100 * one.by_perturbation(0.5)))
-    assert fits(figure, tmp_path / "figure.png")
-
-
-def test_levels_without_the_usual_one_and_without_misses_are_drawn(tmp_path):
-    one = found((0.6,))
-    assert 60 in numbers(plots.calibration(one))
-    one.inside[0.6].loc[:] = True
-    figure = plots.calibration(one)
-    assert 100 in numbers(figure)
     assert fits(figure, tmp_path / "figure.png")
 
 

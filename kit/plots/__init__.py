@@ -4,7 +4,7 @@ Frames are perturbation x gene as in `Competition`. Each function draws one figu
 neither reads nor writes a file: `Run.save_figure` keeps and marks it. The one package that needs
 matplotlib; `import kit` leaves it out. `data`: cells, effects, weights; `screens`: merged screens;
 `knowledge`: pathways; `scores`: models side by side; `explanation`: why a model predicts what it does;
-`networks`, `latent`: what networks learned; `uncertainty`: predictive distributions and intervals.
+`networks`, `latent`: what networks learned; `uncertainty`: predictive distributions and expected scores.
 """
 
 import matplotlib.pyplot as plt
@@ -40,14 +40,13 @@ from .screens import (
     targets_covered,
     without_batches,
 )
-from .uncertainty import calibration, distributions, exchange, expected_scores, trade
+from .uncertainty import distributions, exchange, expected_scores, trade
 
 __all__ = [
     "agreement",
     "attention",
     "batches",
     "blend_path",
-    "calibration",
     "carriers",
     "cell_embedding",
     "cell_line_gains",

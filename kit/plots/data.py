@@ -19,11 +19,11 @@ from .style import (
     density,
     empty_figure,
     height_of,
-    legend_below,
     name_rows,
     new_figure,
     percent,
     span,
+    with_legend,
 )
 
 SMALL, LARGE = 0.1, 0.25  # effects (log2) whose shares are published
@@ -109,8 +109,7 @@ def depth(obs: pd.DataFrame) -> Figure:
             axis.hist(own, 40, range=(0, reach), weights=share, **style)
         axis.set(xlabel=label, ylabel=f"% of a {'screen' if merged else 'channel'}'s cells")
         axis.locator_params(axis="x", nbins=4)
-    legend_below(figure, axes[0], rows=-(-len(median) // 2))
-    return figure
+    return with_legend(figure, axes[0], rows=-(-len(median) // 2))
 
 
 def on_target_effects(

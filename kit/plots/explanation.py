@@ -11,11 +11,11 @@ from .style import (
     COLOURS,
     RED,
     cut,
-    legend_below,
     name_rows,
     new_figure,
     number_map,
     percent,
+    with_legend,
 )
 
 
@@ -48,8 +48,7 @@ def shrinkage(curves: Mapping[str, pd.Series], by_rank: pd.Series) -> Figure:
     right.set(xlabel="directions of the response that are kept")
     for axis in (left, right):
         axis.axhline(100, color=RED, linestyle="--", label="without pathways")
-    legend_below(figure, left)
-    return figure
+    return with_legend(figure, left)
 
 
 def importances(gain: pd.Series) -> Figure:

@@ -16,11 +16,11 @@ from .style import (
     cut,
     empty_figure,
     height_of,
-    legend_below,
     name_rows,
     new_figure,
     number_map,
     percent,
+    with_legend,
 )
 
 NEAR = 0.1  # of a mean kernel: below it hardly more is shared than large sets
@@ -109,8 +109,7 @@ def complexes(
     axis.hlines(range(len(inside)), low, high, "0.8", linewidth=1.5, zorder=0)
     name_rows(axis, inside.index, size=8)
     axis.set(xlabel="mean cosine of pairs less the mean effect (dotted: all pairs)")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def _wrapped(name, width):

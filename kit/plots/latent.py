@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .style import BLUE, COLOURS, ORANGE, cut, height_of, legend_below, name_rows, new_figure
+from ..expression.similarity import most_similar
+from .style import BLUE, COLOURS, ORANGE, cut, height_of, name_rows, new_figure, with_legend
 
 OPEN = 0.5  # probability from which a gate counts as open
 CLEAR = 0.3  # gain in cosine from which cells lie where the shift predicts
@@ -32,8 +33,7 @@ def one_shift(shift: pd.Series, gates: pd.Series, decoded: pd.Series, truth: pd.
     for line in (right.axhline, right.axvline):
         line(0, color="black", linewidth=0.8)
     right.set(xlabel="decoded effect, log2", ylabel="measured effect, log2")
-    legend_below(figure, left)
-    return figure
+    return with_legend(figure, left)
 
 
 def shift_map(shift: pd.DataFrame, groups: pd.Series) -> Figure:
@@ -91,25 +91,22 @@ def latent_map(states: pd.DataFrame, shift: pd.DataFrame, control: str, shown: i
     axis.update_datalim(np.vstack([arrows, [0, 0]]))
     axis.autoscale_view()
     axis.set(xlabel="first component of the states", ylabel="second component")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def cosine_within(shift: pd.DataFrame, groups: pd.Series) -> tuple[float, float]:
     """Return the mean cosine of shifts over pairs of one group, and over all pairs; NaN without pairs."""
     shift = shift[(shift != 0).any(axis=1)]
-    unit = shift.to_numpy() / np.linalg.norm(shift, axis=1, keepdims=True)
-    names = groups[shift.index].to_numpy()
-    one, other = np.triu_indices(len(unit), 1)
-    cosine = (unit @ unit.T)[one, other]
-    same = (names[one] == names[other]) & (names[one] != "")
-    return tuple(part.mean() if len(part) else np.nan for part in (cosine[same], cosine))
+    unit = shift.div(np.linalg.norm(shift, axis=1), axis=0)
+    pairs = most_similar(unit @ unit.T)
+    one, other = (groups[pairs.index.get_level_values(level)].to_numpy() for level in (0, 1))
+    return pairs[(one == other) & (one != "")].mean(), pairs.mean()
 
 
 def matching_cosine(middle: pd.DataFrame, shift: pd.DataFrame) -> tuple[float, float]:
     """Return the mean cosine of each row with the same row of another frame, and with all others."""
-    length = [np.linalg.norm(frame, axis=1, keepdims=True) for frame in (middle, shift)]
-    cosine = np.asarray(middle) @ np.asarray(shift).T
-    cosine /= np.maximum(length[0] * length[1].T, 1e-12)
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    cosine = cosine_similarity(middle, shift)
     same = np.eye(len(cosine), dtype=bool)
     return cosine[same].mean(), cosine[~same].mean() if len(cosine) > 1 else np.nan

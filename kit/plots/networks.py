@@ -10,11 +10,11 @@ from .style import (
     RED,
     colours_of,
     cut,
-    legend_below,
     name_rows,
     new_figure,
     percent,
     span,
+    with_legend,
 )
 
 ROWS, GENES = 8, 30  # shown of one prediction
@@ -46,8 +46,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
         axis.set(xlabel="step", title=f"training on {_source(stage)}")
         axis.title.set_fontsize(10)
     axes[0].set_ylabel("loss less that of the genes' own odds")
-    legend_below(figure, axes[0])
-    return figure
+    return with_legend(figure, axes[0])
 
 
 def episode(shares: pd.Series, effects: pd.DataFrame, shift: pd.Series) -> Figure:
@@ -118,8 +117,7 @@ def attention(shares: pd.DataFrame, similarity: pd.DataFrame | None = None) -> F
         axis.axvline(1, color="black", linewidth=0.8)
         name_rows(axis, rows.index)
         axis.set_title(name, fontsize=10)
-    legend_below(figure, axes[0])
-    return figure
+    return with_legend(figure, axes[0])
 
 
 def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> Figure:
@@ -144,8 +142,7 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
     name_rows(right, [""] * len(rows))
     right.set(xlabel="% of the differences\nbetween perturbations")
     left.set_xticks(range(learned.shape[1]), learned.columns, rotation=40, ha="right", fontsize=8)
-    legend_below(figure, left)
-    return figure
+    return with_legend(figure, left)
 
 
 def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
@@ -206,8 +203,7 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
         axis.plot([], [], color=colour[kind], linewidth=3, label=_plain(kind))
     axis.set(xlim=(-0.12, 1.25), ylim=(-0.05, 1.05))
     axis.set_axis_off()
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def carriers(carried: pd.Series, signal: pd.DataFrame) -> Figure:
@@ -235,8 +231,7 @@ def carriers(carried: pd.Series, signal: pd.DataFrame) -> Figure:
     axis.axvline(0, color="black", linewidth=0.8)
     name_rows(axis, shown.index, size=9)
     axis.set(xlabel="share of the logit shift from its effects, % (below 0: opposite direction)")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
@@ -260,8 +255,7 @@ def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
         name_rows(axis, [_plain(kind) if axis is axes[0] else "" for kind in row.index])
         axis.set(xlabel="share of the gates, %", title=f"{name} round")
         axis.title.set_fontsize(10)
-    legend_below(figure, axes[0])
-    return figure
+    return with_legend(figure, axes[0])
 
 
 def _verdict(stage, history):

@@ -6,21 +6,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..expression.similarity import most_similar
 from .style import (
     BLUE,
-    COLOURS,
     GREEN,
     ORANGE,
     RED,
     SKY,
+    bars,
     height_of,
     intervals,
-    legend_below,
     name_rows,
     new_figure,
     number_map,
     percent,
-    signed_bars,
+    with_legend,
 )
 
 SCORE, GAIN = ["score", "low", "high"], ["difference", "difference_low", "difference_high"]
@@ -51,8 +51,7 @@ def constants(
     axis.axvline(0, color="0.6", linewidth=0.8)
     name_rows(axis, shown, size=10)
     axis.set(xlabel="effect, log2 (a dot a perturbation, its area the weight)")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def comparison(
@@ -65,25 +64,22 @@ def comparison(
     """
     names = table.index.get_level_values(-1).unique()
     grouped = table.index.nlevels > 1
-    kinds = {kind: table.loc[kind] for kind in table.index.unique(0)} if grouped else {"": table}
+    kinds = {"": table}
+    if grouped:
+        kinds = {f"{kind} folds": table.loc[kind] for kind in table.index.unique(0)}
     titles = (_verdict(part, reference, kind) for kind, part in kinds.items())
     columns = 2 if reference else 1
     figure, axes = new_figure("\n".join(titles), columns=columns, height=2 + 0.3 * len(names))
-    for number, (kind, part) in enumerate(kinds.items()):
-        places = np.arange(len(names)) + 0.3 * (number - (len(kinds) - 1) / 2)
-        label = f"{kind} folds" if kind else "90 % interval"
-        for axis, three in zip(axes, (SCORE, GAIN), strict=False):
-            intervals(axis, places, part.loc[names, three], COLOURS[number], label)
-    for axis in axes:
-        axis.axvline(0, color="black", linewidth=1)
+    for axis, three in zip(axes, (SCORE, GAIN), strict=False):
+        parts = {kind or "90 % interval": part.loc[names, three] for kind, part in kinds.items()}
+        intervals(axis, parts, apart=0.3)
         name_rows(axis, names if axis is axes[0] else [""] * len(names), size=9)
     if ceiling is not None:
         axes[0].axvline(ceiling, color=RED, linestyle="--", label="noise ceiling: half the cells")
     axes[0].set(xlabel="score for 60 rows (hollow: the interval includes 0)")
     if reference:
         axes[1].set(xlabel=f"gain over {reference}, paired")
-    legend_below(figure, axes[0])
-    return figure
+    return with_legend(figure, axes[0])
 
 
 def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure:
@@ -99,15 +95,12 @@ def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure
         f"cell lines,\nthe 90 % interval is above 0 in {(last['difference_low'] > 0).sum()}",
         height=1.6 + 0.2 * len(others) + 0.2 * len(names),
     )
-    for number, (model, colour) in enumerate(zip(models, COLOURS, strict=False)):
-        places = np.arange(len(names)) + 0.25 * (number - (len(models) - 1) / 2)
-        intervals(axis, places, others.xs(model, level=1).loc[names, GAIN], colour, model)
-    axis.axvline(0, color="black", linewidth=0.8)
+    parts = {model: others.xs(model, level=1).loc[names, GAIN] for model in models}
+    intervals(axis, parts, apart=0.25)
     floor = scores["score"].xs(reference, level=1)
     name_rows(axis, [f"{name}\n{reference} {floor[name]:.1f}" for name in names], size=8)
     axis.set(xlabel=f"gain over {reference} for 60 rows, paired (hollow: the interval includes 0)")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def gains(
@@ -125,7 +118,9 @@ def gains(
         f"perturbations,\n{won.sum():+.2f} in W, farther for {len(lost)}, {lost.sum() + 0.0:+.2f}",
         height=height_of(gain),
     )
-    signed_bars(axis, gain, f"gain in W by “{names[0]}” over “{names[1]}”")
+    bars(axis, gain, color=np.where(gain > 0, BLUE, ORANGE))
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set(xlabel=f"gain in W by “{names[0]}” over “{names[1]}”")
     return figure
 
 
@@ -142,14 +137,11 @@ def nearness(nearest: pd.Series, w: pd.Series, bins: pd.DataFrame) -> Figure:
         f"score for 60 rows {far['score']:.2f} and {near['score']:.2f}"
     )
     axis.scatter(nearest, w[nearest.index], 18, SKY, linewidth=0, label="held-out perturbation")
-    label = "mean of a bin"
-    for row in known.itertuples():
-        axis.hlines(row.w_per_row, row.least, row.most, BLUE, linewidth=3, label=label)
-        label = None
+    ends = known["least"], known["most"]
+    axis.hlines(known["w_per_row"], *ends, BLUE, linewidth=3, label="mean of a bin")
     axis.axhline(0, color="black", linewidth=0.8, label="the fold's mean effect")
     axis.set(xlabel="similarity to the nearest training perturbation", ylabel="term of W")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def model_similarity(cosine: pd.DataFrame) -> Figure:
@@ -157,22 +149,17 @@ def model_similarity(cosine: pd.DataFrame) -> Figure:
 
     cosine: model x model; NaN where a model predicts nothing but the mean.
     """
-    names = list(cosine.index)
-    first, second = np.triu_indices(len(names), 1)
-    pairs = cosine.to_numpy()[first, second]
+    similar = most_similar(cosine).dropna()
+    pairs = [f"“{one}” and “{other}”, {size:.2f}" for (one, other), size in similar.items()]
     title = "One base model alone: nothing to compare"
-    if np.isfinite(pairs).any():
-        most, least = np.nanargmax(pairs), np.nanargmin(pairs)
-        title = (
-            f"Most similar: “{names[first[most]]}” and “{names[second[most]]}”, {pairs[most]:.2f}"
-        )
-        if most != least:
-            title += f";\nleast: “{names[first[least]]}” and “{names[second[least]]}”, {pairs[least]:.2f}"
-    figure, (axis,) = new_figure(title, height=1.7 + 0.35 * len(names))
-    numbers = range(1, len(names) + 1)
-    rows = [f"{name}  {number}" for number, name in zip(numbers, names, strict=True)]
+    if pairs:
+        title = f"Most similar: {pairs[0]}"
+    if len(pairs) > 1:
+        title += f";\nleast: {pairs[-1]}"
+    figure, (axis,) = new_figure(title, height=1.7 + 0.35 * len(cosine))
+    rows = [f"{name}  {number}" for number, name in enumerate(cosine.index, 1)]
     image = number_map(axis, cosine, rows, "RdBu_r", -1, 1)
-    axis.set_xticks(range(len(names)), numbers, fontsize=9)
+    axis.set_xticks(range(len(cosine)), range(1, len(cosine) + 1), fontsize=9)
     figure.colorbar(image, label="cosine")
     axis.set(xlabel="out-of-fold predictions less the mean effect")
     return figure
@@ -187,29 +174,26 @@ def blend_path(path: pd.DataFrame, best: float, robust: int) -> Figure:
     top, kept = path["score"].max(), path.at[robust, "score"]
     title = f"The robust blend of {robust} scores {kept:.2f}, the best size {top:.2f};\n"
     figure, (axis,) = new_figure(f"{title}the best blend as submitted: {best:.2f}", height=3.8)
-    reach = np.stack([path["score"] - path["low"], path["high"] - path["score"]])
-    sizes, score = path.index, path["score"].to_numpy()
-    axis.errorbar(sizes, score, yerr=reach, fmt="o-", color=BLUE, capsize=3, label="blend")
+    sizes, reach = path.index, path[["low", "high"]].sub(path["score"], axis=0).abs().T
+    style = {"fmt": "o-", "color": BLUE, "capsize": 3, "label": "blend"}
+    axis.errorbar(sizes, path["score"], yerr=reach, **style)
     axis.plot(robust, kept, "o", color=GREEN, markersize=12, alpha=0.6, label="robust")
     axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=7, label="best", zorder=4)
     axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
     axis.set_xticks(sizes)
     axis.set_xlim(sizes.min() - 0.5, sizes.max() + 0.5)
     axis.set(xlabel="base models at most", ylabel="out-of-fold score for 60 rows,\n90 % interval")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def _verdict(table, reference, kind):
     if reference is None:
-        best = table["score"].idxmax()
-        text = (
-            f"best: {best}, {table['score'].max():.2f} for 60 rows out of fold; the mean scores 0"
-        )
+        best, score = table["score"].idxmax(), table["score"].max()
+        text = f"best: {best}, {score:.2f} for 60 rows out of fold; the mean scores 0"
     else:
         others = table.drop(index=reference)
         better, worse = (others["difference_low"] > 0).sum(), (others["difference_high"] < 0).sum()
         text = f"{better} of {len(others)} models are better than “{reference}”, {worse} worse, "
         text += "by the paired 90 % interval"
-    text = f"{kind} folds: {text}" if kind else text
+    text = f"{kind}: {text}" if kind else text
     return text[0].upper() + text[1:]

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..competition import CONTROL
-from .style import BLUE, RED, SKY, legend_below, name_rows, new_figure, percent, span, strips
+from .style import BLUE, RED, SKY, name_rows, new_figure, percent, span, strips, with_legend
 
 
 def targets_covered(screens: pd.Series, split: pd.Series) -> Figure:
@@ -16,18 +16,16 @@ def targets_covered(screens: pd.Series, split: pd.Series) -> Figure:
 
     screens: that number, split: the split, both series by perturbation.
     """
-    number = screens.clip(upper=3).groupby([split, screens.clip(upper=3)]).size().unstack()
-    number = number.reindex(index=split.unique(), columns=range(4)).fillna(0).astype(int)
+    number = pd.crosstab(split, screens.clip(upper=3))
+    number = number.reindex(index=split.unique(), columns=range(4), fill_value=0)
     train = split == "train"
     figure, (axis,) = new_figure(
         f"{(screens[~train] > 0).sum()} of {(~train).sum()} targets and "
         f"{(screens[train] > 0).sum()} of {train.sum()} training perturbations are in another screen",
         height=1.6 + 0.35 * len(number),
     )
-    labels, start = ("none", "one", "two", "three or more"), np.zeros(len(number))
-    for count, label, colour in zip(number, labels, ("0.85", SKY, BLUE, "black"), strict=True):
-        axis.barh(range(len(number)), number[count], left=start, color=colour, label=label)
-        start += number[count].to_numpy()
+    number.columns = ["none", "one", "two", "three or more"]
+    number.plot.barh(ax=axis, stacked=True, width=0.8, color=["0.85", SKY, BLUE, "black"])
     name_rows(axis, number.index, size=10)
     axis.set(xlabel="perturbations of the competition", ylabel="split")
     axis.legend(title="other screens", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -55,8 +53,7 @@ def agreement(same: pd.DataFrame, floor: pd.DataFrame) -> Figure:
     name_rows(axis, [f"{one}\n{other}" for one, other in floor.index])
     axis.axvline(0, color="0.6", linewidth=0.8)
     axis.set(xlabel="cosine of the effects less each screen's mean effect")
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def batches(obs: pd.DataFrame, min_controls: int) -> Figure:
@@ -81,8 +78,7 @@ def batches(obs: pd.DataFrame, min_controls: int) -> Figure:
     left.set(xlabel="median UMI of a cell, a dot a batch", xlim=(0, None))
     right.axvline(min_controls, color=RED, label="enough of its own")
     right.set(xlabel="control cells, a dot a batch", yticklabels=[], xlim=(0, None))
-    legend_below(figure, right)
-    return figure
+    return with_legend(figure, right)
 
 
 def without_batches(shift: pd.Series) -> Figure:
@@ -97,8 +93,7 @@ def without_batches(shift: pd.Series) -> Figure:
         shift,
     )
     axis.set(xlabel="move of a perturbation's effects, standard errors", xlim=(0, None))
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def hidden_genes(errors: pd.DataFrame) -> Figure:
@@ -116,8 +111,7 @@ def hidden_genes(errors: pd.DataFrame) -> Figure:
     axis.set(xlabel="error by `pathway` / error by `control_mean`, a dot a gene")
     low, high = np.quantile(ratio, [0.005, 0.995])
     axis.set_xlim(min(low, 0.95) - 0.02, max(high, 1.05) + 0.02)
-    legend_below(figure, axis)
-    return figure
+    return with_legend(figure, axis)
 
 
 def _by_screen(title, values):

@@ -11,15 +11,8 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PINK = "#56B4E9", "#CC79A7"
-COLOURS = (
-    BLUE,
-    ORANGE,
-    GREEN,
-    PINK,
-    SKY,
-    RED,
-    "black",
-)  # Okabe and Ito: distinct for colour-blind readers
+# Okabe and Ito: distinct for colour-blind readers
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, "black")
 
 
 def new_figure(title: str, *, columns: int = 1, height: float = 3.6) -> tuple[Figure, np.ndarray]:
@@ -52,12 +45,10 @@ def name_rows(axis: Axes, names: Sequence[str], size: float = 8) -> None:
     axis.set_ylim(len(names) - 0.5, -0.5)
 
 
-def signed_bars(axis: Axes, values: pd.Series, label: str, size: float = 8) -> None:
-    """Draw a bar for each named value, blue above 0 and orange below."""
-    axis.barh(range(len(values)), values, color=np.where(values > 0, BLUE, ORANGE))
-    axis.axvline(0, color="black", linewidth=0.8)
+def bars(axis: Axes, values: pd.Series, size: float = 8, **style: object) -> None:
+    """Draw a row with a bar for each named value, from the top; size: of the names' letters."""
+    axis.barh(range(len(values)), values, **{"color": BLUE, **style})
     name_rows(axis, values.index, size)
-    axis.set(xlabel=label)
 
 
 def strips(axis: Axes, groups: Mapping[str, Sequence], label: str | None = None) -> None:
@@ -71,12 +62,18 @@ def strips(axis: Axes, groups: Mapping[str, Sequence], label: str | None = None)
     name_rows(axis, list(groups))
 
 
-def intervals(axis: Axes, places: np.ndarray, part: pd.DataFrame, colour: str, label: str) -> None:
-    """Draw values with their intervals; part: three columns, value, low and high; hollow: includes 0."""
-    value, low, high = part.to_numpy().T
-    axis.hlines(places, low, high, colour, linewidth=1.5, label=label)
-    face = np.where((low > 0) | (high < 0), colour, "white")
-    axis.scatter(value, places, 28, face, edgecolor=colour, zorder=3)
+def intervals(axis: Axes, kinds: Mapping[str, pd.DataFrame], apart: float) -> None:
+    """Draw values with their intervals, a row a name and kinds side by side; hollow: includes 0.
+
+    kinds: by name, frames of value, low and high with the same rows; apart: distance of kinds, in rows.
+    """
+    for number, (kind, colour) in enumerate(colours_of(kinds).items()):
+        value, low, high = kinds[kind].to_numpy().T
+        places = np.arange(len(value)) + apart * (number - (len(kinds) - 1) / 2)
+        axis.hlines(places, low, high, colour, linewidth=1.5, label=kind)
+        face = np.where((low > 0) | (high < 0), colour, "white")
+        axis.scatter(value, places, 28, face, edgecolor=colour, zorder=3)
+    axis.axvline(0, color="black", linewidth=1)
 
 
 def number_map(
@@ -104,11 +101,12 @@ def density(axis: Axes, x: np.ndarray, y: np.ndarray, **labels: str) -> None:
     axis.set(xscale="log", yscale="log", **labels)
 
 
-def legend_below(figure: Figure, axis: Axes, rows: int = 1) -> None:
-    """Put a legend of what `axis` shows at the foot of the figure, on one line or more."""
+def with_legend(figure: Figure, axis: Axes, rows: int = 1) -> Figure:
+    """Return the figure with a legend of what `axis` shows at its foot, on one line or more."""
     handles, labels = axis.get_legend_handles_labels()
     columns = -(-len(labels) // rows)
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    return figure
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Predictive distributions: the score-optimal value, coverage of intervals, expected scores."""
+"""Predictive distributions: the score-optimal value, and the scores to expect."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,24 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..decision import Distribution, ExpectedScore
-from ..forecast import Calibration
 from ..metric import GATE
-from .style import (
-    BLUE,
-    COLOURS,
-    GREEN,
-    ORANGE,
-    PINK,
-    RED,
-    SKY,
-    legend_below,
-    new_figure,
-    percent,
-    strips,
-)
+from .style import BLUE, GREEN, ORANGE, PINK, RED, SKY, new_figure, percent, with_legend
 
 MARKS, RULES = ("s", "o", "D", "*"), ("black", GREEN, PINK, RED)  # distinct without colour too
-LEVEL = 0.9  # of the title, where it was asked for
 
 
 def distributions(
@@ -64,8 +50,7 @@ def distributions(
         axis.set(xlabel="effect, log2")
         axis.yaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")
     axes[0].set(ylabel="% of probability (up), of weight (down)")
-    legend_below(figure, axes[0], rows=2)
-    return figure
+    return with_legend(figure, axes[0], rows=2)
 
 
 def support_points(
@@ -102,17 +87,7 @@ def exchange(
         near = [np.abs(expected.candidates - row[:, None]).argmin(axis=1) for row in wanted]
         rules[rule] = expected.expected(np.array(near))
     rows = len(distribution.perturbations)
-    path, rules = (
-        pd.DataFrame(
-            [(60 * state.w / rows, state.wcos) for state in states.values()],
-            list(states),
-            ["w", "wcos"],
-        )
-        for states in (path, rules)
-    )
-    return tuple(
-        table.assign(score=table["w"] * table["wcos"].clip(lower=0)) for table in (path, rules)
-    )
+    return _expected(path, rows), _expected(rules, rows)
 
 
 def trade(path: pd.DataFrame, rules: pd.DataFrame) -> Figure:
@@ -142,51 +117,7 @@ def trade(path: pd.DataFrame, rules: pd.DataFrame) -> Figure:
     drawn = axis.contour(x, y, x * y, 6, colors="0.85", linewidths=1, linestyles="-", zorder=0)
     axis.clabel(drawn, fontsize=7, fmt="%.3g")
     axis.set(xlabel="expected Wcos", ylabel="expected W for 60 rows")
-    legend_below(figure, axis, rows=2)
-    return figure
-
-
-def calibration(found: Calibration) -> Figure:
-    """Draw observed against nominal coverage by size of the effect, and coverage by perturbation.
-
-    found: from `kit.forecast.calibration`. Bars: 90 % interval over perturbations. Crosses: the
-    probability that the predictive distribution itself gives to its intervals, above the nominal level
-    where many effects are equal.
-    """
-    table = found.table()
-    levels = list(found.inside)
-    level = LEVEL if LEVEL in levels else levels[-1]
-    row, by_row = table.loc[("all", level)], found.by_perturbation(level)
-    ends = *row[["observed", "low", "high", "by_weight"]], *np.quantile(by_row, [0.1, 0.9])
-    observed, low, high, by_weight, least, most = (f"{100 * share:.1f} %" for share in ends)
-    figure, (left, right) = new_figure(
-        f"Of left-out effects {observed} lie in their {percent(level)} interval ({low} to {high}),\n"
-        f"of the metric's weight {by_weight}; for most perturbations between {least} and {most}",
-        columns=2,
-        height=4.2,
-    )
-    left.plot([0, 100], [0, 100], color="black", linewidth=0.8, zorder=0)
-    sizes = [size for size in table.index.unique("size") if size != "on-target gene"]  # too few
-    for number, size in enumerate(sizes):
-        part, colour = table.loc[size], COLOURS[number] if number else "0.4"
-        nominal = 100 * (part.index + 0.012 * (number - (len(sizes) - 1) / 2))
-        left.vlines(nominal, 100 * part["low"], 100 * part["high"], colour, linewidth=1.5)
-        label = "all" if size == "all" else f"|expected| {size}"
-        left.plot(nominal, 100 * part["observed"], "o", color=colour, markersize=5, label=label)
-    predicted = 100 * table.loc["all", "probability"]
-    left.plot(100 * predicted.index.to_numpy(), predicted, "x", color=RED, label="predicted")
-    first = 100 * min(levels[0], table["low"].min()) - 5
-    left.set(xlabel="nominal coverage, %", ylabel="observed coverage, %")
-    left.set(xlim=(100 * levels[0] - 6, 101), ylim=(max(first, 0), 101))
-    by_level = {percent(one): 100 * found.by_perturbation(one) for one in levels}
-    strips(right, by_level, "perturbation")
-    places = np.arange(len(levels))
-    nominal = 100 * np.array(levels)
-    right.vlines(nominal, places - 0.42, places + 0.42, BLUE, linestyle="--", label="nominal")
-    right.set(xlabel="share of a perturbation's genes inside, %", ylabel="nominal coverage")
-    right.legend(frameon=False, fontsize=8, loc="lower left")
-    left.legend(frameon=False, fontsize=8, loc="lower right")
-    return figure
+    return with_legend(figure, axis, rows=2)
 
 
 def expected_scores(draws: pd.DataFrame, estimate: float, ceiling: float | None = None) -> Figure:
@@ -216,5 +147,11 @@ def expected_scores(draws: pd.DataFrame, estimate: float, ceiling: float | None 
     ends = [ends.min().min(), ends.max().max()]
     right.plot(ends, ends, color="0.6", linewidth=1)
     right.set(xlim=ends, ylim=ends, xlabel="public rows", ylabel="private rows, same draw")
-    legend_below(figure, left)
-    return figure
+    return with_legend(figure, left)
+
+
+def _expected(states, rows):
+    """Expected W for 60 of so many rows, Wcos and score of each state, by its name."""
+    parts = [(60 * state.w / rows, state.wcos) for state in states.values()]
+    table = pd.DataFrame(parts, list(states), ["w", "wcos"])
+    return table.assign(score=table["w"] * table["wcos"].clip(lower=0))
