@@ -18,7 +18,15 @@ import numpy as np
 import pandas as pd
 
 from .io import locate
-from .io.files import InputError, content_hash, label_fault, quote_some, read_table, repeated
+from .io.files import (
+    InputError,
+    check_known,
+    check_labels,
+    check_unique,
+    content_hash,
+    quote_some,
+    read_table,
+)
 from .metric import wmae
 
 if TYPE_CHECKING:
@@ -94,13 +102,8 @@ class Competition:
     def subset(self, perturbations: Iterable[str]) -> "Competition":
         """Return the competition with only these training rows, in this order, without released truth."""
         rows = list(perturbations)
-        if unknown := [name for name in rows if name not in self.effects.index]:
-            raise InputError(
-                f"{len(unknown)} of {len(rows)} perturbations are not training rows: "
-                f"{quote_some(unknown)}; choose from {quote_some(self.effects.index)}"
-            )
-        if again := repeated(rows):
-            raise InputError(f"perturbations are repeated: {quote_some(again)}; name each once")
+        check_known(rows, self.effects.index, "perturbations are not training rows")
+        check_unique(rows, "perturbations are repeated")
         return replace(
             self,
             effects=self.effects.loc[rows],
@@ -251,8 +254,7 @@ def _genes_of(table):
 
 
 def _match(path, kind, got, want, reference):
-    if fault := label_fault(got, want):
-        raise InputError(f"{path}: {kind} do not match {reference}: {fault}")
+    check_labels(got, want, f"{path}: {kind} do not match {reference}")
 
 
 def _read_targets(source):
@@ -261,14 +263,9 @@ def _read_targets(source):
     for path in (source / "pert_ids_all.csv", source / "pert_ids_val.csv"):
         if os.path.lexists(path):  # a link to nothing is a fault, not a file that is not there
             table = read_table(path, "pert_id", text=("pert", "class"))
-            if missing := [name for name in ("pert", "class") if name not in table]:
-                raise InputError(f"{path} has no column `{missing[0]}`; want pert, class, pert_id")
-            if again := repeated(table["pert"]):
-                raise InputError(f"{path} names perturbations twice: {quote_some(again)}")
-            if strange := set(table["class"]) - {"val", "test"}:
-                raise InputError(
-                    f"{path}: class is {quote_some(sorted(strange))}, want val or test"
-                )
+            check_known(("pert", "class"), table, f"{path} lacks columns")
+            check_unique(table["pert"], f"{path} has repeated perturbations")
+            check_known(table["class"].unique(), ("val", "test"), f"{path} has unknown classes")
             table = table.rename(columns={"pert": "perturbation", "class": "split"})
             tables[path] = table[["perturbation", "split"]]
     if not tables:
@@ -293,17 +290,13 @@ def _read_solutions(source, targets, genes):
     tables = {path: read_solution(path) for path in sorted(source.glob("solution*.csv"))}
     for path, table in tables.items():
         _match(path, "genes", _genes_of(table), genes, TRUTH)
-        if unknown := [name for name in table.index if name not in targets.index]:
-            raise InputError(
-                f"{path} has {len(unknown)} ids that are no targets: {quote_some(unknown)}; "
-                "want ids that pert_ids_all.csv or pert_ids_val.csv names"
-            )
+        named = "pert_ids_all.csv and pert_ids_val.csv"
+        check_known(table.index, targets.index, f"{path} has ids that {named} do not name")
     if not tables:
         return None, []
     solution = pd.concat([table[columns] for table in tables.values()])
-    if again := repeated(solution.index):
-        names = quote_some(path.name for path in tables)
-        raise InputError(f"{source}: ids stand in more than one of {names}: {quote_some(again)}")
+    names = quote_some(path.name for path in tables)
+    check_unique(solution.index, f"{source}: ids stand in more than one of {names}")
     return solution, list(tables)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .io.files import InputError, label_fault
+from .io.files import InputError, check_labels, finite_values
 
 GATE = 0.2
 EPS = 1e-12
@@ -211,14 +211,7 @@ def _aligned(truth, prediction, weights):
             _same_labels(name, kind, frame.axes[axis], truth.axes[axis])
         if not frame.index.equals(truth.index) or not frame.columns.equals(truth.columns):
             frame = frame.reindex(index=truth.index, columns=truth.columns)
-        values = np.ascontiguousarray(frame.to_numpy(dtype=float))
-        if not np.isfinite(values).all():
-            row, column = np.argwhere(~np.isfinite(values))[0]
-            raise InputError(
-                f"{name} is {values[row, column]} at {truth.index[row]}, {truth.columns[column]}; "
-                "want finite numbers"
-            )
-        arrays.append(values)
+        arrays.append(np.ascontiguousarray(finite_values(frame, name)))
     if not arrays[0].size:
         raise InputError(f"truth has shape {truth.shape}; want at least one row and one gene")
     return arrays
@@ -226,14 +219,9 @@ def _aligned(truth, prediction, weights):
 
 def _series(values, index):
     _same_labels("baseline_wmae", "perturbations", values.index, index)
-    values = values.reindex(index).to_numpy(dtype=float)
-    if not np.isfinite(values).all():
-        first = index[~np.isfinite(values)][0]
-        raise InputError(f"baseline_wmae of {first} is missing or not finite; want a number")
-    return values
+    return finite_values(values.reindex(index), "baseline_wmae")
 
 
 def _same_labels(name, kind, got, want):
-    same = got.equals(want) and got.is_unique
-    if fault := "" if same else label_fault(got, want):
-        raise InputError(f"{name}: {kind} do not match: {fault}")
+    if not (got.equals(want) and got.is_unique):
+        check_labels(got, want, f"{name}: {kind} do not match")

@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 
 from .competition import Competition, read_solution, split_solution
-from .io.files import InputError, label_fault, quote_some, read_table, repeated, replacing
+from .io.files import (
+    InputError,
+    check_known,
+    check_labels,
+    check_unique,
+    finite_values,
+    label_fault,
+    quote_some,
+    read_table,
+    replacing,
+)
 from .metric import GATE, Score, score
 
 FAR = 1.5  # times the most extreme training effect of any gene: a prediction beyond that gets a warning
@@ -42,20 +52,13 @@ def write_submission(prediction: pd.DataFrame, competition: Competition, path: P
 def submission_table(prediction: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     """Return the `pert_id` x gene frame that `write_submission` writes."""
     symbols = competition.targets["perturbation"]
-    if again := repeated(prediction.index):
-        raise InputError(f"prediction has repeated rows: {quote_some(again)}; want each once")
-    if missing := [name for name in symbols if name not in prediction.index]:
-        raise InputError(
-            f"prediction lacks {len(missing)} of {len(symbols)} targets: {quote_some(missing)}; "
-            "predict every perturbation of competition.targets"
-        )
-    if fault := label_fault(prediction.columns, competition.submission_genes):
-        raise InputError(f"prediction's genes do not match the sample submission: {fault}")
-    mean = competition.effects.mean()[competition.submission_genes]
-    ids = competition.submission_ids
-    table = pd.DataFrame(np.tile(mean, (len(ids), 1)), index=ids, columns=mean.index)
-    named = _finite(prediction.loc[symbols, mean.index], "prediction")
-    table.loc[symbols.index] = named.to_numpy()
+    genes, ids = competition.submission_genes, competition.submission_ids
+    check_unique(prediction.index, "prediction has repeated rows")
+    check_known(symbols, prediction.index, "prediction lacks targets")
+    check_labels(prediction.columns, genes, "prediction's genes do not match the sample submission")
+    mean = competition.effects.mean()[genes]
+    table = pd.DataFrame(np.tile(mean, (len(ids), 1)), index=ids, columns=genes)
+    table.loc[symbols.index] = finite_values(prediction.loc[symbols, genes], "prediction")
     return table.rename_axis("pert_id")
 
 
@@ -86,7 +89,7 @@ def check_submission(submission: pd.DataFrame | Path | str, competition: Competi
     }
     if found := [f"{kind}: {fault}" for kind, fault in faults.items() if fault]:
         raise InputError(f"{name}: {'; '.join(found)}")
-    return list(_remarks(_finite(table, name), competition))
+    return list(_remarks(_as_numbers(table, name), competition))
 
 
 def score_submission(
@@ -106,13 +109,9 @@ def score_submission(
     truth, weights, baseline = split_solution(solution)
     left_out = [label for label in table.index if label not in truth.index]
     table = table.drop(index=left_out)
-    for kind, got, want in (
-        ("ids", table.index, truth.index),
-        ("genes", table.columns, truth.columns),
-    ):
-        if fault := label_fault(got, want):
-            raise InputError(f"{name}: {kind} do not match the solution: {fault}")
-    return score(truth, _finite(table, name), weights, baseline, gate=gate), left_out
+    check_labels(table.index, truth.index, f"{name}: ids do not match the solution")
+    check_labels(table.columns, truth.columns, f"{name}: genes do not match the solution")
+    return score(truth, _as_numbers(table, name), weights, baseline, gate=gate), left_out
 
 
 def _read(submission):
@@ -128,19 +127,9 @@ def _of_solution(column):
     return str(column).startswith("w_") or column == "baseline_wmae"
 
 
-def _finite(table, name):
+def _as_numbers(table, name):
     """The frame as float64."""
-    try:
-        numbers = table.astype(float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: values must be numbers: {error}") from None
-    if len(bad := np.argwhere(~np.isfinite(numbers.to_numpy()))):
-        row, column = bad[0]
-        raise InputError(
-            f"{name}: {len(bad)} values are not finite, the first {numbers.iat[row, column]} at "
-            f"{table.index[row]}, {table.columns[column]}; want finite numbers"
-        )
-    return numbers
+    return pd.DataFrame(finite_values(table, name), table.index, table.columns)
 
 
 def _remarks(table, competition):

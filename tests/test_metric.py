@@ -167,7 +167,7 @@ def test_weights_follow_t_by_hand():
         (lambda t, p, w, b: (t, p, w, b[:-1]), "baseline_wmae: perturbations .* missing: pert_4"),
         (
             lambda t, p, w, b: (t, p, w, b.where(b.index != "pert_3")),
-            "baseline_wmae of pert_3 is missing",
+            "baseline_wmae is nan at pert_3",
         ),
         (lambda t, p, w, b: (t.iloc[:0], p.iloc[:0], w.iloc[:0], b[:0]), "at least one row"),
     ],

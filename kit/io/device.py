@@ -1,5 +1,6 @@
-"""The compute device: a GPU if a tensor can be put on it, else the CPU."""
+"""What computes: a GPU or the CPU for torch, and loops that numba compiles for the CPU."""
 
+from collections.abc import Callable
 from functools import cache
 
 
@@ -13,3 +14,19 @@ def device():
     except Exception:  # whatever the driver raises: there is none that works
         return torch.device("cpu")
     return torch.device("cuda")
+
+
+def compiled(*flags: str) -> Callable:
+    """Return a decorator that compiles without the GIL and caches the code where a folder is writable."""
+    from numba import njit
+
+    # Sums of whole numbers are exact in any order, so they may be reordered to be vectorised.
+    settings = {"nogil": True, "fastmath": {"reassoc", "nsz", *flags}}
+
+    def decorate(function):
+        try:
+            return njit(cache=True, **settings)(function)
+        except RuntimeError:  # neither beside this file nor in the user's cache
+            return njit(**settings)(function)
+
+    return decorate

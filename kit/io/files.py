@@ -62,6 +62,53 @@ def label_fault(got: Iterable, want: Iterable) -> str:
     return "; ".join([f"got {len(got)}, want {len(want)}", *named]) if named else ""
 
 
+def check_unique(labels: Iterable, fault: str) -> None:
+    """Raise InputError, `fault: a, b; each may stand once`, where labels are repeated."""
+    if again := repeated(labels):
+        raise InputError(f"{fault}: {quote_some(again)}; each may stand once")
+
+
+def check_labels(got: Iterable, want: Iterable, fault: str) -> None:
+    """Raise InputError, `fault: got 4, want 5; missing: e`, where labels differ, in any order."""
+    if difference := label_fault(got, want):
+        raise InputError(f"{fault}: {difference}")
+
+
+def check_known(labels: Iterable, known: Iterable, fault: str) -> None:
+    """Raise InputError, `fault: a, b (2 of 9); there are c, d`, where labels are not among the known."""
+    labels, known = list(labels), list(known)
+    there = set(known)
+    if unknown := [label for label in labels if label not in there]:
+        raise InputError(
+            f"{fault}: {quote_some(unknown)} ({len(unknown)} of {len(labels)}); "
+            f"there are {quote_some(known, 12) or 'none'}"
+        )
+
+
+def finite_values(table: pd.DataFrame | pd.Series, name: str) -> np.ndarray:
+    """Return a table's values as float64; InputError names the first that is no finite number."""
+    try:
+        values = table.to_numpy(dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} holds values that are not numbers: {error}") from None
+    if len(bad := np.argwhere(~np.isfinite(values))):
+        place = [str(labels[at]) for labels, at in zip(table.axes, bad[0], strict=True)]
+        raise InputError(
+            f"{name} is {values[tuple(bad[0])]} at {', '.join(place)}; want finite numbers, "
+            f"{len(bad)} are not"
+        )
+    return values
+
+
+def to_number(text: str) -> float:
+    """Return the number that a text holds, NaN where it holds none."""
+    # Python reads 1_0 and digits of other scripts as numbers, other readers do not.
+    try:
+        return float(text) if text.isascii() and "_" not in text else np.nan
+    except ValueError:
+        return np.nan
+
+
 def existing_file(path: Path | str, want: str) -> Path:
     """Return the path of an existing file; an InputError where there is none says `want`, what to do."""
     path = Path(path)
@@ -71,22 +118,6 @@ def existing_file(path: Path | str, want: str) -> Path:
     return path
 
 
-def read_header(path: Path | str) -> list[str]:
-    """Return the column names of a CSV file as written; pandas would rename repeated ones."""
-    path = existing_file(path, "give the path of a CSV file")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as lines:
-            header = next(csv.reader(lines), [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as CSV text: {error}") from None
-    header = [name.strip() for name in header]
-    if not any(header):
-        raise InputError(f"{path} is empty; want a CSV file with a header line")
-    if again := repeated(header):
-        raise InputError(f"{path} has repeated columns: {quote_some(again)}; each may stand once")
-    return header
-
-
 def read_table(path: Path | str, index: str, *, text: Iterable[str] = ()) -> pd.DataFrame:
     """Return a CSV of numbers with one column of labels: float64, indexed by the strings of `index`.
 
@@ -94,67 +125,54 @@ def read_table(path: Path | str, index: str, *, text: Iterable[str] = ()) -> pd.
     InputError for a missing, empty or truncated file, repeated columns or labels, blank, non-numeric and
     non-finite values, naming the first place.
     """
-    path = Path(path)
-    header = read_header(path)
-    if index not in header:
-        raise InputError(f"{path} has no column `{index}`; its columns are {quote_some(header)}")
-    words = [place for place, name in enumerate(header) if name == index or name in text]
-    numbers = [place for place in range(len(header)) if place not in words]
-    strings, values = [], []
+    path = existing_file(path, "give the path of a CSV file")
     # pandas takes four times as long over ten thousand columns, drops a row's surplus fields without
     # an error, and reads `True` as 1.
     try:
         with open(path, newline="", encoding="utf-8-sig") as lines:
-            rows = csv.reader(lines, strict=True)
-            next(rows)
-            for row in filter(None, rows):
-                parsed = _parsed(row, words, numbers)
-                if parsed is None:
-                    fault = _fault(row, header, words)
-                    raise InputError(f"{path}, line {rows.line_num}: {fault}")
-                strings.append(parsed[0])
-                values.append(parsed[1])
+            return _table(path, csv.reader(lines, strict=True), index, text)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV text: {error}; is it cut off?") from None
+
+
+def _table(path, rows, index, text):
+    header = [name.strip() for name in next(rows, [])]
+    if not any(header):
+        raise InputError(f"{path} is empty; want a CSV file with a header line")
+    check_unique(header, f"{path} has repeated columns")
+    if index not in header:
+        raise InputError(f"{path} has no column `{index}`; its columns are {quote_some(header)}")
+    words = [place for place, name in enumerate(header) if name == index or name in text]
+    numeric = np.setdiff1d(np.arange(len(header)), words)
+    strings, values = [], []
+    for row in filter(None, rows):
+        line = f"{path}, line {rows.line_num}"
+        if len(row) != len(header):
+            raise InputError(f"{line}: {len(row)} fields, want {len(header)}; is the file cut off?")
+        strings.append([row[place].strip() for place in words])
+        values.append(np.array([to_number(row[place]) for place in numeric]))
+        blank = [place for place in words if not row[place].strip()]
+        if wrong := [*blank, *numeric[~np.isfinite(values[-1])]]:
+            column, value = quote_some([header[min(wrong)]]), " ".join(row[min(wrong)].split())[:40]
+            want = "a label" if min(wrong) in words else "a finite number"
+            raise InputError(f"{line}: column `{column}` holds `{value}`, want {want}")
     if not values:
         raise InputError(f"{path} has a header but no rows; is it cut off?")
-    table = pd.DataFrame(np.array(values), columns=[header[place] for place in numbers])
+    table = pd.DataFrame(np.array(values), columns=[header[place] for place in numeric])
     for place, column in zip(words, zip(*strings, strict=True), strict=True):
         table.insert(place, header[place], list(column))
-    if again := repeated(table[index]):
-        raise InputError(f"{path} has repeated rows in `{index}`: {quote_some(again)}")
+    check_unique(table[index], f"{path} has repeated rows in `{index}`")
     return table.set_index(index)
 
 
-def _parsed(row, words, numbers):
-    """The strings and the numbers of a row, or None where it does not hold what it should."""
-    if len(row) != len(words) + len(numbers):
-        return None
-    strings = [row[place].strip() for place in words]
-    fields = [row[place] for place in numbers]
-    # Python reads 1_0 and digits of other scripts as numbers, other readers of CSV do not.
-    if "_" in (joined := "".join(fields)) or not joined.isascii():
-        return None
+@contextmanager
+def _writing(path):
+    """Raise InputError where a block fails to write."""
     try:
-        values = np.array([float(field) for field in fields])
-    except ValueError:
-        return None
-    return (strings, values) if all(strings) and np.isfinite(values).all() else None
-
-
-def _fault(row, header, words):
-    """How a row differs from what its header announces."""
-    if len(row) != len(header):
-        return f"{len(row)} fields, want {len(header)}; is the file cut off?"
-
-    def unsound(place):
-        words_here, numbers_here = ([0], []) if place in words else ([], [0])
-        return _parsed([row[place]], words_here, numbers_here) is None
-
-    place = next(filter(unsound, range(len(row))))
-    want = "a label" if place in words else "a finite number"
-    value = " ".join(row[place].split())[:40]  # one line, whatever a quoted field holds
-    return f"column `{quote_some([header[place]])}` holds `{value}`, want {want}"
+        yield
+    except OSError as error:
+        fault = error.strerror or error
+        raise InputError(f"cannot write {path}: {fault}; choose a writable folder") from None
 
 
 @contextmanager
@@ -165,30 +183,23 @@ def replacing(path: Path | str) -> Iterator[Path]:
     written is removed and an older `path` stays as it was. A write that fails raises InputError.
     """
     path = Path(path)
-    try:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # A folder of our own: two runs at once do not meet, and its rights are the parent's.
         box = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror}; choose a writable folder"
-        ) from None
-    try:
-        yield box / path.name
-        if path.is_dir() and (box / path.name).is_dir():
-            # A folder that holds files cannot be replaced in one step.
-            os.replace(path, box / "old")
+        new, old = box / path.name, box / "old"
+        try:
+            yield new
+            if path.is_dir() and new.is_dir():  # a folder with files cannot be replaced in one step
+                os.replace(path, old)
             try:
-                os.replace(box / path.name, path)
+                os.replace(new, path)
             except BaseException:
-                os.replace(box / "old", path)
+                if old.exists():
+                    os.replace(old, path)
                 raise
-        else:
-            os.replace(box / path.name, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(box, ignore_errors=True)
+        finally:
+            shutil.rmtree(box, ignore_errors=True)
 
 
 def read_json(path: Path | str):
@@ -206,31 +217,20 @@ def alone_in(folder: Path | str) -> Iterator[None]:
 
     The lock ends with the process that holds it. Where a disk or a system has no locks nobody waits.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot write {folder}: {error.strerror}; choose a writable folder"
-        ) from None
+    with _writing(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
-        with suppress(OSError):
-            _lock(folder, opened)
+        with suppress(ImportError, OSError):  # Windows has no fcntl
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            opened.callback(os.close, handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                warnings.warn(f"another run works in {folder}: waiting until it ends", stacklevel=4)
+                fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def _lock(folder, opened):
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    opened.callback(os.close, handle)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        warnings.warn(f"another run works in {folder}: waiting until it ends", stacklevel=5)
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def content_hash(paths: Iterable[Path | str]) -> str:

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..io.compiled import compiled
+from ..io.device import compiled
 from ._task import PER
 
 SMALL = 64  # counts below it share one logarithm a cell
