@@ -86,6 +86,6 @@ def test_effects_of_pathways_add_up_to_the_prediction(tmp_path):
     model = GeneTrees(Knowledge(pathways), jobs=1).fit(competition)
     features = pathways.one_hot(["P1", "P2"])[model.pathways_]
     expected = features.to_numpy(dtype=float) @ model.pathway_effects_.to_numpy()
-    expected = expected + model.offset_.to_numpy()
+    expected = expected + model.constant_.effect_.to_numpy() + model.offset_
     np.testing.assert_allclose(model.predict(["P1", "P2"]), expected)
     assert model.residuals_ is None

@@ -9,14 +9,8 @@ from small_planted import gains, planted
 
 from kit.knowledge import Knowledge
 from kit.models import Constant, Ridge
-from kit.models.ranks import (
-    entry_weights,
-    leave_one_out_constant,
-    metric_row_weights,
-    weighted_quantiles,
-    weighted_ranks,
-)
-from kit.models.ridge import leave_one_out, smoother
+from kit.models.baselines import entry_weights, leave_one_out_constant, weighted_quantiles
+from kit.models.ridge import leave_one_out, smoother, weighted_ranks
 
 
 @pytest.mark.parametrize(
@@ -44,7 +38,7 @@ def test_the_left_out_smoother_equals_an_explicit_loop(rank):
     features, row_weights = random.normal(size=(9, 14)), random.uniform(0.5, 2, 9)
     responses = random.normal(size=(9, 5))
     reduction = {} if rank is None else {"rank": rank, "gram": responses @ responses.T}
-    fast = leave_one_out(features, row_weights, 0.7, **reduction) @ responses
+    fast = leave_one_out(features @ features.T, row_weights, 0.7, **reduction) @ responses
     for row in range(9):
         rest = np.delete(np.arange(9), row)
         expected = weighted_ridge(
@@ -72,9 +66,10 @@ def test_the_penalty_is_the_best_of_an_explicit_leave_one_out(tmp_path, response
     model = Ridge(Knowledge(pathways), response=response, penalties=(0.01, 0.3, 3.0, 100.0)).fit(
         competition
     )
-    constant = Constant().fit(competition)
-    row_weights = metric_row_weights(competition, constant)
+    row_weights = Constant().fit(competition).row_weights_
     effects = competition.effects.to_numpy()
+    features = pathways.one_hot(competition.effects.index).to_numpy(dtype=float)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
     weights = entry_weights(competition, row_weights)
     ranks = weighted_ranks(effects, weights) - 0.5
     floor = leave_one_out_constant(competition, row_weights).to_numpy()
@@ -83,7 +78,7 @@ def test_the_penalty_is_the_best_of_an_explicit_leave_one_out(tmp_path, response
         total, predicted = 0.0, np.empty_like(effects)
         for row in range(18):
             rest = np.delete(np.arange(18), row)
-            new, x = model.features_[row], model.features_[rest]
+            new, x = features[row], features[rest]
             if response == "effects":
                 r = row_weights.to_numpy()[rest]
                 predicted[row] = floor[row] + weighted_ridge(x, effects[rest], r, penalty, new)
@@ -154,7 +149,7 @@ def test_fifteen_rows_are_enough(tmp_path):
 def test_a_huge_penalty_predicts_the_constant_or_the_weighted_median(tmp_path):
     competition, pathways = planted(tmp_path)
     constant = Constant().fit(competition)
-    weights = entry_weights(competition, metric_row_weights(competition, constant))
+    weights = entry_weights(competition, constant.row_weights_)
     levels = np.full((1, competition.effects.shape[1]), 0.5)
     median = weighted_quantiles(competition.effects.to_numpy(), weights, levels)[0]
     for response, expected in (("ranks", median), ("effects", constant.effect_)):
@@ -165,6 +160,7 @@ def test_a_huge_penalty_predicts_the_constant_or_the_weighted_median(tmp_path):
 def test_a_smoother_of_full_rank_is_the_plain_one():
     random = np.random.default_rng(2)
     features, responses = random.normal(size=(6, 8)), random.normal(size=(6, 4))
-    arguments = features, features, np.ones(6), 0.5
+    kernel = features @ features.T
+    arguments = kernel, np.ones(6), 0.5, kernel
     full = smoother(*arguments, rank=4, gram=responses @ responses.T) @ responses
     np.testing.assert_allclose(full, smoother(*arguments) @ responses, atol=1e-9)

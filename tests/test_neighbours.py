@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 from kit import out_of_fold
 from kit.knowledge import Knowledge
 from kit.models.baselines import Constant
-from kit.models.neighbours import FLOORS, POWERS, Neighbours
+from kit.models.neighbours import SETTINGS, Neighbours
 
 
 @pytest.fixture(autouse=True)
@@ -18,10 +18,19 @@ def one_thread():
         yield
 
 
-@pytest.mark.parametrize("learn", [True, False])
-def test_a_shared_effect_of_pathway_members_is_found(tmp_path, learn):
+class Even(Neighbours):
+    """All settings of similarity with equal shares, none learned: what learning is compared with."""
+
+    def fit(self, train):
+        super().fit(train)
+        self.mixture_[:] = 1 / len(self.mixture_)
+        return self
+
+
+@pytest.mark.parametrize("family", [Neighbours, Even])
+def test_a_shared_effect_of_pathway_members_is_found(tmp_path, family):
     competition, pathways = planted(tmp_path)
-    neighbours, constant = gains(Neighbours(Knowledge(pathways), learn=learn), competition)
+    neighbours, constant = gains(family(Knowledge(pathways)), competition)
     assert neighbours > constant + 10
 
 
@@ -62,25 +71,25 @@ def test_with_fifteen_rows_learning_is_not_worse_than_the_bag(tmp_path):
         competition, pathways = planted(tmp_path, rows=19, modules=4, noise=0.15, seed=seed)
         names = list(competition.effects.index[-4:])
         learned, bag = (
-            out_of_fold(Neighbours(Knowledge(pathways), learn=learn), competition, [names]).score()
-            for learn in (True, False)
+            out_of_fold(family(Knowledge(pathways)), competition, [names]).score()
+            for family in (Neighbours, Even)
         )
         differences.append(learned.score_per_60 - bag.score_per_60)
     error = np.std(differences, ddof=1) / np.sqrt(len(differences))
     assert np.mean(differences) > -2 * error - 1
 
 
-def test_the_mixture_is_an_even_one_or_learned_in_part(tmp_path):
+def test_the_mixture_is_learned_in_part(tmp_path):
     competition, pathways = planted(tmp_path)
-    even = Neighbours(Knowledge(pathways), learn=False).fit(competition).mixture_
-    assert len(even) % (len(POWERS) * len(FLOORS)) == 0
-    np.testing.assert_allclose(even, 1 / len(even))
     learned = Neighbours(Knowledge(pathways)).fit(competition).mixture_
+    assert len(learned) % len(SETTINGS) == 0
     assert learned.sum() == pytest.approx(1)
-    assert learned.min() > 0
+    rows = len(competition.effects)
+    assert learned.min() > 80 / (rows + 80) / len(learned)  # its share of the even mixture
     # Members of a module are alike to 1, others to 0: the lowest floors are the truest.
-    by_floor = learned.groupby("floor").sum()
-    assert by_floor.idxmax() == min(FLOORS)
+    for power in (1, 2, 3):
+        by_floor = learned.xs(power, level="power").groupby("floor").sum()
+        assert by_floor.idxmax() == by_floor.index.min()
 
 
 def energy_score(shares, chances, apart):
@@ -102,7 +111,7 @@ def test_no_other_mixture_foresees_left_out_rows_better(tmp_path):
     part = len(rows) / (len(rows) + 80)
     learned = (model.mixture_.to_numpy() - (1 - part) / len(chances)) / part
     effects, weights = competition.effects.to_numpy(), competition.weights.to_numpy()
-    error = model.error_.to_numpy()
+    error = model.constant_.error_.to_numpy()
     apart = np.zeros((12, 12))
     for one in range(12):
         scale = error[one] + 0.5 * np.median(error)

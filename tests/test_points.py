@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from kit.knowledge import Knowledge
 from kit.models import Constant, Ridge
+from kit.models.baselines import leave_one_out_constant
 from kit.models.pooled_regression import ResidualDistribution
-from kit.models.ranks import leave_one_out_constant, metric_row_weights
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ class Guess(Constant):
 
     def fit(self, train):
         super().fit(train)
-        left_out = leave_one_out_constant(train, metric_row_weights(train, self))
+        left_out = leave_one_out_constant(train, self.row_weights_)
         self.random_ = np.random.default_rng(self.seed)
         self.residuals_ = train.effects - left_out - self._step(train.effects.index)
         return self

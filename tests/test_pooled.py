@@ -1,5 +1,7 @@
 """Pooled trees: features that do not give the answer away, and the kernel's median."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from small_planted import planted
@@ -20,9 +22,9 @@ def test_pooled_features_do_not_tell_the_rows_own_value(tmp_path):
     other.loc["P5"] += 1.0
     features = []
     for effects in (competition.effects, other):
-        model.effects_ = effects
+        model.train_ = replace(competition, effects=effects)
         zero = np.zeros(effects.shape)
-        features.append(model._features(kernel, zero, zero)[1][5])
+        features.append(model._pairs(kernel, zero, zero)[2][5])
     by_pair = slice(0, 6)
     np.testing.assert_allclose(features[0][:, by_pair], features[1][:, by_pair], atol=1e-6)
 

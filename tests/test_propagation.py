@@ -30,7 +30,8 @@ def test_two_steps_of_a_walk_by_hand(tmp_path, monkeypatch):
     monkeypatch.setattr(ridge, "RESTART", 0.5)
     monkeypatch.setattr(ridge, "STEPS", 2)
     model = Propagation(Knowledge(pathways)).fit(competition)
-    visits = model._features(["A"])[0][0, model.genes_.get_indexer(["A", "B", "C"])]
+    genes, _ = model.knowledge.graph
+    visits = model._rows(["A"])[0, genes.get_indexer(["A", "B", "C"])]
     # To B in one step .5 x .5 / sqrt 2, to C in two .25 x .5; the start itself does not count.
     wanted = np.array([0, 0.25 / np.sqrt(2), 0.125])
     np.testing.assert_allclose(visits, wanted / np.linalg.norm(wanted), rtol=1e-5)

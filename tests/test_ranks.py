@@ -4,16 +4,15 @@ import numpy as np
 import pandas as pd
 from small_planted import planted
 
+from kit import wmae
 from kit.models import Constant
-from kit.models.baselines import weighted_median
-from kit.models.ranks import (
-    Ranks,
+from kit.models.baselines import (
     entry_weights,
     leave_one_out_constant,
-    metric_row_weights,
+    weighted_median,
     weighted_quantiles,
-    weighted_ranks,
 )
+from kit.models.ridge import Ranks, weighted_ranks
 
 
 def test_weighted_ranks_and_quantiles_by_hand():
@@ -28,7 +27,7 @@ def test_weighted_ranks_and_quantiles_by_hand():
 
 def test_the_left_out_constant_equals_a_median_of_the_other_rows(tmp_path):
     competition, _ = planted(tmp_path, rows=9, genes=12)
-    row_weights = metric_row_weights(competition, Constant().fit(competition))
+    row_weights = Constant().fit(competition).row_weights_
     fast = leave_one_out_constant(competition, row_weights).to_numpy()
     weights = entry_weights(competition, row_weights)
     for row in range(9):
@@ -38,10 +37,26 @@ def test_the_left_out_constant_equals_a_median_of_the_other_rows(tmp_path):
         np.testing.assert_allclose(fast[[row]], slow)
 
 
+def test_row_weights_are_one_over_the_error_under_the_constant(tmp_path):
+    competition, _ = planted(tmp_path, rows=9, genes=12)
+    constant = Constant().fit(competition)
+    error = wmae(competition.effects, constant.effect_, competition.weights)
+    pd.testing.assert_series_equal(constant.error_, error)
+    weights = 1 / (error + 0.1 * error.median())
+    np.testing.assert_allclose(constant.row_weights_, weights / weights.mean())
+
+
+def test_a_column_that_has_lost_all_weight_is_its_plain_mean():
+    values, weights = np.array([[1.0], [2.0], [6.0]]), np.array([[1.0], [0.0], [0.0]])
+    left_out = weighted_quantiles(values, weights, np.full((3, 1), 0.5), leave_out=True)
+    np.testing.assert_allclose(left_out, [[4.0], [1.0], [1.0]])
+
+
 def test_no_deviation_is_the_weighted_median(tmp_path):
     competition, _ = planted(tmp_path, rows=9, genes=12)
-    row_weights = pd.Series(1.0, competition.effects.index)
-    ranks = Ranks(competition, row_weights)
+    constant = Constant().fit(competition)
+    constant.row_weights_ = pd.Series(1.0, competition.effects.index)
+    ranks = Ranks(competition, constant)
     median = weighted_median(competition.effects, competition.weights)
     np.testing.assert_allclose(ranks.predict(np.zeros((2, 24))), [median, median], atol=1e-6)
 

@@ -10,7 +10,6 @@ from small_planted import planted
 
 from kit.knowledge import Knowledge
 from kit.models.baselines import Constant
-from kit.models.ranks import metric_row_weights
 from kit.networks.screen_data import LEVELS, PRIOR, atlas_data, competition_data
 from kit.screens.atlas import Atlas
 
@@ -38,7 +37,7 @@ def test_genes_stand_in_order_of_name_and_values_with_them(tmp_path):
     expected = competition.effects[rows.genes].to_numpy()
     np.testing.assert_allclose(rows.effects, expected, rtol=1e-6)
     np.testing.assert_allclose(rows.weights, competition.weights[rows.genes], rtol=1e-5, atol=1e-5)
-    weights = metric_row_weights(competition, Constant().fit(competition))
+    weights = Constant().fit(competition).row_weights_
     np.testing.assert_allclose(rows.row_weights, weights, rtol=1e-6)
     assert rows.effects.dtype == rows.weights.dtype == rows.odds.dtype == torch.float32
 

@@ -55,7 +55,7 @@ def probability_by_kind(neighbours: Neighbours, perturbation: str) -> pd.DataFra
         chance = share * settings[name, power, floor][0]
         similarity = sum(terms[name].values())
         raised = similarity**power
-        by_similarity = chance * raised / (raised + floor * (3 if power == 1 else 1))
+        by_similarity = chance * raised / (raised + floor)
         total[UNIFORM] += chance - by_similarity
         for kind, term in terms[name].items():
             part = by_similarity * term / np.maximum(similarity, 1e-300)

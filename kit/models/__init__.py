@@ -27,9 +27,8 @@ from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
 from .pooled_regression import ResidualDistribution
 from .pooled_trees import PooledTrees
-from .reference import ScreenResponse, reference_models
 from .ridge import Propagation, Ridge
-from .transfer import Transfer
+from .transfer import ScreenResponse, Transfer, reference_models
 from .trees import ComponentTrees, GeneTrees
 
 __all__ = [

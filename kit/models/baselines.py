@@ -1,8 +1,8 @@
-"""One prediction for every perturbation, and the one gene that is known to differ: the perturbed one.
+"""Models without knowledge, and how those with knowledge fall back to the best of them.
 
 `Zero` and `Mean` are the floors (the mean scores exactly 0). `Constant` is the best single row by the
-metric. `OnTargetGene` sets, in any model's prediction, the effect on the perturbed gene itself. Nothing
-here distinguishes one perturbation from another.
+metric: weighted medians. `PointModel` and `DistributionModel` predict it for whatever a model does not
+know. `OnTargetGene` sets, in any model's prediction, the effect on the perturbed gene itself.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from ..competition import Competition
-from ..decision import Distribution, decide
+from ..decision import decide
 from ..metric import wmae
 
-FLOOR = 0.1  # of `Constant`, x the rows' median WMAE under the mean
+FLOOR = (
+    0.1  # x the rows' median WMAE, which is added to that of a row: none can be predicted exactly
+)
 STEPS = 100  # of `Constant`, which converges after about 20
 
 
@@ -47,36 +49,27 @@ class Constant(Zero):
     Minimises sum_l log(WMAE_l + f), f = `FLOOR` x the rows' median WMAE under the mean: without f a
     row that the constant can predict exactly would outweigh all others. The logarithm is concave, so each
     step (a median by gene, weighted by w / (WMAE_l + f)) cannot increase the sum; steps are taken until
-    it no longer falls.
+    it no longer falls. Learns `error_` (the training rows' WMAE) and `row_weights_` (their weights where
+    errors are summed, mean 1: the metric rewards relative gains), series by perturbation.
     """
 
     def fit(self, train: Competition) -> Self:
         truth, weights = train.effects, train.weights
         error = wmae(truth, truth.mean(), weights)
-        floor = FLOOR * error.median()
+        floor = max(FLOOR * error.median(), 1e-12)
         effect, best = truth.mean(), np.inf
         for _ in range(STEPS):
-            row_weights = 1.0 / np.maximum(error + floor, 1e-12)
-            candidate = weighted_median(truth, weights.mul(row_weights, axis=0))
+            candidate = weighted_median(truth, weights.div(error + floor, axis=0))
             error = wmae(truth, candidate, weights)
-            loss = np.log(np.maximum(error + floor, 1e-12)).sum()
+            loss = np.log(error + floor).sum()
             if loss >= best - 1e-9:
                 break
             effect, best = candidate, loss
         self.effect_ = effect
+        self.error_ = wmae(truth, effect, weights)
+        row_weights = 1 / (self.error_ + max(FLOOR * self.error_.median(), 1e-12))
+        self.row_weights_ = row_weights / row_weights.mean()
         return self
-
-
-def decide_known(
-    distribution: Distribution, known: pd.Series | np.ndarray, constant: Constant
-) -> pd.DataFrame:
-    """Return score-optimal effects, perturbation x gene, the constant's where `known` is false.
-
-    known: bool by perturbation, in the distribution's order.
-    """
-    prediction = decide(distribution)
-    prediction.loc[~np.asarray(known)] = constant.effect_.to_numpy()
-    return prediction
 
 
 def weighted_median(values: pd.DataFrame, weights: pd.DataFrame) -> pd.Series:
@@ -85,16 +78,90 @@ def weighted_median(values: pd.DataFrame, weights: pd.DataFrame) -> pd.Series:
     Halfway between the two middle values where both minimise the weighted absolute error; the plain
     mean where a column has no weight at all.
     """
-    order = np.argsort(values.to_numpy(), axis=0)
-    ordered = np.take_along_axis(values.to_numpy(), order, axis=0)
-    mass = np.cumsum(np.take_along_axis(weights.to_numpy(), order, axis=0), axis=0)
-    half, slack = mass[-1] / 2, mass[-1] * 1e-12
-    lower = np.argmax(mass >= half - slack, axis=0)
-    upper = np.argmax(mass > half + slack, axis=0)
-    columns = np.arange(values.shape[1])
-    middle = (ordered[lower, columns] + ordered[upper, columns]) / 2
-    middle = np.where(mass[-1] > 0, middle, values.to_numpy().mean(axis=0))
-    return pd.Series(middle, index=values.columns)
+    levels = np.full((1, values.shape[1]), 0.5)
+    median = weighted_quantiles(values.to_numpy(), weights.to_numpy(), levels)
+    return pd.Series(median[0], values.columns)
+
+
+def weighted_quantiles(
+    values: np.ndarray, weights: np.ndarray, levels: np.ndarray, *, leave_out: bool = False
+) -> np.ndarray:
+    """Return weighted quantiles of each column at the levels of each row: (rows of `levels`, columns).
+
+    Halfway between two values where the mass below is just the level, the plain mean where a column has
+    no weight. With `leave_out` row i of the result is computed without row i of the values.
+    """
+    order, columns = np.argsort(values, axis=0), np.arange(values.shape[1])
+    ordered, sorted_weights = (np.take_along_axis(part, order, 0) for part in (values, weights))
+    found = np.empty(levels.shape)
+    for row, level in enumerate(levels):
+        kept = order != row if leave_out else np.ones_like(order, bool)
+        mass = np.cumsum(sorted_weights * kept, axis=0)
+        total, slack = mass[-1], mass[-1] * 1e-12
+        lower = np.argmax(mass >= np.maximum(level * total - slack, slack), axis=0)
+        upper = np.argmax(mass > np.minimum(level * total + slack, total - slack), axis=0)
+        middle = (ordered[lower, columns] + ordered[upper, columns]) / 2
+        plain = (ordered * kept).sum(axis=0) / max(len(values) - leave_out, 1)
+        found[row] = np.where(total > 0, middle, plain)
+    return found
+
+
+def entry_weights(train: Competition, row_weights: pd.Series) -> np.ndarray:
+    """Return metric weight x row weight, mean 1 in each gene: (rows, genes), 1 where a gene has none."""
+    weights = train.weights.to_numpy() * row_weights.to_numpy()[:, None]
+    mean = weights.mean(axis=0)
+    return np.where(mean > 0, weights / np.where(mean > 0, mean, 1.0), 1.0)
+
+
+def leave_one_out_constant(train: Competition, row_weights: pd.Series) -> pd.DataFrame:
+    """Return the weighted median of all *other* training rows: perturbation x gene.
+
+    `Constant` fitted without each row but for the row weights, which stay those of all rows.
+    """
+    values, weights = train.effects.to_numpy(), entry_weights(train, row_weights)
+    median = weighted_quantiles(values, weights, np.full(values.shape, 0.5), leave_out=True)
+    return pd.DataFrame(median, index=train.effects.index, columns=train.effects.columns)
+
+
+class PointModel:
+    """A model of point predictions; what it does not know gets the constant's.
+
+    A subclass has `_fit(train, left_out)`, which writes predictions of training rows, by fits without
+    them, over the constant's in the frame `left_out`; `_features(perturbations)`, which returns features
+    of each row and which rows are known, (rows,) bool; and `_predict(features)`, which returns effects of
+    known rows, (rows, genes). Learns `constant_` and `residuals_`, truth minus `left_out`.
+    """
+
+    def fit(self, train: Competition) -> Self:
+        self.constant_ = Constant().fit(train)
+        left_out = leave_one_out_constant(train, self.constant_.row_weights_)
+        self._fit(train, left_out)
+        self.residuals_ = train.effects - left_out
+        return self
+
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return effects: perturbation x gene."""
+        prediction = self.constant_.predict(perturbations)
+        features, known = self._features(perturbations)
+        if known.any():
+            prediction.loc[known] = self._predict(features[known])
+        return prediction
+
+
+class DistributionModel:
+    """A model of predictive distributions; what it does not know gets the constant's prediction.
+
+    A subclass has `predict_distribution`, `knowledge` and `constant_`.
+    """
+
+    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return score-optimal effects: perturbation x gene."""
+        prediction = decide(self.predict_distribution(perturbations))
+        prediction.loc[~self._known(perturbations)] = self.constant_.effect_.to_numpy()
+        return prediction
+
+    def _known(self, perturbations):
+        return self.knowledge.knows(perturbations).to_numpy()
 
 
 class OnTargetGene:

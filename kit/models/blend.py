@@ -17,7 +17,7 @@ from ..decision import Distribution, decide, mix
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.splits import folds
 from ..knowledge import Knowledge
-from .baselines import decide_known
+from .baselines import DistributionModel
 from .pairwise_regression import PairwiseRegression
 from .pooled_regression import ResidualDistribution
 from .ridge import Ridge
@@ -31,7 +31,7 @@ ENOUGH = 40  # training rows: with fewer, scenarios have a larger share, and the
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
-class Blend:
+class Blend(DistributionModel):
     """Scenarios and gene-wise distributions of `Transfer`, ridge and LightGBM on components.
 
     recipe: shares of scenarios and of the models of point predictions; None: the default, or the choice
@@ -61,53 +61,59 @@ class Blend:
         parts = min(self.parts, len(train.effects) // 3)
         if parts >= 2 and self.recipe is None and self.knowledge:
             self._choose(train, folds(train.effects.index, parts, seed=self.seed))
-        self.base_models_ = _BaseModels(self, self.recipe_[1] > 0).fit(train)
+        self.transfer_ = Transfer(self.knowledge, seed=self.seed).fit(train)
+        self.constant_ = self.transfer_.constant_
+        models = ()
+        if self.recipe_[1] and self.knowledge.pathways is not None:
+            models = Ridge(self.knowledge), ComponentTrees(self.knowledge, jobs=1, seed=self.seed)
+        self.points_ = [ResidualDistribution(model).fit(train) for model in models]
         return self
-
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return score-optimal effects: perturbation x gene."""
-        distribution = self.predict_distribution(perturbations)
-        known = self.knowledge.knows(perturbations)
-        return decide_known(distribution, known, self.base_models_.transfer.constant_)
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Return the distribution over the training rows' effects by the chosen recipe."""
-        return _mixed(self.base_models_.distributions(perturbations), self.recipe_)
+        return _mixed(self._distributions(perturbations), self.recipe_)
 
     def expert(self, perturbation: str) -> PairwiseRegression:
         """Return the fitted pairwise regression, and by it the neighbours, behind one perturbation."""
         with_response = bool(self.knowledge.has_response([perturbation]).iloc[0])
-        return self.base_models_.transfer.expert(with_response)
+        return self.transfer_.expert(with_response)
+
+    def _distributions(self, perturbations):
+        """Distributions: of scenarios, by gene, and of the models of point predictions (if any)."""
+        scenarios, by_gene = self.transfer_.distributions(perturbations)
+        points = [one.predict_distribution(perturbations, scenarios) for one in self.points_]
+        return scenarios, by_gene, *([mix(*points, 0.5)] if points else [])
 
     def _choose(self, train, held_out):
         recipes = [self.default_]
         if len(train.effects) >= ENOUGH:
             recipes += [(share, 0.0) for share in SHARES if share != self.default_[0]]
-            points = self.knowledge.pathways is not None
-            recipes += [(self.default_[0], POINTS)] if points else []
-        with_points = any(points for _, points in recipes)
+            recipes += [(self.default_[0], POINTS)] if self.knowledge.pathways is not None else []
         predictions, fold = {recipe: [] for recipe in recipes}, {}
         for number, names in enumerate(held_out):
             part = train.subset(train.effects.index.difference(names, sort=False))
-            fitted = _BaseModels(self, with_points).fit(part)
-            found = fitted.distributions(names)
+            # The last recipe is the one with most models.
+            fitted = Blend(self.knowledge, recipe=recipes[-1], seed=self.seed).fit(part)
+            found = fitted._distributions(names)
             for recipe in recipes:
                 predictions[recipe].append(decide(_mixed(found, recipe)))
             fold |= dict.fromkeys(names, number)
+        fold = pd.Series(fold)
         runs = {
-            recipe: OutOfFold.from_predictions(train, pd.concat(found), pd.Series(fold))
+            recipe: OutOfFold.from_predictions(train, pd.concat(found), fold)
             for recipe, found in predictions.items()
         }
-        self.recipe_, self.recipes_ = _chosen(runs, self.default_)
+        self.recipes_ = _compared(runs, self.default_)
+        self.recipe_ = _chosen(self.recipes_, self.default_)
         # Each fold is predicted by the recipe that the others choose: it saw no part of the choice.
         parts = []
-        for names in held_out:
-            others = train.effects.index.difference(names, sort=False)
-            recipe, _ = _chosen(
-                {one: run.subset(others) for one, run in runs.items()}, self.default_
-            )
-            parts.append(runs[recipe].prediction.loc[names])
-        inner = OutOfFold.from_predictions(train, pd.concat(parts), pd.Series(fold))
+        for number in range(len(held_out)):
+            others = {
+                recipe: run.subset(fold.index[fold != number]) for recipe, run in runs.items()
+            }
+            recipe = _chosen(_compared(others, self.default_), self.default_)
+            parts.append(predictions[recipe][number])
+        inner = OutOfFold.from_predictions(train, pd.concat(parts), fold)
         self.inner_ = replace(inner, chosen=len(runs) > 1)
 
 
@@ -118,48 +124,25 @@ def default_share(train):
     return round(1 - (1 - few_pairs) * (1 - few_rows), 2)
 
 
-class _BaseModels:
-    """The models of a blend, fitted to the same rows."""
-
-    def __init__(self, blend, with_points):
-        knowledge, seed = blend.knowledge, blend.seed
-        self.transfer = Transfer(knowledge, seed=seed)
-        self.points = []
-        if with_points and knowledge.pathways is not None:
-            trees = ComponentTrees(knowledge, jobs=1, seed=seed)
-            self.points = [ResidualDistribution(Ridge(knowledge)), ResidualDistribution(trees)]
-
-    def fit(self, train):
-        for model in (self.transfer, *self.points):
-            model.fit(train)
-        return self
-
-    def distributions(self, perturbations):
-        """Distributions: of scenarios, by gene, and of the models of point predictions (None without)."""
-        scenarios, by_gene = self.transfer.distributions(perturbations)
-        if not self.points:
-            return scenarios, by_gene, None
-        found = (model.predict_distribution(perturbations, scenarios) for model in self.points)
-        return scenarios, by_gene, mix(*found, 0.5)
-
-
 def _mixed(distributions, recipe):
-    scenarios, by_gene, points = distributions
+    scenarios, by_gene, *points = distributions
     share, of_points = recipe
     mixed = mix(scenarios, by_gene, share)
-    return mix(points, mixed, of_points) if points is not None and of_points else mixed
+    return mix(*points, mixed, of_points) if points and of_points else mixed
 
 
-def _chosen(runs, default):
-    """The recipe, and score for 60 rows of each recipe and its paired difference from the default."""
-    scores = {recipe: run.score() for recipe, run in runs.items()}
-    table = {}
-    for recipe, score in scores.items():
-        low, high = interval(score, than=scores[default], level=LEVEL)
+def _compared(runs, default):
+    """Score for 60 rows of each recipe, and its paired difference from the default: a frame by recipe."""
+    scores, rows = {recipe: run.score() for recipe, run in runs.items()}, []
+    for score in scores.values():
         difference = score.score_per_60 - scores[default].score_per_60
-        table[recipe] = score.score_per_60, difference, low, high
-    columns = ["score", "difference", "low", "high"]
-    frame = pd.DataFrame.from_dict(table, "index", columns=columns)
-    frame.index = pd.MultiIndex.from_tuples(table, names=["scenarios", "points"])
-    better = frame[frame["low"] > 0]
-    return better["score"].idxmax() if len(better) else default, frame
+        ends = interval(score, than=scores[default], level=LEVEL)
+        rows.append((score.score_per_60, difference, *ends))
+    index = pd.MultiIndex.from_tuples(scores, names=["scenarios", "points"])
+    return pd.DataFrame(rows, index, ["score", "difference", "low", "high"])
+
+
+def _chosen(table, default):
+    """The recipe with the best score of those that are clearly better than the default, else that."""
+    better = table[table["low"] > 0]
+    return better["score"].idxmax() if len(better) else default

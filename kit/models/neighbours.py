@@ -16,58 +16,46 @@ import pandas as pd
 from ..competition import Competition
 from ..decision import Distribution
 from ..knowledge import Knowledge
-from ..metric import wmae
-from .baselines import Constant, decide_known
+from .baselines import Constant, DistributionModel
 
-POWERS = (1, 2, 3)
-FLOORS = (0.001, 0.003, 0.01, 0.03)  # of similarity to a power; to the power 1 three times that
+FLOORS = (0.001, 0.003, 0.01, 0.03)
+# Power of similarity, and the floor that is added to it.
+SETTINGS = [(power, 3 * floor if power == 1 else floor) for power in (1, 2, 3) for floor in FLOORS]
 ROWS = 80  # training rows at which the learned mixture counts half
 STEPS = 300  # of the multiplicative descent, which converges after about 200
 
 
-class Neighbours:
+class Neighbours(DistributionModel):
     """Training rows by similarity.
 
-    learn: whether the mixture over settings is learned. exclude_own_response: use no response of the
-    perturbation itself in other screens, only those of its pathway neighbours. Learns `mixture_` (series
-    by kernel, power, floor). A perturbation of which nothing is known gets the constant's prediction.
+    exclude_own_response: use no response of the perturbation itself in other screens, only those of its
+    pathway neighbours. Learns `mixture_` (series by kernel, power, floor). A perturbation of which
+    nothing is known gets the constant's prediction.
     """
 
-    def __init__(
-        self,
-        knowledge: Knowledge | None = None,
-        *,
-        learn: bool = True,
-        exclude_own_response: bool = False,
-    ):
+    def __init__(self, knowledge: Knowledge | None = None, *, exclude_own_response: bool = False):
         self.knowledge = knowledge or Knowledge()
-        self.learn = learn
         self.exclude_own_response = exclude_own_response
 
     def fit(self, train: Competition) -> Self:
         self.train_ = train
         self.constant_ = Constant().fit(train)
-        self.error_ = wmae(train.effects, self.constant_.effect_, train.weights)
         rows = train.effects.index
         chances = self.settings(rows, rows)
-        shares = np.full(len(chances), 1 / max(len(chances), 1))
-        if self.learn and len(chances):
+        self.mixture_ = pd.Series(dtype=float, name="share")
+        if chances:
             share = len(rows) / (len(rows) + ROWS)
-            learned = _learned(np.array(list(chances.values())), train, self.error_)
-            shares = share * learned + (1 - share) * shares
-        index = pd.MultiIndex.from_tuples(chances, names=["kernel", "power", "floor"])
-        self.mixture_ = pd.Series(shares, index if len(chances) else None, name="share")
+            learned = _learned(np.array(list(chances.values())), train, self.constant_.error_)
+            mixture = share * learned + (1 - share) / len(chances)
+            index = pd.MultiIndex.from_tuples(chances, names=["kernel", "power", "floor"])
+            self.mixture_ = pd.Series(mixture, index, name="share")
         return self
-
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return score-optimal effects: perturbation x gene."""
-        distribution = self.predict_distribution(perturbations)
-        return decide_known(distribution, self.knowledge.knows(perturbations), self.constant_)
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Return the distribution over the training rows as scenarios."""
         train, rows = self.train_, self.rows(perturbations)
-        return Distribution(train.effects, train.weights, rows, self.error_, train.effects.mean())
+        error = self.constant_.error_
+        return Distribution(train.effects, train.weights, rows, error, train.effects.mean())
 
     def rows(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return the probability of each training row: perturbation x row, sums to 1."""
@@ -90,10 +78,9 @@ class Neighbours:
         found = {}
         for kernel, values in kernels.items():
             similarity = values.loc[perturbations, rows].to_numpy()
-            for power in POWERS:
-                for floor in FLOORS:
-                    chance = (similarity**power + floor * (3 if power == 1 else 1)) * other
-                    found[kernel, power, floor] = chance / chance.sum(axis=1, keepdims=True)
+            for power, floor in SETTINGS:
+                chance = (similarity**power + floor) * other
+                found[kernel, power, floor] = chance / chance.sum(axis=1, keepdims=True)
         return found
 
 
@@ -107,9 +94,8 @@ def _learned(chances, train, error):
     """
     effects, weights = train.effects.to_numpy(), train.weights.to_numpy()
     scale = error.to_numpy() + 0.5 * np.median(error)
-    scale = np.where(
-        scale > 0, scale, scale.mean() or 1.0
-    )  # rows that the constant predicts exactly
+    # Rows that the constant predicts exactly count like the mean row.
+    scale = np.where(scale > 0, scale, scale.mean() or 1.0)
     distance = [
         (weights[row] * np.abs(effects[row] - effects)).mean(axis=1) / scale[row]
         for row in range(len(effects))

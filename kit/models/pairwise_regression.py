@@ -12,15 +12,13 @@ from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
-import pandas as pd
 
 from ..competition import Competition
 from ..decision import Distribution, mix
 from ..knowledge import Knowledge
-from .baselines import decide_known
+from .baselines import DistributionModel
 from .neighbours import Neighbours
-from .pooled_regression import distribution_by_gene, fit_regressions
-from .ranks import metric_row_weights
+from .pooled_regression import LIMIT, distribution_by_gene, fit_regressions
 
 SMOOTHING = 0.02  # weight of the gene's usual value in a weighted mean over similar rows
 FLOOR = 0.003
@@ -30,11 +28,10 @@ SETTINGS = {"all_sets": (SOFT, SHARP)}
 SETTINGS |= dict.fromkeys(
     ("response_cosine", "smoothed_response", "neighbour_response"), (SHARPER,)
 )
-LIMIT = 5.0  # of a feature, in its root mean squares
 RIDGE = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # penalties tried, x the mean of the kernel's diagonal
 
 
-class PairwiseRegression:
+class PairwiseRegression(DistributionModel):
     """Pooled regression over pairs, mixed with `Neighbours`.
 
     exclude_own_response: as for `Neighbours`. share: of the distribution that stays with the scenarios
@@ -58,20 +55,12 @@ class PairwiseRegression:
     def fit(self, train: Competition) -> Self:
         neighbours = Neighbours(self.knowledge, exclude_own_response=self.exclude_own_response)
         self.neighbours_, self.train_ = neighbours.fit(train), train
-        row_weights = metric_row_weights(train, self.neighbours_.constant_)
-        self.weights_ = train.weights.mul(row_weights, axis=0).to_numpy()
+        self.constant_ = self.neighbours_.constant_
         features, _ = self._features(train.effects.index, training=True)
         self.scale_ = np.sqrt((features**2).mean(axis=(0, 1))) + 1e-9
         features = np.clip(features / self.scale_, -LIMIT, LIMIT)
-        effects = train.effects.to_numpy()
-        self.regressions_ = fit_regressions(features, effects, self.weights_, seed=self.seed)
+        self.regressions_ = fit_regressions(features, train, self.constant_, seed=self.seed)
         return self
-
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return score-optimal effects: perturbation x gene."""
-        known = self.knowledge.knows(perturbations)
-        distribution = self.predict_distribution(perturbations)
-        return decide_known(distribution, known, self.neighbours_.constant_)
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Return the distribution over the training rows' effects."""
@@ -81,8 +70,8 @@ class PairwiseRegression:
         """Return two Distributions: the scenarios of `Neighbours`, and gene by gene."""
         scenarios = self.neighbours_.predict_distribution(perturbations)
         features, _ = self.evidence(perturbations)
-        by_gene = distribution_by_gene(scenarios, features, self.regressions_, self.weights_)
-        return scenarios, by_gene
+        row_weights = self.constant_.row_weights_
+        return scenarios, distribution_by_gene(scenarios, features, self.regressions_, row_weights)
 
     def evidence(self, perturbations: Sequence[str]) -> tuple[np.ndarray, list[str]]:
         """Return the regressions' features, (perturbations, genes, features), and each one's kernel.
@@ -153,27 +142,21 @@ class _Evidence:
 
     def ridge(self, kernel, new):
         """Deviation from the mean by kernel ridge, its penalty chosen by exact leave-one-out."""
-        found = []
         size, axes = np.linalg.eigh(kernel)
         size = np.maximum(size, 0.0)
-        scale = np.trace(kernel) / len(kernel) or 1.0
+        fits = []  # by penalty: coefficients of the training rows without each row, and for new ones
+        for penalty in RIDGE * (np.trace(kernel) / len(kernel) or 1.0):
+            hat = (axes * (size / (size + penalty))) @ axes.T
+            without = hat / (1 - np.diag(hat))[:, None]
+            np.fill_diagonal(without, 0.0)
+            fits.append((without, new @ (axes / (size + penalty)) @ axes.T))
+        found = []
         for values in self.channels:
+            usual = _mean_of_others(values)
+            left = [one @ values - one.sum(axis=1, keepdims=True) * usual for one, _ in fits]
+            best = np.argmin([((values - usual - one) ** 2).mean() for one in left])
             deviation = values - values.mean(axis=0)
-            turned = axes.T @ deviation
-            own = deviation / (len(values) - 1)  # change of the mean without the row
-            best = np.inf
-            for penalty in RIDGE * scale:
-                shrunk = size / (size + penalty)
-                fitted = axes @ (shrunk[:, None] * turned)
-                moved = own * (1 - axes @ (shrunk * axes.sum(axis=0)))[:, None]
-                leverage = (axes**2 @ shrunk)[:, None]
-                left = values - (deviation - fitted + moved) / (1 - leverage)
-                if (loss := ((values - left) ** 2).mean()) < best:
-                    best, kept, left_out = loss, penalty, left
-            if self.training:
-                found.append(left_out - self._mean(values))
-            else:
-                found.append(new @ (axes @ (turned / (size + kept)[:, None])))
+            found.append(left[best] if self.training else fits[best][1] @ deviation)
         return found
 
     def elsewhere(self, of_rows, response):
@@ -196,15 +179,17 @@ class _Evidence:
         return found
 
     def _mean(self, values):
-        """Mean of all rows, or of all others."""
-        total = values.sum(axis=0)
-        return (total - values) / (len(values) - 1) if self.training else total / len(values)
+        return _mean_of_others(values) if self.training else values.mean(axis=0)
 
     def _scaled(self, near, values):
         """Difference of a mean from the usual one, of shares as difference of log odds."""
         if values is self.effects:
             return near - self._mean(values)
         return _log_odds(near) - _log_odds(self._mean(values))
+
+
+def _mean_of_others(values):
+    return (values.sum(axis=0) - values) / (len(values) - 1)
 
 
 def _log_odds(share):

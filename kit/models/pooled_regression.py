@@ -13,12 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 
 from ..competition import Competition
 from ..decision import Distribution
-from ..metric import wmae
-from .baselines import Constant, decide_known
-from .ranks import leave_one_out_constant, metric_row_weights
+from .baselines import Constant, DistributionModel, leave_one_out_constant
 
 LEVELS = np.arange(1, 10) / 10  # of each gene's training effects: the thresholds
 PENALTY = 10.0  # of a coefficient, x the genes, of which count at most
@@ -73,7 +72,7 @@ class PooledOrdinal:
     def chances(self, features: np.ndarray) -> np.ndarray:
         """Return the probability of each bin, from the lowest up: (rows, genes, thresholds + 1)."""
         linear = features @ self.coefficients_.T.astype(features.dtype)  # (rows, genes, thresholds)
-        beyond = np.minimum.accumulate(_sigmoid(linear + self.intercepts_.T), axis=2)
+        beyond = np.minimum.accumulate(expit(linear + self.intercepts_.T), axis=2)
         edges = np.ones((*beyond.shape[:2], 1))
         return -np.diff(np.concatenate([edges, beyond, 0 * edges], axis=2), axis=2)
 
@@ -109,13 +108,15 @@ def gene_thresholds(effects, weights, levels):
 
 
 def fit_regressions(
-    features: np.ndarray, effects: np.ndarray, weights: np.ndarray, *, seed: int = 0
+    features: np.ndarray, train: Competition, constant: Constant, *, seed: int = 0
 ) -> list[PooledOrdinal]:
     """Return two pooled regressions: of the probabilities, and of the metric's weight on effects.
 
-    features: (rows, genes, features); effects, weights (metric weight x row weight): (rows, genes).
-    seed: of the draw of genes where there are more than enough pairs.
+    features: of the training rows, (rows, genes, features); constant: fitted to these. seed: of the draw
+    of genes where there are more than enough pairs.
     """
+    effects = train.effects.to_numpy()
+    weights = train.weights.mul(constant.row_weights_, axis=0).to_numpy()
     rows, count = effects.shape
     genes = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, PAIRS // rows)])
     penalty = PENALTY * min(count, GENES)
@@ -131,15 +132,16 @@ def distribution_by_gene(
     scenarios: Distribution,
     features: np.ndarray,
     regressions: Sequence[PooledOrdinal],
-    weights: np.ndarray,
+    row_weights: pd.Series,
 ) -> Distribution:
     """Return the distribution of `scenarios` with probabilities of its own for each gene.
 
-    features: (perturbations, genes, features); regressions: as `fit_regressions` returns them; weights:
-    (rows, genes) as they were learned from.
+    features: (perturbations, genes, features); regressions: as `fit_regressions` returns them;
+    row_weights: of the training rows, as `Constant` learns them.
     """
     effects = scenarios.values.to_numpy()
     metric_weights = scenarios.weights.to_numpy(dtype=np.float32).T
+    weights = scenarios.weights.mul(row_weights, axis=0).to_numpy()
     rows = scenarios.rows.to_numpy(dtype=np.float32)
     rows = (rows + 1 / rows.shape[1]) / 2  # points within a bin: half by similarity, half equal
     plain, weighted = regressions
@@ -151,7 +153,7 @@ def distribution_by_gene(
     return replace(scenarios, chance=chance, mass=mass, scenarios=0.0)
 
 
-class ResidualDistribution:
+class ResidualDistribution(DistributionModel):
     """A model of point predictions with a predictive distribution, by its residuals on left-out rows.
 
     model: any with `residuals_` (truth minus leave-one-out prediction). A pooled regression learns how
@@ -166,19 +168,12 @@ class ResidualDistribution:
         self.model.fit(train)
         self.train_ = train
         self.constant_ = Constant().fit(train)
-        row_weights = metric_row_weights(train, self.constant_)
-        self.weights_ = train.weights.mul(row_weights, axis=0).to_numpy()
         left_out = train.effects - self.model.residuals_
-        step = (left_out - leave_one_out_constant(train, row_weights)).to_numpy()
+        left_out -= leave_one_out_constant(train, self.constant_.row_weights_)
+        step = left_out.to_numpy()
         self.scale_ = np.sqrt((step**2).mean()) + 1e-9
-        effects = train.effects.to_numpy()
-        self.regressions_ = fit_regressions(self._features(step), effects, self.weights_)
+        self.regressions_ = fit_regressions(self._features(step), train, self.constant_)
         return self
-
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return score-optimal effects: perturbation x gene."""
-        known = (self.model.predict(perturbations) != self.constant_.effect_).any(axis=1)
-        return decide_known(self.predict_distribution(perturbations), known, self.constant_)
 
     def predict_distribution(
         self, perturbations: Sequence[str], scenarios: Distribution | None = None
@@ -190,20 +185,20 @@ class ResidualDistribution:
         if scenarios is None:
             names, effects = pd.Index(perturbations, name="perturbation"), self.train_.effects
             rows = pd.DataFrame(1 / len(effects), names, effects.index)
-            error = wmae(effects, self.constant_.effect_, self.train_.weights)
-            scenarios = Distribution(effects, self.train_.weights, rows, error, effects.mean())
+            parts = effects, self.train_.weights, rows, self.constant_.error_
+            scenarios = Distribution(*parts, effects.mean())
         step = self.model.predict(scenarios.perturbations) - self.constant_.effect_
-        features = self._features(step.to_numpy())
-        return distribution_by_gene(scenarios, features, self.regressions_, self.weights_)
+        features, row_weights = self._features(step.to_numpy()), self.constant_.row_weights_
+        return distribution_by_gene(scenarios, features, self.regressions_, row_weights)
+
+    def _known(self, perturbations):
+        predicted = self.model.predict(perturbations)
+        return (predicted != self.constant_.effect_).any(axis=1).to_numpy()
 
     def _features(self, step):
         """Step from the constant and its size, (rows, genes, 2)."""
         scaled = np.clip(step / self.scale_, -LIMIT, LIMIT)
         return np.stack([scaled, np.abs(scaled) - 1], axis=2, dtype=np.float32)
-
-
-def _sigmoid(linear):
-    return 1 / (1 + np.exp(-np.clip(linear, -30, 30)))
 
 
 def _logistic(features, beyond, weights, penalty):
@@ -214,7 +209,7 @@ def _logistic(features, beyond, weights, penalty):
     intercepts = np.full(features.shape[1], common)
     slope = np.zeros(count, dtype=features.dtype)
     for _ in range(ROUNDS):
-        chance = _sigmoid(features @ slope + intercepts)
+        chance = expit(features @ slope + intercepts)
         curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).astype(features.dtype)
         residual = weights * (beyond - chance)
         by_gene = curvature.sum(axis=0) + PRIOR
@@ -237,7 +232,7 @@ def _intercepts(offset, beyond, weights, common):
     """Intercept of each gene beside known offsets (rows, genes), shrunk to the common one."""
     intercepts = np.full(offset.shape[1], common)
     for _ in range(ROUNDS):
-        chance = _sigmoid(offset + intercepts)
+        chance = expit(offset + intercepts)
         gradient = (weights * (beyond - chance)).sum(axis=0) - PRIOR * (intercepts - common)
         move = gradient / ((weights * np.maximum(chance * (1 - chance), 1e-4)).sum(axis=0) + PRIOR)
         intercepts = intercepts + np.clip(move, -3, 3)

@@ -5,30 +5,20 @@ the similar perturbations, by how many and how similar they are. What makes pert
 knowledge's affair (`kit.knowledge`).
 """
 
-from collections.abc import Sequence
-from typing import Self
-
 import numpy as np
 import pandas as pd
 
-from ..competition import Competition
 from ..knowledge import Knowledge
-from .baselines import Constant
-from .ranks import entry_weights, leave_one_out_constant, metric_row_weights, weighted_ranks
-from .ridge import Ridge
+from .baselines import PointModel, entry_weights
+from .ridge import Ridge, weighted_ranks
 from .trees import lightgbm_settings, random_parts
 
-FEATURES = [
-    *("median", "weighted mean", "rank", "ridge", "mean", "weight"),  # of a pair
-    *("constant", "gene mean", "gene sd", "control"),
-    *("strength", "nearest", "similarity"),  # of a perturbation
-]
 FLOOR = 0.003  # of the kernel, which dissimilar rows keep
 PAIRS = 150_000  # drawn at most for a fit
 PARTS = 4  # of the rows; each fit is without one of them
 
 
-class PooledTrees:
+class PooledTrees(PointModel):
     """One LightGBM for all pairs of perturbation and gene: when to follow the similar perturbations.
 
     A pair's features are differences between similar and all *other* training rows (kernel-weighted
@@ -54,73 +44,62 @@ class PooledTrees:
         self.jobs = jobs
         self.seed = seed
 
-    def fit(self, train: Competition) -> Self:
+    def _fit(self, train, left_out):
         from joblib import Parallel, delayed
 
-        self.constant_ = Constant().fit(train)
-        row_weights = metric_row_weights(train, self.constant_)
+        self.train_, row_weights = train, self.constant_.row_weights_
         self.ridge_ = Ridge(self.knowledge).fit(train)
-        self.effects_, self.control_ = train.effects, train.control
         self.weights_ = entry_weights(train, row_weights)
-        pair_weights = train.weights.mul(row_weights, axis=0).to_numpy()
         self.ranks_ = weighted_ranks(train.effects.to_numpy(), self.weights_)
         self.strength_ = (1 / row_weights).to_numpy()
         names = train.effects.index
         kernel = self._kernel(names)
         np.fill_diagonal(kernel, 0.0)
-        left_out = leave_one_out_constant(train, row_weights).to_numpy()
-        ridge = (train.effects - self.ridge_.residuals_).to_numpy()
-        start, features = self._features(kernel, left_out, ridge)
-        known = self._known(names)
-        part = random_parts(names, PARTS, self.seed)
+        ridge = train.effects - self.ridge_.residuals_
+        start, kinds, features = self._pairs(kernel, left_out.to_numpy(), ridge.to_numpy())
         labels = train.effects.to_numpy() - start
-        held_out = left_out.copy()
+        weights = train.weights.mul(row_weights, axis=0).to_numpy()
+        known, part = self._knows(names), random_parts(names, PARTS, self.seed)
         seen = [(part != one) & known for one in range(PARTS)]
         # Where a fit would have no rows at all, there is nothing to pool: the constant.
         tasks = enumerate(seen) if all(rows.any() for rows in seen) else ()
         # A thread a fit: threads within a fit wait for each other where the machine is busy.
         self.boosters_ = Parallel(n_jobs=self.jobs, prefer="threads")(
-            delayed(self._fit_pairs)(features, labels, pair_weights, rows, one)
+            delayed(self._fit_pairs)(features[rows], labels[rows], weights[rows], one)
             for one, rows in tasks
         )
         for one, booster in enumerate(self.boosters_):
             rows = (part == one) & known
             if rows.any():
-                held_out[rows] = start[rows] + self._add([booster], features[rows])
+                left_out.loc[rows] = start[rows] + self._step([booster], features[rows])
         gain = sum(booster.feature_importance("gain") for booster in self.boosters_)
-        self.importance_ = pd.Series(gain, FEATURES, dtype=float).sort_values(ascending=False)
-        self.residuals_ = train.effects - held_out
-        return self
+        self.importance_ = pd.Series(gain, kinds, dtype=float).sort_values(ascending=False)
 
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return effects: perturbation x gene."""
-        prediction = self.constant_.predict(perturbations)
-        known = self._known(perturbations) & bool(self.boosters_)
-        if known.any():
-            names = prediction.index[known]
-            constant = prediction.to_numpy()[known]
-            ridge = self.ridge_.predict(names).to_numpy()
-            start, features = self._features(self._kernel(names), constant, ridge)
-            prediction.iloc[known] = start + self._add(self.boosters_, features)
-        return prediction
+    def _features(self, perturbations):
+        """The perturbations' names, and which of them the pathways hold."""
+        return np.array(perturbations), self._knows(perturbations) & bool(self.boosters_)
 
-    def _known(self, perturbations):
-        pathways = self.knowledge.pathways
-        if pathways is None:
-            return np.zeros(len(perturbations), dtype=bool)
-        return pathways.knows(perturbations).to_numpy()
+    def _predict(self, features):
+        constant = self.constant_.predict(features).to_numpy()
+        ridge = self.ridge_.predict(features).to_numpy()
+        start, _, pairs = self._pairs(self._kernel(features), constant, ridge)
+        return start + self._step(self.boosters_, pairs)
+
+    def _knows(self, perturbations):
+        return Knowledge(self.knowledge.pathways).knows(perturbations).to_numpy()
 
     def _kernel(self, perturbations):
-        kernel = self.knowledge.pathway_kernel(perturbations, self.effects_.index).to_numpy(float)
-        return kernel**2 + FLOOR
+        rows = self.train_.effects.index
+        return self.knowledge.pathway_kernel(perturbations, rows).to_numpy(float) ** 2 + FLOOR
 
-    def _features(self, kernel, constant, ridge):
-        """The kernel-weighted median and all features of (new row, gene) pairs, (rows, genes, 13).
+    def _pairs(self, kernel, constant, ridge):
+        """The kernel-weighted median, names of features, and features: (new rows, genes, features).
 
-        kernel: (new rows, training rows), zero where a row must not use another; constant, ridge:
-        predictions, (new rows, genes), without the rows themselves.
+        kernel: (new rows, training rows), zero where a row must not use another; median, constant and
+        ridge: (new rows, genes), without the rows themselves.
         """
-        effects, weights = self.effects_.to_numpy(), self.weights_
+        train, weights = self.train_, self.weights_
+        effects = train.effects.to_numpy()
         seen = (kernel > 0).astype(float)
         count = seen.sum(axis=1, keepdims=True)
         share, even = kernel / kernel.sum(axis=1, keepdims=True), seen / count
@@ -132,24 +111,28 @@ class PooledTrees:
             return share @ weighted / np.maximum(mass, 1e-6) - even @ weighted / even_mass
 
         median = kernel_median(effects, weights, kernel)
-        by_pair = [median - constant, near(effects), near(self.ranks_), ridge - constant]
-        by_pair += [share @ effects - even @ effects, mass / even_mass]
-        by_gene = [self.constant_.effect_, self.effects_.mean(), self.effects_.std(), self.control_]
-        nearest = kernel.max(axis=1), kernel.sum(axis=1) - FLOOR * count[:, 0]
-        by_row = [share @ self.strength_, *nearest]
-        whole = np.ones_like(median)
-        features = [
-            *by_pair,
-            *(values.to_numpy() * whole for values in by_gene),
-            *(values[:, None] * whole for values in by_row),
-        ]
-        return median, np.stack(features, axis=-1).astype(np.float32)
+        of_pairs = {
+            "median": median - constant,
+            "weighted mean": near(effects),
+            "rank": near(self.ranks_),
+            "ridge": ridge - constant,
+            "mean": share @ effects - even @ effects,
+            "weight": mass / even_mass,
+            "constant": self.constant_.effect_.to_numpy(),
+            "gene mean": effects.mean(axis=0),
+            "gene sd": effects.std(axis=0, ddof=1),
+            "control": train.control.to_numpy(),
+            "strength": share @ self.strength_[:, None],
+            "nearest": kernel.max(axis=1, keepdims=True),
+            "similarity": kernel.sum(axis=1, keepdims=True) - FLOOR * count,
+        }
+        whole = [np.broadcast_to(part, median.shape) for part in of_pairs.values()]
+        return median, list(of_pairs), np.stack(whole, axis=-1, dtype=np.float32)
 
-    def _fit_pairs(self, features, labels, weights, rows, part):
+    def _fit_pairs(self, features, labels, weights, part):
         import lightgbm
 
-        weights = weights[rows].ravel()
-        pairs = np.arange(len(weights))
+        pairs = np.arange(labels.size)
         if len(pairs) > PAIRS:
             random = np.random.default_rng([self.seed, part])
             pairs = np.sort(random.choice(pairs, PAIRS, replace=False))
@@ -161,17 +144,17 @@ class PooledTrees:
             learning_rate=0.05,
         )
         data = lightgbm.Dataset(
-            features[rows].reshape(-1, features.shape[-1])[pairs],
-            labels[rows].ravel()[pairs],
-            weight=np.maximum(weights[pairs], 1e-6),
+            features.reshape(-1, features.shape[-1])[pairs],
+            labels.ravel()[pairs],
+            weight=np.maximum(weights.ravel()[pairs], 1e-6),
         )
         return lightgbm.train(settings, data, self.trees)
 
-    def _add(self, boosters, features):
-        rows, genes, count = features.shape
-        flat = features.reshape(-1, count)
+    def _step(self, boosters, features):
+        """Mean over boosters of the deviation from the kernel-weighted median: (rows, genes)."""
+        flat = features.reshape(-1, features.shape[-1])
         each = [booster.predict(flat, num_threads=self.jobs) for booster in boosters]
-        return np.mean(each, axis=0).reshape(rows, genes)
+        return np.mean(each, axis=0).reshape(features.shape[:2])
 
 
 def kernel_median(values, weights, kernel):

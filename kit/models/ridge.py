@@ -2,10 +2,11 @@
 
 All genes at once, B = argmin sum_l r_l |z_l - a - (x_l - mean x) B|^2 + penalty |B|^2, with x the
 one-hot pathway row of a perturbation scaled to one length, z its response, r the weight of its row. All
-is solved between rows (80 x 80), never between pathways. A conditional mean of effects scores badly
-(the metric rewards weighted medians), so either z is the effect and the metric-optimal `Constant` takes
-the place of the intercept a, or z is the rank of the effect among its gene's, and the prediction is the
-gene's weighted quantile at the predicted rank: rank .5 is the weighted median, the constant again.
+is solved between rows (80 x 80), from the products of their features. A conditional mean of effects
+scores badly (the metric rewards weighted medians), so either z is the effect and the metric-optimal
+`Constant` takes the place of the intercept a, or z is the rank of the effect among its gene's, and the
+prediction is the gene's weighted quantile at the predicted rank: rank .5 is the weighted median, the
+constant again.
 
 `Propagation` has other features: the shares of time that a walk with restart on the graph of sets and
 interactions, which begins at the perturbed gene, spends at all other nodes (Koehler et al. 2008,
@@ -22,28 +23,27 @@ Score for 60 rows at gate .2 on five splits of real screens (Reactome and GO):
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from ..competition import Competition
 from ..knowledge import Knowledge
-from .baselines import Constant
-from .ranks import Ranks, leave_one_out_constant, metric_row_weights
+from .baselines import Constant, PointModel, entry_weights, weighted_quantiles
 
 PENALTIES = (*10.0 ** np.arange(-2, 3.1, 0.5), np.inf)  # infinite: features have no effect
 RESTART = 0.3  # of a walk, probability to return at each step
 STEPS = 8  # after which 6 % of the walk is still under way
+LEAST_MASS = 0.2  # of a gene's mean weight: where a smoother expects less, ranks are not blown up
 
 
-class Ridge:
+class Ridge(PointModel):
     """Multi-output ridge with one penalty for all genes, the best by exact leave-one-out.
 
     response: `ranks` or `effects`. rank: directions of the response that are kept, at the penalty of
     full rank; None: all. Learns `penalty_`, `curve_` (geometric mean of the rows' weighted absolute
     leave-one-out errors, by penalty), `residuals_` (truth minus leave-one-out prediction, training
-    perturbation x gene). A perturbation that shares no pathway with a training row gets the constant's
+    perturbation x gene). A perturbation that shares nothing with a training row gets the constant's
     prediction.
     """
 
@@ -60,129 +60,154 @@ class Ridge:
         self.rank = rank
         self.penalties = penalties
 
-    def fit(self, train: Competition) -> Self:
-        self.constant_ = Constant().fit(train)
-        row_weights = metric_row_weights(train, self.constant_)
-        left_out = leave_one_out_constant(train, row_weights)
-        if self.response == "ranks":
-            self.response_ = Ranks(train, row_weights)
-        else:
-            self.response_ = _Effects(train, row_weights, self.constant_, left_out)
-        features, connected = self._training_features(train.effects.index)
-        # Between rows features only count by the directions in which training rows lie.
-        self.axes_ = np.linalg.svd(features, full_matrices=False)[2].T
-        self.features_ = features @ self.axes_
+    def _fit(self, train, left_out):
+        kind = Ranks if self.response == "ranks" else Effects
+        self.response_ = response = kind(train, self.constant_, left_out.to_numpy())
+        self.reduction_ = {"rank": self.rank, "gram": response.smoothed @ response.smoothed.T}
+        self.rows_ = self._rows(train.effects.index)
+        self.kernel_ = self.rows_ @ self.rows_.T
         self.penalty_, self.curve_ = np.inf, pd.Series(dtype=float)
-        if connected.sum() > 2:
-            weights = self.response_.row_weights
-            self._choose_penalty(connected)
-            smooth = leave_one_out(self.features_, weights, self.penalty_, **self._reduction())
-            found = self.response_.leave_one_out(smooth @ self.response_.smoothed)
-            left_out[connected] = found[connected]
-        self.residuals_ = train.effects - left_out
-        return self
-
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return effects: perturbation x gene."""
-        prediction = self.constant_.predict(perturbations)
-        features, known = self._features(perturbations)
-        if known.any() and np.isfinite(self.penalty_):
-            new, weights = features[known] @ self.axes_, self.response_.row_weights
-            smooth = smoother(self.features_, new, weights, self.penalty_, **self._reduction())
-            prediction.loc[known] = self.response_.predict(smooth @ self.response_.smoothed)
-        return prediction
-
-    def _training_features(self, perturbations):
-        """Features of the training rows, and which of them share one with another: (rows, k), (rows,)."""
-        raw = self.knowledge.one_hot(perturbations)
-        self.members_ = raw.sum().to_numpy()
         # Without a partner a row would be met as unknown: its leave-one-out value is the constant's.
-        return self._features(perturbations)[0], raw.to_numpy()[:, self.members_ > 1].any(axis=1)
+        connected = (self.kernel_ * (1 - np.eye(len(left_out)))).any(axis=1)
+        if connected.sum() <= 2:
+            return
+        arguments, errors = (self.kernel_, response.row_weights), {}
+        for penalty in self.penalties:
+            smooth = leave_one_out(*arguments, penalty)
+            error = response.error(smooth @ response.smoothed)[connected]
+            errors[penalty] = np.exp(np.log(np.maximum(error, 1e-12)).mean())
+        self.curve_ = pd.Series(errors)
+        self.penalty_ = self.curve_.idxmin()
+        smooth = leave_one_out(*arguments, self.penalty_, **self.reduction_)
+        left_out[connected] = response.leave_one_out(smooth @ response.smoothed)[connected]
 
     def _features(self, perturbations):
-        """Rows of one length over the pathways with a training member, and which rows have one."""
-        raw = self.knowledge.one_hot(perturbations).to_numpy(dtype=float)
-        length = np.linalg.norm(raw, axis=1, keepdims=True)
-        scaled = np.divide(raw, length, out=raw, where=length > 0)[:, self.members_ > 0]
-        return scaled, scaled.any(axis=1)
+        """Products with the training rows, (rows, training rows), and whether there are any."""
+        products = self._rows(perturbations) @ self.rows_.T
+        return products, products.any(axis=1) & np.isfinite(self.penalty_)
 
-    def _reduction(self):
-        if self.rank is None:
-            return {}
-        responses = self.response_.smoothed
-        return {"rank": self.rank, "gram": responses @ responses.T}
+    def _predict(self, features):
+        arguments = self.kernel_, self.response_.row_weights, self.penalty_
+        smooth = smoother(*arguments, features, **self.reduction_)
+        return self.response_.predict(smooth @ self.response_.smoothed)
 
-    def _choose_penalty(self, connected):
-        losses = {}
-        for penalty in self.penalties:
-            smooth = leave_one_out(self.features_, self.response_.row_weights, penalty)
-            error = self.response_.error(smooth @ self.response_.smoothed)[connected]
-            losses[penalty] = np.exp(np.log(np.maximum(error, 1e-12)).mean())
-        self.curve_ = pd.Series(losses)
-        self.penalty_ = self.curve_.idxmin()
+    def _rows(self, perturbations):
+        """Pathway membership, each row of length 1: (rows, pathways)."""
+        return _unit_rows(self.knowledge.one_hot(perturbations).to_numpy(dtype=float))
 
 
 class Propagation(Ridge):
-    """Ridge on shares of a walk with restart; what it learns is that of `Ridge`.
+    """Ridge on shares of a walk with restart; what it learns is that of `Ridge`."""
 
-    A perturbation that is in no set and no interaction gets the constant's prediction.
-    """
-
-    def _training_features(self, perturbations):
-        self.genes_, self.graph_ = self.knowledge.graph
-        return self._features(perturbations)
-
-    def _features(self, perturbations):
-        """Rows of unit length, (perturbations, nodes), float32, and which of them the graph holds."""
-        places = self.genes_.get_indexer(self.knowledge.symbols(perturbations))
+    def _rows(self, perturbations):
+        """Shares of time at each gene and set, each row of length 1: (rows, nodes), float32."""
+        genes, graph = self.knowledge.graph
+        places = genes.get_indexer(self.knowledge.symbols(perturbations))
         known = np.flatnonzero(places >= 0)
-        start = np.zeros((self.graph_.shape[0], len(places)), dtype=np.float32)
+        start = np.zeros((graph.shape[0], len(places)), dtype=np.float32)
         start[places[known], known] = 1.0
         reached = start
         for _ in range(STEPS):
-            reached = RESTART * start + (1 - RESTART) * (self.graph_ @ reached)
+            reached = RESTART * start + (1 - RESTART) * (graph @ reached)
         reached[places[known], known] = 0.0  # the start is where every walk is most of the time
-        length = np.linalg.norm(reached, axis=0)
-        visits = (reached / np.where(length > 0, length, 1)).T
-        return visits, visits.any(axis=1)
+        return _unit_rows(reached.T)
 
 
-class _Effects:
-    """Effects themselves, rows weighted; the constant stands for the intercept."""
+class Effects:
+    """Effects themselves as the response, rows weighted; the constant stands for the intercept.
 
-    def __init__(self, train, row_weights, constant, left_out):
-        self.row_weights = row_weights.to_numpy()
+    Like `Ranks` it holds what is smoothed, `smoothed` (rows, responses), with `row_weights`, and makes
+    effects of `deviation`, the smoothed response less its mean, (new rows, responses).
+    """
+
+    def __init__(self, train: Competition, constant: Constant, left_out: np.ndarray):
+        self.row_weights = constant.row_weights_.to_numpy()
         self.smoothed = train.effects.to_numpy()
         self.constant = constant.effect_.to_numpy()
-        self.left_out = left_out.to_numpy()
+        self.left_out = left_out.copy()
         self.weights = train.weights.to_numpy()
 
-    def predict(self, deviation):
+    def predict(self, deviation: np.ndarray) -> np.ndarray:
+        """Return effects: (new rows, genes)."""
         return self.constant + deviation
 
-    def leave_one_out(self, deviation):
+    def leave_one_out(self, deviation: np.ndarray) -> np.ndarray:
+        """Return effects of the training rows, each from the constant of the others: (rows, genes)."""
         return self.left_out + deviation
 
-    def error(self, deviation):
-        residuals = self.smoothed - self.leave_one_out(deviation)
-        return (self.weights * np.abs(residuals)).sum(axis=1)
+    def error(self, deviation: np.ndarray) -> np.ndarray:
+        """Return the weighted absolute error of each training row, by the others: (rows,)."""
+        return (self.weights * np.abs(self.smoothed - self.leave_one_out(deviation))).sum(axis=1)
 
 
-def smoother(features, new, row_weights, penalty, *, rank=None, gram=None):
+class Ranks:
+    """Weighted mid-ranks of effects within their gene, 0 to 1, and the quantiles at predicted ranks.
+
+    Ranks give every gene the same scale; at rank .5 the quantile is the weighted median. Two responses
+    are smoothed, weight x (rank - 1/2) and weight; their ratio is the weighted mean of the ranks of
+    similar rows. `deviation` is that of both, (new rows, 2 genes).
+    """
+
+    def __init__(self, train: Competition, constant: Constant, left_out: np.ndarray | None = None):
+        self.effects = train.effects.to_numpy()
+        self.weights = entry_weights(train, constant.row_weights_)
+        self.row_weights = np.ones(len(self.effects))
+        self.ranks = weighted_ranks(self.effects, self.weights) - 0.5
+        self.smoothed = np.hstack([self.weights * self.ranks, self.weights])
+
+    def predict(self, deviation: np.ndarray) -> np.ndarray:
+        """Return effects: (new rows, genes)."""
+        levels = self._levels(deviation, self.smoothed.mean(axis=0))
+        return weighted_quantiles(self.effects, self.weights, levels)
+
+    def leave_one_out(self, deviation: np.ndarray) -> np.ndarray:
+        """Return effects of the training rows, each among the values of the others: (rows, genes)."""
+        levels = self._levels(deviation, self._mean_of_others())
+        return weighted_quantiles(self.effects, self.weights, levels, leave_out=True)
+
+    def error(self, deviation: np.ndarray) -> np.ndarray:
+        """Return the weighted absolute error in ranks of each training row, by the others: (rows,)."""
+        levels = self._levels(deviation, self._mean_of_others())
+        return (self.weights * np.abs(self.ranks + 0.5 - levels)).sum(axis=1)
+
+    def _mean_of_others(self):
+        return (self.smoothed.sum(axis=0) - self.smoothed) / (len(self.smoothed) - 1)
+
+    def _levels(self, deviation, mean):
+        ranks, weights = np.hsplit(mean + deviation, 2)
+        return np.clip(0.5 + ranks / np.maximum(weights, LEAST_MASS), 0.0, 1.0)
+
+
+def weighted_ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mid-rank of each value in its column, 0 to 1: the share below, half of ties."""
+    below = np.array([(weights * (values < row)).sum(axis=0) for row in values])
+    up_to = np.array([(weights * (values <= row)).sum(axis=0) for row in values])
+    return (below + up_to) / 2 / weights.sum(axis=0)
+
+
+def smoother(
+    kernel: np.ndarray,
+    row_weights: np.ndarray,
+    penalty: float,
+    new: np.ndarray,
+    *,
+    rank: int | None = None,
+    gram: np.ndarray | None = None,
+) -> np.ndarray:
     """Return coefficients, new row x training row, of ridge on centred features, without its intercept.
 
-    features: (rows, pathways); new: (new rows, pathways); row_weights: (rows,). Times the training
-    responses they give the predicted deviation from the weighted mean response. With `rank`, of the
-    penalised fit of that rank that is best for responses whose products between rows are `gram`.
+    kernel, new: products of features, (rows, rows) and (new rows, rows); row_weights: (rows,). Times the
+    training responses they give the predicted deviation from the weighted mean response. With `rank`, of
+    the penalised fit of that rank that is best for responses whose products between rows are `gram`.
     """
     share = row_weights / row_weights.sum()
     root = np.sqrt(row_weights)[:, None]
-    centre = share @ features
-    centred = root * (features - centre)
-    values, vectors = np.linalg.eigh(centred @ centred.T)
+    centre = np.eye(len(share)) - share  # takes the weighted mean off, of features or responses
+    values, vectors = np.linalg.eigh(root * (centre @ kernel @ centre.T) * root.T)
     values = np.maximum(values, 0.0)
-    turned = vectors.T @ (root * (np.eye(len(share)) - share))  # centres responses and weighs rows
-    smooth = (new - centre) @ centred.T @ vectors / (values + penalty) @ turned
+    turned = vectors.T @ (root * centre)
+    products = (new - share @ kernel) @ centre.T * root.T
+    smooth = products @ vectors / (values + penalty) @ turned
     if rank is None:
         return smooth
     half = np.sqrt(values / (values + penalty))[:, None] * turned
@@ -191,12 +216,19 @@ def smoother(features, new, row_weights, penalty, *, rank=None, gram=None):
     return smooth @ gram @ kept @ kept.T
 
 
-def leave_one_out(features, row_weights, penalty, *, rank=None, gram=None):
+def leave_one_out(
+    kernel: np.ndarray,
+    row_weights: np.ndarray,
+    penalty: float,
+    *,
+    rank: int | None = None,
+    gram: np.ndarray | None = None,
+) -> np.ndarray:
     """Return `smoother` of each training row by the fit without it: row x row, zero on the diagonal."""
-    rows = len(features)
+    rows = len(kernel)
     if rank is None:
         share = row_weights / row_weights.sum()
-        fitted = share + smoother(features, features, row_weights, penalty)
+        fitted = share + smoother(kernel, row_weights, penalty, kernel)
         fitted /= 1 - np.diag(fitted)[:, None]
         smooth = fitted - share / (1 - share)[:, None]
         np.fill_diagonal(smooth, 0.0)
@@ -204,6 +236,12 @@ def leave_one_out(features, row_weights, penalty, *, rank=None, gram=None):
     smooth = np.zeros((rows, rows))
     for row in range(rows):
         rest = np.delete(np.arange(rows), row)
-        arguments = features[rest], features[[row]], row_weights[rest], penalty
-        smooth[row, rest] = smoother(*arguments, rank=rank, gram=gram[np.ix_(rest, rest)])[0]
+        square = np.ix_(rest, rest)
+        arguments = kernel[square], row_weights[rest], penalty, kernel[[row]][:, rest]
+        smooth[row, rest] = smoother(*arguments, rank=rank, gram=gram[square])[0]
     return smooth
+
+
+def _unit_rows(features):
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(length > 0, length, 1)

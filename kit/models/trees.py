@@ -15,23 +15,25 @@ import pandas as pd
 
 from ..competition import Competition
 from ..knowledge import Knowledge
-from .baselines import Constant
-from .ranks import Ranks, entry_weights, leave_one_out_constant, metric_row_weights
+from .baselines import PointModel, entry_weights
+from .ridge import Effects, Ranks
 
 BLOCK = 64  # genes whose models one worker fits in turn on the same binned features
 SHARE = 0.3  # of the pathways, among which each stump chooses
 COMPONENTS = 20  # of the effects' ranks
 
 
-class _PathwayTrees:
-    """What trees on pathway features share: features, folds, the constant, what is unknown.
+class _PathwayTrees(PointModel):
+    """What trees on pathway features share: features, folds, what is unknown.
 
     trees: stumps a model. leaf: training rows at least inside and outside a pathway (a fifth of the rows,
     if they are few). parts: of the rows, for `residuals_`, each at the price of another fit; None: none.
-    jobs: processes, one thread each.
+    jobs: processes, one thread each. A subclass has LightGBM's objective and learning `rate`, and
+    `_labels(train)`, which returns the columns to fit and their weights, (rows, columns), and sets
+    `response_` and, where columns are components, their `axes_`.
     """
 
-    objective, rate = "regression_l1", 0.05  # of LightGBM
+    axes_ = None
 
     def __init__(
         self,
@@ -51,37 +53,43 @@ class _PathwayTrees:
         self.seed = seed
 
     def fit(self, train: Competition) -> Self:
-        self.constant_ = Constant().fit(train)
-        row_weights = metric_row_weights(train, self.constant_)
+        super().fit(train)
+        self.residuals_ = self.residuals_ if self.parts else None
+        return self
+
+    def _fit(self, train, left_out):
         raw = self.knowledge.one_hot(train.effects.index)
         leaf = max(2, min(self.leaf, len(raw) // 5))
         members = raw.sum()
         split = (members >= leaf) & (members <= len(raw) - leaf)
         self.pathways_ = raw.columns[split & ~raw.T.duplicated()]
-        features = raw[self.pathways_].to_numpy(dtype=float)
-        left_out = leave_one_out_constant(train, row_weights)
-        if len(self.pathways_):
-            known = features.any(axis=1)
-            unseen = self._fit_trees(train, row_weights, features, leaf, left_out.to_numpy())
-            if unseen is not None:
-                left_out.loc[known] = unseen[known]
-        self.residuals_ = train.effects - left_out if self.parts else None
-        return self
+        features, known = self._features(train.effects.index)
+        if not known.any():
+            return
+        labels, weights = self._labels(train, left_out.to_numpy())
+        part = random_parts(train.effects.index, self.parts or 1, self.seed)
+        fits = self._stumps(features, labels, weights, part, leaf)
+        self.offset_, self.effects_ = fits[0, 0], fits[0, 1:]
+        if self.parts:
+            unseen = fits[1 + part, 0] + np.einsum("rp,rpg->rg", features, fits[1 + part, 1:])
+            left_out.loc[known] = self.response_.leave_one_out(self._deviation(unseen))[known]
 
-    def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
-        """Return effects: perturbation x gene."""
-        prediction = self.constant_.predict(perturbations)
+    def _features(self, perturbations):
+        """Membership in the pathways that can be split, and whether there is any: (rows, pathways)."""
         features = self.knowledge.one_hot(perturbations)[self.pathways_].to_numpy(dtype=float)
-        known = features.any(axis=1)
-        if known.any():
-            prediction.iloc[known] = self._predict(features[known])
-        return prediction
+        return features, features.any(axis=1)
 
-    def _stumps(self, names, features, labels, weights, leaf):
-        """Fit each column of `labels`: offset (columns), effect (pathways, columns) and `unseen`.
+    def _predict(self, features):
+        return self.response_.predict(self._deviation(self.offset_ + features @ self.effects_))
 
-        features: (rows, pathways); labels, weights: (rows, columns). A sum of stumps is linear in
-        membership. `unseen` (rows, columns) are predictions without the row's part, or None.
+    def _deviation(self, columns):
+        return columns if self.axes_ is None else columns @ self.axes_
+
+    def _stumps(self, features, labels, weights, part, leaf):
+        """Offset and effect of each pathway in all fits, (1 + parts, 1 + pathways, columns).
+
+        The first fit is to all rows, each other to those without one part. A sum of stumps is linear in
+        membership.
         """
         from joblib import Parallel, delayed
         from tqdm import tqdm
@@ -98,54 +106,44 @@ class _PathwayTrees:
             feature_fraction=SHARE,
             feature_pre_filter=False,
         )
-        starts = range(0, labels.shape[1], BLOCK)
-        rows = [np.ones(len(features), bool)]
-        part = None
-        if self.parts:
-            part = random_parts(names, self.parts, self.seed)
-            rows += [part != one for one in range(self.parts)]
+        rows = [part != one for one in range(-1, self.parts or 0)]
+        blocks = [slice(start, start + BLOCK) for start in range(0, labels.shape[1], BLOCK)]
         tasks = (
             delayed(_fit_stumps)(
                 features[fitted],
-                labels[fitted, start : start + BLOCK],
-                weights[fitted, start : start + BLOCK],
+                labels[fitted, block],
+                weights[fitted, block],
                 settings,
                 self.trees,
             )
+            for block in blocks
             for fitted in rows
-            for start in starts
         )
-        total = len(rows) * len(starts)
+        total = len(rows) * len(blocks)
         done = Parallel(n_jobs=min(self.jobs, total), return_as="generator")(tasks)
-        blocks = list(tqdm(done, f"{type(self).__name__}, blocks of genes", total, disable=None))
-        size = len(starts)
-        fits = np.stack([np.hstack(blocks[i * size : (i + 1) * size]) for i in range(len(rows))])
-        offsets, effects = fits[:, 0], fits[:, 1:]
-        if part is None:
-            return offsets[0], effects[0], None
-        unseen = offsets[1 + part] + np.einsum("rp,rpg->rg", features, effects[1 + part])
-        return offsets[0], effects[0], unseen
+        found = list(tqdm(done, f"{type(self).__name__}, blocks of genes", total, disable=None))
+        return np.stack([np.hstack(found[i :: len(rows)]) for i in range(len(rows))])
 
 
 class GeneTrees(_PathwayTrees):
     """One LightGBM a gene: stumps on pathway membership, weighted L1 from the constant on.
 
     Sample weights are metric weight x row weight. trees, leaf, parts, jobs: stumps a gene, rows a leaf,
-    folds for `residuals_` (None without), processes. Learns `pathway_effects_` (pathway x gene, log2:
-    the effect of membership). A perturbation in none of its pathways gets the constant's prediction.
+    folds for `residuals_` (None without), processes. A perturbation in none of its pathways gets the
+    constant's prediction.
     """
 
-    def _fit_trees(self, train, row_weights, features, leaf, left_out):
-        labels = train.effects.to_numpy() - self.constant_.effect_.to_numpy()
-        weights = entry_weights(train, row_weights)
-        offset, effects, unseen = self._stumps(train.effects.index, features, labels, weights, leaf)
-        genes = train.effects.columns
-        self.offset_ = self.constant_.effect_ + offset
-        self.pathway_effects_ = pd.DataFrame(effects, self.pathways_, genes)
-        return None if unseen is None else left_out + unseen
+    objective, rate = "regression_l1", 0.05
 
-    def _predict(self, features):
-        return self.offset_.to_numpy() + features @ self.pathway_effects_.to_numpy()
+    @property
+    def pathway_effects_(self) -> pd.DataFrame:
+        """What membership in a pathway adds to each effect: pathway x gene, log2."""
+        return pd.DataFrame(self.effects_, self.pathways_, self.constant_.effect_.index)
+
+    def _labels(self, train, left_out):
+        self.response_ = Effects(train, self.constant_, left_out)
+        labels = self.response_.smoothed - self.response_.constant
+        return labels, entry_weights(train, self.constant_.row_weights_)
 
 
 class ComponentTrees(_PathwayTrees):
@@ -162,22 +160,15 @@ class ComponentTrees(_PathwayTrees):
     ):
         super().__init__(knowledge, parts=parts, **options)
 
-    def _fit_trees(self, train, row_weights, features, leaf, left_out):
-        self.response_ = Ranks(train, row_weights)
-        smoothed = self.response_.smoothed
-        centred = smoothed - smoothed.mean(axis=0)
+    def _labels(self, train, left_out):
+        self.response_ = Ranks(train, self.constant_)
+        centred = self.response_.smoothed - self.response_.smoothed.mean(axis=0)
         scores, size, axes = np.linalg.svd(centred, full_matrices=False)
         count = min(COMPONENTS, len(size) - 1)
         scale = np.sqrt(len(centred))
         self.axes_ = size[:count, None] * axes[:count] / scale
         labels = scores[:, :count] * scale
-        self.offset_, self.effects_, unseen = self._stumps(
-            train.effects.index, features, labels, np.ones_like(labels), leaf
-        )
-        return None if unseen is None else self.response_.leave_one_out(unseen @ self.axes_)
-
-    def _predict(self, features):
-        return self.response_.predict((self.offset_ + features @ self.effects_) @ self.axes_)
+        return labels, np.ones_like(labels)
 
 
 def lightgbm_settings(seed: int, **settings: Any) -> dict[str, Any]:

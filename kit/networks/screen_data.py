@@ -19,7 +19,6 @@ from ..expression import t_of_effects
 from ..knowledge import Knowledge
 from ..metric import weights_from_t
 from ..models.baselines import Constant
-from ..models.ranks import metric_row_weights
 
 LEVELS = np.array([0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
 PRIOR = 2.0  # rows' worth of prior that the share beyond a threshold is the level's
@@ -114,7 +113,7 @@ def competition_data(train: Competition, draws: np.ndarray | None = None) -> Scr
     """Return the rows of a Competition; draws: as `bootstrap_effects` returns them, or None."""
     genes = train.genes.sort_values()
     order = train.genes.get_indexer(genes)
-    row_weights = metric_row_weights(train, Constant().fit(train)).to_numpy()
+    row_weights = Constant().fit(train).row_weights_.to_numpy()
     # The on-target gene's weight in WMAE is 0, but in the cosine it counts: networks learn it too.
     return ScreenData(
         name="competition",

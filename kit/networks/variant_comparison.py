@@ -10,7 +10,7 @@ from ..competition import Competition
 from ..evaluation.comparison import Recorder, choose, compare
 from ..evaluation.predictions import OutOfFold, versus
 from ..models.baselines import OnTargetGene
-from ..models.reference import reference_models
+from ..models.transfer import reference_models
 from .trained import Trained, variants
 
 
