@@ -6,6 +6,7 @@ know. `OnTargetGene` sets, in any model's prediction, the effect on the perturbe
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..decision import decide
+from ..knowledge import Knowledge
 from ..metric import wmae
 
 FLOOR = (
@@ -123,7 +125,17 @@ def leave_one_out_constant(train: Competition, row_weights: pd.Series) -> pd.Dat
     return pd.DataFrame(median, index=train.effects.index, columns=train.effects.columns)
 
 
-class PointModel:
+@dataclass(eq=False)
+class WithKnowledge:
+    """A model that uses knowledge: the first argument, by default none at all."""
+
+    knowledge: Knowledge | None = None
+
+    def __post_init__(self):
+        self.knowledge = self.knowledge or Knowledge()
+
+
+class PointModel(WithKnowledge):
     """A model of point predictions; what it does not know gets the constant's.
 
     A subclass has `_fit(train, left_out)`, which writes predictions of training rows, by fits without
@@ -148,10 +160,10 @@ class PointModel:
         return prediction
 
 
-class DistributionModel:
+class DistributionModel(WithKnowledge):
     """A model of predictive distributions; what it does not know gets the constant's prediction.
 
-    A subclass has `predict_distribution`, `knowledge` and `constant_`.
+    A subclass has `predict_distribution` and learns `constant_`.
     """
 
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ where there are enough rows and it is clearly better: choosing the best of noise
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import pandas as pd
@@ -16,7 +16,6 @@ from ..competition import Competition
 from ..decision import Distribution, decide, mix
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.splits import folds
-from ..knowledge import Knowledge
 from .baselines import DistributionModel
 from .pairwise_regression import PairwiseRegression
 from .pooled_regression import ResidualDistribution
@@ -31,6 +30,7 @@ ENOUGH = 40  # training rows: with fewer, scenarios have a larger share, and the
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
+@dataclass(eq=False, kw_only=True)
 class Blend(DistributionModel):
     """Scenarios and gene-wise distributions of `Transfer`, ridge and LightGBM on components.
 
@@ -41,18 +41,9 @@ class Blend(DistributionModel):
     `inner_` are None without inner folds.
     """
 
-    def __init__(
-        self,
-        knowledge: Knowledge | None = None,
-        *,
-        recipe: tuple[float, float] | None = None,
-        parts: int = 5,
-        seed: int = 0,
-    ):
-        self.knowledge = knowledge or Knowledge()
-        self.recipe = recipe
-        self.parts = parts
-        self.seed = seed
+    recipe: tuple[float, float] | None = None
+    parts: int = 5
+    seed: int = 0
 
     def fit(self, train: Competition) -> Self:
         self.default_ = default_share(train), 0.0

@@ -8,6 +8,7 @@ towards equal shares, more so with fewer rows. Predictions are the score-optimal
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,6 @@ import pandas as pd
 
 from ..competition import Competition
 from ..decision import Distribution
-from ..knowledge import Knowledge
 from .baselines import Constant, DistributionModel
 
 FLOORS = (0.001, 0.003, 0.01, 0.03)
@@ -25,6 +25,7 @@ ROWS = 80  # training rows at which the learned mixture counts half
 STEPS = 300  # of the multiplicative descent, which converges after about 200
 
 
+@dataclass(eq=False, kw_only=True)
 class Neighbours(DistributionModel):
     """Training rows by similarity.
 
@@ -33,9 +34,7 @@ class Neighbours(DistributionModel):
     nothing is known gets the constant's prediction.
     """
 
-    def __init__(self, knowledge: Knowledge | None = None, *, exclude_own_response: bool = False):
-        self.knowledge = knowledge or Knowledge()
-        self.exclude_own_response = exclude_own_response
+    exclude_own_response: bool = False
 
     def fit(self, train: Competition) -> Self:
         self.train_ = train

@@ -9,13 +9,13 @@ the value that is left out.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from ..competition import Competition
 from ..decision import Distribution, mix
-from ..knowledge import Knowledge
 from .baselines import DistributionModel
 from .neighbours import Neighbours
 from .pooled_regression import LIMIT, distribution_by_gene, fit_regressions
@@ -31,6 +31,7 @@ SETTINGS |= dict.fromkeys(
 RIDGE = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # penalties tried, x the mean of the kernel's diagonal
 
 
+@dataclass(eq=False, kw_only=True)
 class PairwiseRegression(DistributionModel):
     """Pooled regression over pairs, mixed with `Neighbours`.
 
@@ -39,18 +40,9 @@ class PairwiseRegression(DistributionModel):
     constant's prediction.
     """
 
-    def __init__(
-        self,
-        knowledge: Knowledge | None = None,
-        *,
-        share: float = 0.5,
-        exclude_own_response: bool = False,
-        seed: int = 0,
-    ):
-        self.knowledge = knowledge or Knowledge()
-        self.share = share
-        self.exclude_own_response = exclude_own_response
-        self.seed = seed
+    share: float = 0.5
+    exclude_own_response: bool = False
+    seed: int = 0
 
     def fit(self, train: Competition) -> Self:
         neighbours = Neighbours(self.knowledge, exclude_own_response=self.exclude_own_response)

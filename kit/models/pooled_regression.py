@@ -8,7 +8,7 @@ model's point prediction.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +29,7 @@ LEAST = 0.003  # probability that a bin is taken to have had, so that empty bins
 LIMIT = 5.0  # of a step from the constant, in root mean squares
 
 
+@dataclass(eq=False)
 class PooledOrdinal:
     """Probabilities of bins from features of pairs.
 
@@ -37,9 +38,8 @@ class PooledOrdinal:
     `intercepts_` (thresholds, genes).
     """
 
-    def __init__(self, thresholds: np.ndarray, penalty: float):
-        self.thresholds = thresholds
-        self.penalty = penalty
+    thresholds: np.ndarray
+    penalty: float
 
     def fit(
         self,

@@ -5,6 +5,8 @@ the similar perturbations, by how many and how similar they are. What makes pert
 knowledge's affair (`kit.knowledge`).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -18,6 +20,7 @@ PAIRS = 150_000  # drawn at most for a fit
 PARTS = 4  # of the rows; each fit is without one of them
 
 
+@dataclass(eq=False, kw_only=True)
 class PooledTrees(PointModel):
     """One LightGBM for all pairs of perturbation and gene: when to follow the similar perturbations.
 
@@ -31,18 +34,9 @@ class PooledTrees(PointModel):
     gets the constant's prediction.
     """
 
-    def __init__(
-        self,
-        knowledge: Knowledge | None = None,
-        *,
-        trees: int = 60,
-        jobs: int = 2,
-        seed: int = 0,
-    ):
-        self.knowledge = knowledge or Knowledge()
-        self.trees = trees
-        self.jobs = jobs
-        self.seed = seed
+    trees: int = 60
+    jobs: int = 2
+    seed: int = 0
 
     def _fit(self, train, left_out):
         from joblib import Parallel, delayed

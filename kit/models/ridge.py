@@ -23,12 +23,12 @@ Score for 60 rows at gate .2 on five splits of real screens (Reactome and GO):
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..competition import Competition
-from ..knowledge import Knowledge
 from .baselines import Constant, PointModel, entry_weights, weighted_quantiles
 
 PENALTIES = (*10.0 ** np.arange(-2, 3.1, 0.5), np.inf)  # infinite: features have no effect
@@ -37,6 +37,7 @@ STEPS = 8  # after which 6 % of the walk is still under way
 LEAST_MASS = 0.2  # of a gene's mean weight: where a smoother expects less, ranks are not blown up
 
 
+@dataclass(eq=False, kw_only=True)
 class Ridge(PointModel):
     """Multi-output ridge with one penalty for all genes, the best by exact leave-one-out.
 
@@ -47,18 +48,9 @@ class Ridge(PointModel):
     prediction.
     """
 
-    def __init__(
-        self,
-        knowledge: Knowledge | None = None,
-        *,
-        response: str = "ranks",
-        rank: int | None = None,
-        penalties: Sequence[float] = PENALTIES,
-    ):
-        self.knowledge = knowledge or Knowledge()
-        self.response = response
-        self.rank = rank
-        self.penalties = penalties
+    response: str = "ranks"
+    rank: int | None = None
+    penalties: Sequence[float] = PENALTIES
 
     def _fit(self, train, left_out):
         kind = Ranks if self.response == "ranks" else Effects

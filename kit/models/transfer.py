@@ -9,6 +9,7 @@ every other model is compared with: the floor, the best constant, and simple use
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -18,11 +19,12 @@ from ..competition import CONTROL, Competition
 from ..decision import Distribution, join, mix
 from ..io.files import InputError
 from ..knowledge import Knowledge
-from .baselines import Constant, DistributionModel, Mean, OnTargetGene
+from .baselines import Constant, DistributionModel, Mean, OnTargetGene, WithKnowledge
 from .neighbours import Neighbours
 from .pairwise_regression import PairwiseRegression
 
 
+@dataclass(eq=False, kw_only=True)
 class Transfer(DistributionModel):
     """Transfer from other screens.
 
@@ -32,10 +34,8 @@ class Transfer(DistributionModel):
     perturbation of which nothing is known gets the constant's prediction.
     """
 
-    def __init__(self, knowledge: Knowledge | None = None, *, share: float = 0.5, seed: int = 0):
-        self.knowledge = knowledge or Knowledge()
-        self.share = share
-        self.seed = seed
+    share: float = 0.5
+    seed: int = 0
 
     def fit(self, train: Competition) -> Self:
         named = [*train.effects.index, *train.targets["perturbation"]]
@@ -63,7 +63,8 @@ class Transfer(DistributionModel):
         return self.experts_.get(with_response) or self.experts_[not with_response]
 
 
-class ScreenResponse:
+@dataclass(eq=False, kw_only=True)
+class ScreenResponse(WithKnowledge):
     """The response of the perturbation in other screens, learned from these alone.
 
     A prediction is the mean effect over all perturbations of other screens plus `scale_` times what
@@ -71,11 +72,9 @@ class ScreenResponse:
     each screen follow those of the others; 1 where no two screens share a perturbation.
     """
 
-    policy = "screens"  # as of networks: no row of the competition is used
+    scaled: bool = False
 
-    def __init__(self, knowledge: Knowledge | None = None, *, scaled: bool = False):
-        self.knowledge = knowledge or Knowledge()
-        self.scaled = scaled
+    policy = "screens"  # as of networks: no row of the competition is used
 
     def fit(self, train: Competition) -> Self:
         """Learn mean and scale from the other screens; `train` gives the genes."""

@@ -8,13 +8,13 @@ here: early stopping, for which 80 rows are too few; one model of all genes (`po
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from ..competition import Competition
-from ..knowledge import Knowledge
 from .baselines import PointModel, entry_weights
 from .ridge import Effects, Ranks
 
@@ -23,34 +23,22 @@ SHARE = 0.3  # of the pathways, among which each stump chooses
 COMPONENTS = 20  # of the effects' ranks
 
 
+@dataclass(eq=False, kw_only=True)
 class _PathwayTrees(PointModel):
     """What trees on pathway features share: features, folds, what is unknown.
 
     trees: stumps a model. leaf: training rows at least inside and outside a pathway (a fifth of the rows,
     if they are few). parts: of the rows, for `residuals_`, each at the price of another fit; None: none.
     jobs: processes, one thread each. A subclass has LightGBM's objective and learning `rate`, and
-    `_labels(train)`, which returns the columns to fit and their weights, (rows, columns), and sets
-    `response_` and, where columns are components, their `axes_`.
+    `_labels(train, left_out)`, which returns the columns to fit and their weights, (rows, columns), and
+    sets `response_`; columns that are not genes also have `_deviation`.
     """
 
-    axes_ = None
-
-    def __init__(
-        self,
-        knowledge: Knowledge | None = None,
-        *,
-        trees: int = 60,
-        leaf: int = 5,
-        parts: int | None = None,
-        jobs: int = 2,
-        seed: int = 0,
-    ):
-        self.knowledge = knowledge or Knowledge()
-        self.trees = trees
-        self.leaf = leaf
-        self.parts = parts
-        self.jobs = jobs
-        self.seed = seed
+    trees: int = 60
+    leaf: int = 5
+    parts: int | None = None
+    jobs: int = 2
+    seed: int = 0
 
     def fit(self, train: Competition) -> Self:
         super().fit(train)
@@ -83,7 +71,8 @@ class _PathwayTrees(PointModel):
         return self.response_.predict(self._deviation(self.offset_ + features @ self.effects_))
 
     def _deviation(self, columns):
-        return columns if self.axes_ is None else columns @ self.axes_
+        """Departure of the response from its mean, by fitted columns."""
+        return columns
 
     def _stumps(self, features, labels, weights, part, leaf):
         """Offset and effect of each pathway in all fits, (1 + parts, 1 + pathways, columns).
@@ -146,6 +135,7 @@ class GeneTrees(_PathwayTrees):
         return labels, entry_weights(train, self.constant_.row_weights_)
 
 
+@dataclass(eq=False, kw_only=True)
 class ComponentTrees(_PathwayTrees):
     """LightGBM on the first principal components of the effects' weighted ranks: seconds.
 
@@ -153,12 +143,9 @@ class ComponentTrees(_PathwayTrees):
     the predicted ranks, as in `Ridge`. Otherwise like `GeneTrees`.
     """
 
-    objective, rate = "regression", 0.03
+    parts: int | None = 10
 
-    def __init__(
-        self, knowledge: Knowledge | None = None, *, parts: int | None = 10, **options: Any
-    ):
-        super().__init__(knowledge, parts=parts, **options)
+    objective, rate = "regression", 0.03
 
     def _labels(self, train, left_out):
         self.response_ = Ranks(train, self.constant_)
@@ -169,6 +156,9 @@ class ComponentTrees(_PathwayTrees):
         self.axes_ = size[:count, None] * axes[:count] / scale
         labels = scores[:, :count] * scale
         return labels, np.ones_like(labels)
+
+    def _deviation(self, columns):
+        return columns @ self.axes_
 
 
 def lightgbm_settings(seed: int, **settings: Any) -> dict[str, Any]:
