@@ -23,26 +23,15 @@ import numpy as np
 import pandas as pd
 
 import kit
-from benchmarks.network_cost import NAMES, network
+from benchmarks.network_cost import NAMES
+from kit import models
+from kit.evaluation.predictions import TERMS
+from kit.forecast.time_budget import networks
 from kit.knowledge import Knowledge, gather
 from kit.metric import GATE, combine
-from kit.models import (
-    Blend,
-    ComponentTrees,
-    Constant,
-    GeneTrees,
-    Mean,
-    Neighbours,
-    OnTargetGene,
-    PairwiseRegression,
-    PooledTrees,
-    Ridge,
-    Transfer,
-)
 
 SHOWN = ("mean", "constant", "ridge", "LightGBM", "neighbours", "transfer", "default forecast")
 REFERENCE = "constant"
-SUMS = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]  # of a row, in a score
 
 
 class DistributionMean:
@@ -59,36 +48,34 @@ class DistributionMean:
         return self.model.predict_distribution(perturbations).mean()
 
 
-def models(knowledge, seed=0):
+def simple_models(knowledge, seed=0):
     """Models by name, those for which there is knowledge; all but the mean set the on-target gene.
 
     `neighbours` and the models before it learn from pathways alone, as in the notebooks. `mean of
     neighbours` submits the mean of the distribution of which `neighbours` submits score-optimal values.
     """
-    found = {"mean": Mean(), "constant": Constant()}
+    found = {"mean": models.Mean(), "constant": models.Constant()}
     if knowledge.pathways is not None:
         alone = Knowledge(knowledge.pathways)
         found |= {
-            "ridge": Ridge(alone),
-            "ridge, rank 10": Ridge(alone, rank=10),
-            "LightGBM": ComponentTrees(alone, jobs=1, seed=seed),
-            "gene trees": GeneTrees(alone, jobs=1, seed=seed),
-            "pooled trees": PooledTrees(alone, jobs=1, seed=seed),
-            "neighbours": Neighbours(alone),
-            "mean of neighbours": DistributionMean(Neighbours(alone)),
-            "pairwise regression": PairwiseRegression(alone, seed=seed),
+            "ridge": models.Ridge(alone),
+            "ridge, rank 10": models.Ridge(alone, rank=10),
+            "LightGBM": models.ComponentTrees(alone, jobs=1, seed=seed),
+            "gene trees": models.GeneTrees(alone, jobs=1, seed=seed),
+            "pooled trees": models.PooledTrees(alone, jobs=1, seed=seed),
+            "neighbours": models.Neighbours(alone),
+            "mean of neighbours": DistributionMean(models.Neighbours(alone)),
+            "pairwise regression": models.PairwiseRegression(alone, seed=seed),
         }
     if knowledge.atlas is not None:
-        found["neighbours, atlas"] = Neighbours(knowledge)
-        found["mean of neighbours, atlas"] = DistributionMean(Neighbours(knowledge))
-        found["transfer"] = Transfer(knowledge, seed=seed)
-    found["default forecast"] = Blend(knowledge, seed=seed)
-    return {name: found[name] if name == "mean" else OnTargetGene(found[name]) for name in found}
-
-
-def networks(knowledge, seed=0):
-    """The three networks by name, trained as long as their settings say."""
-    return {name: OnTargetGene(network(name)(knowledge, seed=seed)) for name in NAMES}
+        found["neighbours, atlas"] = models.Neighbours(knowledge)
+        found["mean of neighbours, atlas"] = DistributionMean(models.Neighbours(knowledge))
+        found["transfer"] = models.Transfer(knowledge, seed=seed)
+    found["default forecast"] = models.Blend(knowledge, seed=seed)
+    return {
+        name: model if name == "mean" else models.OnTargetGene(model)
+        for name, model in found.items()
+    }
 
 
 def without_half(knowledge, held_out, seed):
@@ -113,7 +100,7 @@ def bootstrap(scores, draws=2000, seed=0):
     drawn = []
     for score in scores:
         times = counts[score.table.index].to_numpy()
-        total = combine(*(times * score.table[name].to_numpy() for name in SUMS))[0]
+        total = combine(*(times * score.table[name].to_numpy() for name in TERMS))[0]
         # A draw in which a small split has no row leaves that split out.
         rows = times.sum(axis=1)
         drawn.append(np.where(rows > 0, 60 * total / np.maximum(rows, 1), np.nan))
@@ -131,12 +118,12 @@ def held_out_rows(competition, known, name, args):
 
 
 def out_of_fold(name, known, knowledge, splits, args):
-    """An OutOfFold a split of a model of `models` or `networks`; None where it has no knowledge."""
+    """An OutOfFold a split of a simple model or network; None where it has no knowledge."""
     runs = []
     for seed, split in enumerate(splits):
         names = [perturbation for part in split for perturbation in part]
         left = without_half(knowledge, names, seed) if args.halve_atlas else knowledge
-        found = models(left) if name not in NAMES else networks(left)
+        found = simple_models(left) if name not in NAMES else networks(left)
         if name not in found:
             return None
         runs.append(kit.out_of_fold(found[name], known, split))

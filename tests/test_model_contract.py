@@ -14,25 +14,9 @@ from small_merged import write_cells
 from small_planted import atlas_of, noisy, planted, turned
 from threadpoolctl import threadpool_limits
 
+from kit import models
 from kit.competition import CONTROL
 from kit.knowledge import Knowledge
-from kit.models import (
-    Blend,
-    ComponentTrees,
-    Constant,
-    GeneTrees,
-    Mean,
-    Neighbours,
-    OnTargetGene,
-    PairwiseRegression,
-    PooledTrees,
-    Propagation,
-    ResidualDistribution,
-    Ridge,
-    Transfer,
-    Zero,
-    blend,
-)
 from kit.networks import gnn, transformer, vae
 from kit.networks.cells import screen_cells
 from kit.networks.screen_data import atlas_data
@@ -53,28 +37,28 @@ NETWORKS = {
 }
 FEW = {"trees": 20, "jobs": 1}
 RANDOM = {
-    "GeneTrees": partial(GeneTrees, **FEW),
-    "ComponentTrees": partial(ComponentTrees, **FEW, parts=2),
-    "PooledTrees": partial(PooledTrees, **FEW),
+    "GeneTrees": partial(models.GeneTrees, **FEW),
+    "ComponentTrees": partial(models.ComponentTrees, **FEW, parts=2),
+    "PooledTrees": partial(models.PooledTrees, **FEW),
     **NETWORKS,
 }
 WITH_RESPONSES = {
-    "Neighbours": Neighbours,
-    "PairwiseRegression": PairwiseRegression,
-    "Transfer": Transfer,
-    "Blend": partial(Blend, recipe=(0.4, 0.25)),
+    "Neighbours": models.Neighbours,
+    "PairwiseRegression": models.PairwiseRegression,
+    "Transfer": models.Transfer,
+    "Blend": partial(models.Blend, recipe=(0.4, 0.25)),
     **NETWORKS,
 }
 WITH_KNOWLEDGE = {
-    "Ridge": Ridge,
-    "OnTargetGene": lambda knowledge: OnTargetGene(Ridge(knowledge)),
-    "ResidualDistribution": lambda knowledge: ResidualDistribution(Ridge(knowledge)),
-    "Propagation": Propagation,
+    "Ridge": models.Ridge,
+    "OnTargetGene": lambda knowledge: models.OnTargetGene(models.Ridge(knowledge)),
+    "ResidualDistribution": lambda knowledge: models.ResidualDistribution(models.Ridge(knowledge)),
+    "Propagation": models.Propagation,
     **RANDOM,
     **WITH_RESPONSES,
 }
-FLOORS = {family.__name__: lambda knowledge, family=family: family() for family in (Mean, Zero)}
-FAMILIES = {**FLOORS, "Constant": lambda knowledge: Constant(), **WITH_KNOWLEDGE}
+FLOORS = {"Mean": lambda knowledge: models.Mean(), "Zero": lambda knowledge: models.Zero()}
+FAMILIES = {**FLOORS, "Constant": lambda knowledge: models.Constant(), **WITH_KNOWLEDGE}
 NAMES = ["P1", "NOWHERE", "X1", "P23"]
 HELD_OUT = ["P0", "P1"]
 ABSURD = 50.0
@@ -88,7 +72,7 @@ def each(families):
 def one_thread():
     """Data are small here: on a busy machine threads and processes would wait for each other."""
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setattr(blend, "ComponentTrees", RANDOM["ComponentTrees"])
+        patch.setattr(models.blend, "ComponentTrees", RANDOM["ComponentTrees"])
         yield
 
 

@@ -95,11 +95,9 @@ def _learned(chances, train, error):
     scale = error.to_numpy() + 0.5 * np.median(error)
     # Rows that the constant predicts exactly count like the mean row.
     scale = np.where(scale > 0, scale, scale.mean() or 1.0)
-    distance = [
-        (weights[row] * np.abs(effects[row] - effects)).mean(axis=1) / scale[row]
-        for row in range(len(effects))
-    ]
-    distance = (np.array(distance) + np.array(distance).T) / 2
+    rows = zip(effects, weights, scale, strict=True)
+    distance = np.array([(w * np.abs(row - effects)).mean(axis=1) / s for row, w, s in rows])
+    distance = (distance + distance.T) / 2
     linear = np.einsum("kps,ps->k", chances, distance)
     flat = chances.reshape(len(chances), -1)
     square = (chances @ distance).reshape(len(chances), -1) @ flat.T

@@ -24,10 +24,8 @@ SMOOTHING = 0.02  # weight of the gene's usual value in a weighted mean over sim
 FLOOR = 0.003
 SOFT, SHARP, SHARPER = (1, 3 * FLOOR), (2, FLOOR), (3, FLOOR)  # power of a kernel, and its floor
 # Kernels of sets spread widely; of the cosines of whole responses most are small.
-SETTINGS = {"all_sets": (SOFT, SHARP)}
-SETTINGS |= dict.fromkeys(
-    ("response_cosine", "smoothed_response", "neighbour_response"), (SHARPER,)
-)
+RESPONSES = ("response_cosine", "smoothed_response", "neighbour_response")
+SETTINGS = {"all_sets": (SOFT, SHARP)} | dict.fromkeys(RESPONSES, (SHARPER,))
 RIDGE = 10.0 ** np.arange(-1.5, 1.6, 0.5)  # penalties tried, x the mean of the kernel's diagonal
 
 
@@ -114,10 +112,8 @@ class _Evidence:
         self.effects, self.weights = effects, weights
         size = np.abs(effects)
         least = np.median(size[size > 0]) / 2 if size.any() else 0.0
-        self.channels = [effects]
-        for beyond in (effects > least, effects < -least):
-            if beyond.mean() > 0.01:
-                self.channels.append(beyond.astype(float))
+        strong = [beyond for beyond in (effects > least, effects < -least) if beyond.mean() > 0.01]
+        self.channels = [effects, *(beyond.astype(float) for beyond in strong)]
         moved = (weights * effects).sum(axis=1) / weights.sum(axis=1)
         self.strength = [size.mean(axis=1)[:, None], moved[:, None]]
 
@@ -126,7 +122,9 @@ class _Evidence:
         if self.training:
             kernel = kernel * (1 - np.eye(len(kernel)))
         share = kernel / kernel.sum(axis=1, keepdims=True)
-        found = [self._scaled(share @ values, values) for values in self.channels]
+        found = [share @ self.effects - self._mean(self.effects)]
+        for strong in self.channels[1:]:
+            found.append(_log_odds(share @ strong) - _log_odds(self._mean(strong)))
         found += [share @ values - self._mean(values) for values in self.strength]
         usual = self._mean(self.weights * self.effects) / np.maximum(self._mean(self.weights), 1e-9)
         total = share @ (self.weights * self.effects) + SMOOTHING * usual
@@ -172,12 +170,6 @@ class _Evidence:
 
     def _mean(self, values):
         return _mean_of_others(values) if self.training else values.mean(axis=0)
-
-    def _scaled(self, near, values):
-        """Difference of a mean from the usual one, of shares as difference of log odds."""
-        if values is self.effects:
-            return near - self._mean(values)
-        return _log_odds(near) - _log_odds(self._mean(values))
 
 
 def _mean_of_others(values):

@@ -18,6 +18,7 @@ from scipy.special import expit
 from ..competition import Competition
 from ..decision import Distribution
 from .baselines import Constant, DistributionModel, leave_one_out_constant
+from .neighbours import Neighbours
 
 LEVELS = np.arange(1, 10) / 10  # of each gene's training effects: the thresholds
 PENALTY = 10.0  # of a coefficient, x the genes, of which count at most
@@ -73,8 +74,7 @@ class PooledOrdinal:
         """Return the probability of each bin, from the lowest up: (rows, genes, thresholds + 1)."""
         linear = features @ self.coefficients_.T.astype(features.dtype)  # (rows, genes, thresholds)
         beyond = np.minimum.accumulate(expit(linear + self.intercepts_.T), axis=2)
-        edges = np.ones((*beyond.shape[:2], 1))
-        return -np.diff(np.concatenate([edges, beyond, 0 * edges], axis=2), axis=2)
+        return -np.diff(beyond, axis=2, prepend=1.0, append=0.0)
 
     def bins(self, effects: np.ndarray) -> np.ndarray:
         """Return the bin of each effect: (rows, genes), whole numbers."""
@@ -166,8 +166,8 @@ class ResidualDistribution(DistributionModel):
 
     def fit(self, train: Competition) -> Self:
         self.model.fit(train)
-        self.train_ = train
-        self.constant_ = Constant().fit(train)
+        self.even_ = Neighbours().fit(train)
+        self.constant_ = self.even_.constant_
         left_out = train.effects - self.model.residuals_
         left_out -= leave_one_out_constant(train, self.constant_.row_weights_)
         step = left_out.to_numpy()
@@ -183,10 +183,7 @@ class ResidualDistribution(DistributionModel):
         scenarios: a Distribution of whole rows to start from, by default one of equal probabilities.
         """
         if scenarios is None:
-            names, effects = pd.Index(perturbations, name="perturbation"), self.train_.effects
-            rows = pd.DataFrame(1 / len(effects), names, effects.index)
-            parts = effects, self.train_.weights, rows, self.constant_.error_
-            scenarios = Distribution(*parts, effects.mean())
+            scenarios = self.even_.predict_distribution(perturbations)
         step = self.model.predict(scenarios.perturbations) - self.constant_.effect_
         features, row_weights = self._features(step.to_numpy()), self.constant_.row_weights_
         return distribution_by_gene(scenarios, features, self.regressions_, row_weights)
@@ -203,23 +200,23 @@ class ResidualDistribution(DistributionModel):
 
 def _logistic(features, beyond, weights, penalty):
     """Coefficients and the common intercept, by Newton's method with the gene intercepts profiled."""
-    count = features.shape[2]
+    flat = features.reshape(-1, features.shape[2])
     share = np.clip((weights * beyond).sum() / weights.sum(), 1e-4, 1 - 1e-4)
     common = np.log(share / (1 - share))
     intercepts = np.full(features.shape[1], common)
-    slope = np.zeros(count, dtype=features.dtype)
+    slope = np.zeros(flat.shape[1], dtype=features.dtype)
+    shrinkage = penalty * np.eye(len(slope))
     for _ in range(ROUNDS):
         chance = expit(features @ slope + intercepts)
         curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).astype(features.dtype)
         residual = weights * (beyond - chance)
         by_gene = curvature.sum(axis=0) + PRIOR
         mixed = np.einsum("rg,rgk->gk", curvature, features)
-        flat = (features * curvature[:, :, None]).reshape(-1, count)
-        square = flat.T @ features.reshape(-1, count) - (mixed / by_gene[:, None]).T @ mixed
+        profile = (mixed / by_gene[:, None]).T
+        square = (flat * curvature.reshape(-1, 1)).T @ flat - profile @ mixed
         gradient = residual.sum(axis=0) - PRIOR * (intercepts - common)
-        right = residual.ravel() @ features.reshape(-1, count) - penalty * slope
-        right -= (mixed / by_gene[:, None]).T @ gradient
-        step = np.linalg.solve(square + penalty * np.eye(count), right)
+        right = residual.ravel() @ flat - penalty * slope - profile @ gradient
+        step = np.linalg.solve(square + shrinkage, right)
         move = np.clip((gradient - mixed @ step) / by_gene, -3, 3)
         slope, intercepts = slope + step.astype(features.dtype), intercepts + move
         common = intercepts.mean()

@@ -184,17 +184,14 @@ def _fit_stumps(features, labels, weights, settings, trees):
     import lightgbm
 
     rows, columns = features.shape
-    names = {"params": settings, "free_raw_data": True}
-    data = lightgbm.Dataset(features, labels[:, 0], weight=np.ones(rows), **names).construct()
-    memberships = np.vstack([np.zeros((1, columns)), np.eye(columns)])
-    result = np.empty((1 + columns, labels.shape[1]))
-    for column in range(labels.shape[1]):
-        data.set_label(np.ascontiguousarray(labels[:, column]))
-        data.set_weight(np.maximum(weights[:, column], 1e-6))
-        booster = lightgbm.Booster(settings, data)
-        for _ in range(trees):
-            if booster.update():
-                break
-        result[:, column] = booster.predict(memberships, num_threads=1)
+    data = lightgbm.Dataset(features, labels[:, 0], weight=np.ones(rows), params=settings)
+    data.construct()
+    memberships, found = np.eye(1 + columns, columns, k=-1), []  # none, and each feature alone
+    for label, weight in zip(labels.T, weights.T, strict=True):
+        data.set_label(label.copy())
+        data.set_weight(np.maximum(weight, 1e-6))
+        booster = lightgbm.train(settings, data, trees, keep_training_booster=True)
+        found.append(booster.predict(memberships, num_threads=1))
+    result = np.transpose(found)
     result[1:] -= result[0]
     return result
