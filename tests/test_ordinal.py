@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kit.models.pooled_regression import LEAST, PooledOrdinal, gene_thresholds, tilted
+from kit.models.pooled_regression import LEAST, PooledOrdinal, gene_quantiles, tilted
 
 
 def logistic_pairs(seed=0, rows=60, genes=80, slopes=(1.2, -0.7, 0.0)):
@@ -64,7 +64,7 @@ def test_coefficients_can_be_learned_from_some_genes():
 
 def test_chances_are_chances_and_fall_with_the_threshold():
     features, effects, weights, _ = logistic_pairs(seed=1, rows=20, genes=30)
-    thresholds = gene_thresholds(effects, weights, np.arange(1, 10) / 10)
+    thresholds = gene_quantiles(effects, weights, np.arange(1, 10) / 10)
     model = PooledOrdinal(thresholds, 1.0).fit(features, effects, weights)
     chances = model.chances(10 * features)
     assert chances.shape == (20, 30, 10)
@@ -101,7 +101,7 @@ def test_features_that_tell_all_do_not_break_the_fit():
     random = np.random.default_rng(0)
     effects = random.normal(size=(20, 15))
     features = np.stack([effects * 100, effects * 0], axis=2).astype(np.float32)
-    thresholds = gene_thresholds(effects, np.ones_like(effects), [0.25, 0.5, 0.75])
+    thresholds = gene_quantiles(effects, np.ones_like(effects), [0.25, 0.5, 0.75])
     model = PooledOrdinal(thresholds, 1.0).fit(features, effects, np.ones_like(effects))
     chances = model.chances(features)
     assert np.isfinite(chances).all()
@@ -150,13 +150,13 @@ def test_a_chance_that_is_all_in_an_empty_bin_leaves_the_atoms_as_they_were():
     np.testing.assert_allclose(after[:, 0], [base[0, 0], [0, 0, 1, 0]], rtol=1e-6)
 
 
-def test_gene_thresholds_equal_a_slow_weighted_quantile():
+def test_gene_quantiles_equal_a_slow_weighted_quantile():
     random = np.random.default_rng(0)
     effects = random.normal(size=(17, 6)).round(1)
     weights = random.exponential(size=(17, 6))
     weights[:, 4] = 0.0  # all rows then count alike
     levels = [0.1, 0.35, 0.5, 0.9]
-    found = gene_thresholds(effects, weights, levels)
+    found = gene_quantiles(effects, weights, levels)
     for gene in range(6):
         mass = weights[:, gene] if gene != 4 else np.ones(17)
         for level, value in zip(levels, found[:, gene], strict=True):
@@ -173,7 +173,7 @@ def test_order_of_rows_and_genes_means_nothing():
     features, effects, weights, _ = logistic_pairs(rows=15, genes=12)
     random = np.random.default_rng(1)
     rows, genes = random.permutation(15), random.permutation(12)
-    thresholds = gene_thresholds(effects, weights, [0.3, 0.6])
+    thresholds = gene_quantiles(effects, weights, [0.3, 0.6])
     first = PooledOrdinal(thresholds, 1.0).fit(features, effects, weights).chances(features)
     turned = np.ix_(rows, genes)
     other = PooledOrdinal(thresholds[:, genes], 1.0)

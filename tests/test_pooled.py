@@ -9,7 +9,6 @@ from small_planted import planted
 from kit.knowledge import Knowledge, load_pathways
 from kit.models import PooledTrees
 from kit.models.baselines import weighted_median
-from kit.models.pooled_trees import kernel_median
 from kit.screens.gene_names import GeneNames
 
 
@@ -29,14 +28,15 @@ def test_pooled_features_do_not_tell_the_rows_own_value(tmp_path):
     np.testing.assert_allclose(features[0][:, by_pair], features[1][:, by_pair], atol=1e-6)
 
 
-def test_the_kernel_median_is_a_weighted_median(tmp_path):
-    random = np.random.default_rng(0)
-    values, weights = random.normal(size=(9, 6)), random.exponential(size=(9, 6))
-    kernel = random.uniform(size=(3, 9))
-    got = kernel_median(values, weights, kernel)
+def test_the_median_of_pairs_is_weighted_by_the_kernel(tmp_path):
+    competition, pathways = planted(tmp_path, rows=9, genes=6, modules=3)
+    model = PooledTrees(Knowledge(pathways), jobs=1).fit(competition)
+    kernel, zero = np.random.default_rng(0).uniform(size=(3, 9)), np.zeros((3, 6))
+    got = model._pairs(kernel, zero, zero)[0]
     for row in range(3):
-        weighted = pd.DataFrame(weights * kernel[row][:, None])
-        np.testing.assert_allclose(got[row], weighted_median(pd.DataFrame(values), weighted))
+        weighted = pd.DataFrame(model.weights_ * kernel[row][:, None])
+        effects = pd.DataFrame(competition.effects.to_numpy())
+        np.testing.assert_allclose(got[row], weighted_median(effects, weighted))
 
 
 def test_knowledge_of_no_training_row_leaves_the_constant(tmp_path):

@@ -98,10 +98,13 @@ def tilted(base: np.ndarray, chances: np.ndarray, bins: np.ndarray) -> np.ndarra
     return after / after.sum(axis=2, keepdims=True)
 
 
-def gene_thresholds(effects, weights, levels):
-    """Return weighted quantiles of each gene's effects at `levels`: (levels, genes), ascending.
+def gene_quantiles(
+    effects: np.ndarray, weights: np.ndarray, levels: float | Sequence[float]
+) -> np.ndarray:
+    """Return weighted quantiles of each gene's effects at `levels`: (levels, genes) or (genes,).
 
-    effects, weights: (rows, genes); rows of genes without any weight count equally.
+    Each is the least effect that reaches its level. effects, weights: (rows, genes); rows of genes
+    without any weight count equally.
     """
     weights = np.where(weights.sum(axis=0) > 0, weights, 1.0)
     return np.quantile(effects, levels, axis=0, weights=weights, method="inverted_cdf")
@@ -121,7 +124,7 @@ def fit_regressions(
     genes = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, PAIRS // rows)])
     penalty = PENALTY * min(count, GENES)
     return [
-        PooledOrdinal(gene_thresholds(effects, by, LEVELS), penalty).fit(
+        PooledOrdinal(gene_quantiles(effects, by, LEVELS), penalty).fit(
             features, effects, by / by.mean(), genes
         )
         for by in (np.ones_like(effects), np.maximum(weights, 1e-9))

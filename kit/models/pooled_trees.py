@@ -12,6 +12,7 @@ import pandas as pd
 
 from ..knowledge import Knowledge
 from .baselines import PointModel, entry_weights
+from .pooled_regression import gene_quantiles
 from .ridge import Ridge, weighted_ranks
 from .trees import lightgbm_settings, random_parts
 
@@ -104,7 +105,8 @@ class PooledTrees(PointModel):
             weighted = weights * values
             return share @ weighted / np.maximum(mass, 1e-6) - even @ weighted / even_mass
 
-        median = kernel_median(effects, weights, kernel)
+        near_weights = (weights * row[:, None] for row in kernel)
+        median = np.array([gene_quantiles(effects, one, 0.5) for one in near_weights])
         of_pairs = {
             "median": median - constant,
             "weighted mean": near(effects),
@@ -149,14 +151,3 @@ class PooledTrees(PointModel):
         flat = features.reshape(-1, features.shape[-1])
         each = [booster.predict(flat, num_threads=self.jobs) for booster in boosters]
         return np.mean(each, axis=0).reshape(features.shape[:2])
-
-
-def kernel_median(values, weights, kernel):
-    """Return the weighted median by column for each row of the kernel: (new rows, columns).
-
-    values, weights: (rows, columns); kernel: (new rows, rows), which multiplies the weights.
-    """
-    settings = {"axis": 0, "method": "inverted_cdf"}
-    return np.array(
-        [np.quantile(values, 0.5, weights=weights * k[:, None], **settings) for k in kernel]
-    )
