@@ -21,9 +21,9 @@ from pathlib import Path
 
 import kit
 import kit.twin
-from kit.evaluation.blending import blend, expected_spread
-from kit.evaluation.predictions import interval
-from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_saved_runs, with_mean
+from kit.evaluation.blending import blend
+from kit.evaluation.predictions import expected_spread, interval
+from kit.evaluation.saved_runs import find_outputs, mean_run, read_saved_runs
 from kit.forecast import predict_targets
 from kit.forecast.time_budget import cheap_models, fit_within, networks
 from kit.knowledge import gather
@@ -41,9 +41,10 @@ def fitted(competition, knowledge, only=None, *, deep=False, seed=0):
     chosen = {name: model for name, model in models.items() if not only or name in only}
     held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
     base_models = fit_within(math.inf, chosen, blind, held_out, predict_targets).base_models
-    base_models = with_mean(blind, base_models)
+    base_models["mean"] = mean_run(blind, next(iter(base_models.values())).out_of_fold.fold)
+    runs = {name: one.out_of_fold for name, one in base_models.items()}
     names = [*blind.effects.index, *blind.targets["perturbation"]]
-    return base_models, out_of_fold_runs(blind, base_models), knowledge.has_response(names)
+    return base_models, runs, knowledge.has_response(names)
 
 
 def held_back(prediction, competition, split=None):
@@ -87,7 +88,7 @@ def one_folder(args):
     if args.outputs:
         saved = [one for one in find_outputs(args.outputs) if one.name != BLEND]
         base_models, _ = read_saved_runs(competition, saved)
-        runs = out_of_fold_runs(competition, base_models)
+        runs = {name: one.out_of_fold for name, one in base_models.items()}
         names = [*runs["mean"].truth.index, *base_models["mean"].test.index]
         covered = knowledge.has_response(names)
     else:

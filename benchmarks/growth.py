@@ -12,7 +12,7 @@ from pathlib import Path
 
 import kit
 from benchmarks.compare import models
-from kit.evaluation.cell_lines import COMPETITION
+from kit.evaluation.splits import COMPETITION
 from kit.knowledge import Knowledge, gather
 
 

@@ -11,7 +11,6 @@ from small_competition import write_small
 from small_planted import planted
 
 from kit import folds, load_competition, out_of_fold
-from kit.evaluation.saved_runs import out_of_fold_runs
 from kit.forecast import predict_targets
 from kit.forecast.time_budget import cheap_models, fit_within
 from kit.knowledge import Knowledge
@@ -63,10 +62,11 @@ def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
     member = found.base_models["constant"]
     again = out_of_fold(Constant(), competition, held_out)
     pd.testing.assert_frame_equal(
-        member.out_of_fold, again.prediction.loc[competition.effects.index], check_names=False
+        member.out_of_fold.prediction,
+        again.prediction.loc[competition.effects.index],
+        check_names=False,
     )
-    run = out_of_fold_runs(competition, found.base_models)["constant"]
-    assert run.score().score == pytest.approx(again.score().score)
+    assert member.out_of_fold.score().score == pytest.approx(again.score().score)
     expected = Constant().fit(competition).predict(["X1"])
     np.testing.assert_array_equal(member.test, expected)
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from kit import InputError, OutOfFold, interval, wmae
-from kit.evaluation.blending import MOST, Selection, blend, expected_spread, stretched
+from kit.evaluation.blending import MOST, Selection, blend, stretched
 from kit.evaluation.comparison import choose
+from kit.evaluation.predictions import expected_spread
 from kit.metric import weights_from_t
 
 GATE = 0.2

@@ -15,7 +15,7 @@ from kit import (
     out_of_fold,
     wmae,
 )
-from kit.evaluation.cell_lines import each_line, line_out, with_competition
+from kit.evaluation.splits import each_line, line_out, with_competition
 from kit.metric import weights_from_t
 from kit.models import Mean
 from kit.screens.atlas import Atlas, read_responses
@@ -133,13 +133,12 @@ def test_an_unknown_error_gives_the_least_weight():
     assert first["G0"] == first["G1"] == first.min()
 
 
-def test_control_cells_and_a_given_control_are_kept_apart():
+def test_control_cells_are_no_perturbation_and_mean_expression_is_the_competitions():
     effects = responses(["a", "b", CONTROL], 5)
-    control = pd.Series(7.0, GENES)
     data = competition_of(effects.iloc[:2])
-    line, _ = line_out(atlas_of({"one": effects}), "one", data, control=control)
+    line, _ = line_out(atlas_of({"one": effects}), "one", data)
     assert list(line.effects.index) == ["a", "b"]
-    assert (line.control == 7).all()
+    assert (line.control == 2).all()
 
 
 def test_lines_that_cannot_be_used_are_refused(small):

@@ -15,7 +15,7 @@ from kit import (
     out_of_fold,
 )
 from kit.evaluation.comparison import compare
-from kit.evaluation.saved_runs import find_outputs, out_of_fold_runs, read_saved_runs
+from kit.evaluation.saved_runs import find_outputs, read_saved_runs
 from kit.io.files import content_hash
 from kit.models import Constant, Mean, OnTargetGene, Zero
 
@@ -59,8 +59,8 @@ def members(competition, outputs):
 def test_members_are_read_back_and_the_mean_is_one_of_them(competition, outputs):
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
-    assert refused == {}
-    runs = out_of_fold_runs(competition, found)
+    assert refused == []
+    runs = {name: one.out_of_fold for name, one in found.items()}
     held_out = folds(competition.effects.index, seed=0)
     for name, model in {"constant": Constant(), "mean": Mean()}.items():
         again = out_of_fold(model, competition, held_out)
@@ -107,7 +107,7 @@ def test_a_spoilt_member_is_refused_with_its_reason(competition, outputs, how, r
     spoil(outputs, how)
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "mean"]
-    (text,) = refused.values()
+    (text,) = refused
     assert reason in text
     assert "03_other" in text
     assert "run " in text or how == "no report"
@@ -118,7 +118,7 @@ def test_a_member_of_other_folds_is_refused(competition, outputs, monkeypatch):
     finished(competition, "04_third", OnTargetGene(Constant()), seed=5)
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
-    (text,) = refused.values()
+    (text,) = refused
     assert "seed 5" in text
 
 
@@ -127,7 +127,7 @@ def test_a_notebook_that_scored_the_mean_alone_adds_nothing(competition, outputs
     finished(competition, "04_third", Mean())
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
-    assert refused == {}
+    assert refused == []
 
 
 def test_every_model_of_a_notebook_is_a_member(competition, outputs, monkeypatch):
@@ -142,7 +142,7 @@ def test_every_model_of_a_notebook_is_a_member(competition, outputs, monkeypatch
     assert {"zero-again.oof.csv", "zero-again.test.csv", "on-target.test.csv"} < names
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "Zero, again!", "on-target", "mean"]
-    assert refused == {}
+    assert refused == []
 
 
 def test_a_run_of_one_saved_model_in_the_old_layout_is_read(competition, outputs):
@@ -157,7 +157,7 @@ def test_a_run_of_one_saved_model_in_the_old_layout_is_read(competition, outputs
     (folder / "report.json").write_text(json.dumps(report))
     found, refused = members(competition, outputs)
     assert list(found) == ["constant", "zero", "mean"]
-    assert refused == {}
+    assert refused == []
 
 
 def test_two_models_whose_files_would_be_named_the_same_are_refused(

@@ -109,11 +109,12 @@ def test_the_page_shows_every_model_best_first_with_its_interval(outputs):
 def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
     text = write_page(outputs).read_text()
     for picture in re.findall(r"<svg.*?</svg>", text):
-        x1, x2 = map(float, re.search(r'"line".*?x1="([\d.]+)" x2="([\d.]+)"', picture).groups())
-        dot = float(re.search(r'cx="([\d.]+)"', picture)[1])
-        assert dot == pytest.approx(x1 + (x2 - x1) / 3, abs=0.2)  # from 1 below to 2 above
-    floors = set(re.findall(r'"floor" x1="([\d.]+)"', text))
-    assert len(floors) == 1
+        x1, x2 = map(float, re.search(r'"line" x1="([-\d.]+)" x2="([-\d.]+)"', picture).groups())
+        dot = float(re.search(r'"dot" x1="([-\d.]+)"', picture)[1])
+        assert dot == pytest.approx(x1 + (x2 - x1) / 3)  # from 1 below to 2 above
+        start, width = map(float, re.search(r'viewBox="([-\d.]+) 0 ([\d.]+) 1"', picture).groups())
+        assert start < x1 < x2 < start + width
+    assert set(re.findall(r'"floor" x1="([\d.]+)"', text)) == {"0"}
 
 
 def test_the_page_needs_no_other_file(outputs):
@@ -128,7 +129,13 @@ def test_the_page_needs_no_other_file(outputs):
 def test_figures_have_their_finding_as_text_and_tables_have_headers(outputs):
     page = read(outputs)
     assert [one["alt"] for one in page.all("img")] == ['Genes <x> & "y" move']
-    assert {one["scope"] for one in page.all("th")} == {"row", "col"}
+    text = write_page(outputs).read_text()
+    heads, bodies = (re.findall(rf"<{tag}>.*?</{tag}>", text, re.S) for tag in ("thead", "tbody"))
+    assert len(heads) == len(bodies) == 2
+    for head, body in zip(heads, bodies, strict=True):
+        assert "<th>" in head
+        assert "<td" not in head
+        assert all(re.match(r"\s*<th>[^<]", row) for row in re.split("<tr[^>]*>", body)[1:])
     assert all(one["tabindex"] == "0" for one in page.all("div"))
     assert page.all("html") == [{"lang": "en"}]
 

@@ -6,12 +6,11 @@ Rows are held out by `folds`, `repeated_folds`, `grouped_folds` (similar perturb
 `with_hold_out` adds the single split, `by_nearness` and `by_group` score parts of the rows; `choose`
 picks a model and `blend` mixes them, both with an estimate of the choice itself, and `expected_spread`
 says what new rows may score. `ceiling` is the noise ceiling, `each_line` predicts each screen of an
-atlas in turn, `with_competition` puts the competition's rows into it. `find_outputs`,
-`read_saved_runs`, `with_mean` and `out_of_fold_runs` bring back what notebooks saved as `SavedRun`.
+atlas in turn, `with_competition` puts the competition's rows into it. `find_outputs` and
+`read_saved_runs` bring back what notebooks saved as `SavedRun`.
 """
 
-from .blending import ENOUGH, blend, expected_spread
-from .cell_lines import each_line, with_competition
+from .blending import blend
 from .comparison import (
     by_group,
     by_nearness,
@@ -23,12 +22,19 @@ from .comparison import (
     with_hold_out,
 )
 from .noise_ceiling import ceiling
-from .predictions import OutOfFold, interval, summary, versus
-from .saved_runs import SavedRun, find_outputs, out_of_fold_runs, read_saved_runs, with_mean
-from .splits import folds, grouped_folds, groups, hold_out, repeated_folds
+from .predictions import OutOfFold, expected_spread, interval, summary, versus
+from .saved_runs import SavedRun, find_outputs, read_saved_runs
+from .splits import (
+    each_line,
+    folds,
+    grouped_folds,
+    groups,
+    hold_out,
+    repeated_folds,
+    with_competition,
+)
 
 __all__ = [
-    "ENOUGH",
     "OutOfFold",
     "SavedRun",
     "blend",
@@ -48,12 +54,10 @@ __all__ = [
     "interval",
     "nearest_similarity",
     "out_of_fold",
-    "out_of_fold_runs",
     "read_saved_runs",
     "repeated_folds",
     "summary",
     "versus",
     "with_competition",
     "with_hold_out",
-    "with_mean",
 ]

@@ -9,14 +9,17 @@ nested estimate. (Base models were trained on those rows when they predicted the
 optimism of stacking stays.)
 """
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ..io.files import InputError, quote_some
 from ..metric import GATE, Score, combine, row_terms
-from .predictions import TERMS, OutOfFold, interval
+from .predictions import TERMS, OutOfFold, estimate, interval
 
 STEPS = (0.5, 0.2, 0.1, 0.05)  # share that a move gives to one base model
 LEAST = 0.04  # share below which a base model is dropped
@@ -54,12 +57,10 @@ class Selection:
         if lost := [name for name in self.base_models if name not in predictions]:
             raise InputError(f"no predictions of {quote_some(lost)}; give every base model's")
         first = predictions[self.base_models[0]]
-        labels = _kinds(self.shares.index, groups, first.index)
-        total = np.zeros(first.shape)
-        for name in self.base_models:
-            share = self.shares[name].to_numpy()[labels]
-            total += share[:, None] * predictions[name].loc[first.index, first.columns].to_numpy()
-        values = stretched(total, self.scale, self.tail, self.gate)
+        kinds = _kinds(self.shares.index, groups, first.index)
+        stack = [predictions[name].loc[first.index, first.columns] for name in self.base_models]
+        mixed = _mixed(stack, self.shares[self.base_models].to_numpy(), kinds)
+        values = stretched(mixed, self.scale, self.tail, self.gate)
         return pd.DataFrame(values, first.index, first.columns)
 
     def __str__(self):
@@ -82,7 +83,7 @@ class Ensemble:
     robust: Selection
     nested: dict[str, OutOfFold]
     path: pd.DataFrame
-    dropped: list[str] = field(default_factory=list)
+    dropped: list[str]
 
 
 def blend(
@@ -99,65 +100,19 @@ def blend(
     that is clearly better; default: a base model that is taken alone unless the blend scores higher. Of
     fewer than ENOUGH rows no share is learned for `best`: it is the default, or the plain average.
     """
-    first = next(iter(runs.values()))
-    for name, run in runs.items():
-        if not run.truth.index.equals(first.truth.index) or not run.fold.equals(first.fold):
-            raise InputError(f"{name} is not of the same rows in the same folds as the others")
-    index, names = first.truth.index, list(runs)
-    number = first.fold[index].to_numpy()
-    folds = [number == one for one in np.unique(number)]
-    if len(folds) < 2:
-        raise InputError("a blend is estimated between folds; give out-of-fold runs of two or more")
-    counts = pd.Series(dtype=int) if groups is None else groups.loc[index].value_counts()
-    kinds = pd.Index(["all"])
-    if len(counts) > 1 and counts.min() >= ROWS:
-        kinds = pd.Index(sorted(counts.index))
-    search = _Search(runs, _kinds(kinds, groups, index), default, gate)
-    best, robust, path = search.learn(np.ones(len(index), bool), folds)
-    nested = {name: np.empty(first.truth.shape) for name in ("best", "robust")}
-    for fold in folds:
+    search = Search(runs, groups, default, gate)
+    best, robust, path = search.learn(np.full(len(search.kinds), True), search.folds)
+    learned = []
+    for fold in search.folds:
         # Two folds leave one: its rows are then parted once more to choose between blends.
-        inner = [one for one in folds if one is not fold]
+        inner = [one for one in search.folds if one is not fold]
         inner = inner if len(inner) > 1 else _halves(inner[0])
-        for name, found in zip(nested, search.learn(~fold, inner)[:2], strict=True):
-            nested[name][fold] = search.effects(found)[fold]
-    for name, values in nested.items():
-        chosen = name == "robust" or search.few is None
-        frame = first.truth * 0 + values
-        nested[name] = replace(first, prediction=frame, seconds=0.0, chosen=chosen)
-    path["base models"] = ["; ".join(names[i] for i in models) for models in path["base models"]]
-
-    def selection(one):
-        frame = pd.DataFrame(one.shares, kinds if len(one.shares) > 1 else ["all"], names)
-        return Selection(frame, one.scale, one.tail, gate)
-
-    best = selection(best)
-    dropped = [name for name in names if name not in best.base_models]
-    return Ensemble(best, selection(robust), nested, path, dropped)
-
-
-def expected_spread(
-    run: OutOfFold, *, rows: int = 60, gate: float = GATE, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Return draws of what other `rows` perturbations may score: `score`, `public`, `private`, for 60.
-
-    Perturbations are drawn anew twice: those that the estimate rests on, and from them those to be
-    scored, of which one half is public and the other private (a single row is both). The fits of k
-    folds share most of their rows, so that n left-out rows carry less information than n rows of their
-    own would: the variance is 1 + k / (k - 1) times as large (Nadeau and Bengio 2003, Inference for the
-    generalization error), and so many times fewer are drawn first.
-    """
-    if rows < 1:
-        raise InputError(f"{rows} rows have no score; want at least one")
-    parts, random = run.score(gate).table[TERMS].to_numpy(), np.random.default_rng(seed)
-    count = max(1, round(len(parts) / run.variance))
-    found = np.empty((draws, 3))
-    for draw in range(draws):
-        known = random.integers(len(parts), size=count)
-        asked = parts[known[random.integers(count, size=rows)]]
-        halves = asked[: max(1, rows // 2)], asked[rows // 2 :]
-        found[draw] = [60 / len(part) * combine(*part.T)[0] for part in (asked, *halves)]
-    return pd.DataFrame(found, columns=["score", "public", "private"])
+        learned.append(search.learn(~fold, inner)[:2])
+    on_best, on_robust = map(search.nested, zip(*learned, strict=True))
+    nested = {"best": replace(on_best, chosen=search.few is None), "robust": on_robust}
+    best, robust = map(search.selection, (best, robust))
+    dropped = [name for name in runs if name not in best.base_models]
+    return Ensemble(best, robust, nested, path, dropped)
 
 
 def stretched(values: np.ndarray, scale: float, tail: float, gate: float = GATE) -> np.ndarray:
@@ -167,8 +122,7 @@ def stretched(values: np.ndarray, scale: float, tail: float, gate: float = GATE)
     return values + (tail - 1) * beyond
 
 
-@dataclass(frozen=True)
-class _Blend:
+class _Blend(NamedTuple):
     """Shares by kind of row, one tuple of all base models each, and the stretch."""
 
     shares: tuple[tuple[float, ...], ...]
@@ -176,53 +130,59 @@ class _Blend:
     tail: float = 1.0
 
 
-class _Search:
-    """Learns blends from any rows. A row's terms of the score do not depend on the rows learned from, so
-    that those of a blend are computed once and summed over whatever rows are asked for.
+class Search:
+    """Learns blends of base models (OutOfFold by name) from any of their rows.
+
+    A row's terms of the score do not depend on the rows learned from: those of a blend are computed once
+    and summed over whatever rows are asked for. Sets of rows are masks.
     """
 
-    def __init__(self, runs, kinds, default, gate):
-        first = next(iter(runs.values()))
+    def __init__(
+        self,
+        runs: dict[str, OutOfFold],
+        groups: pd.Series | None = None,
+        default: str | None = None,
+        gate: float = GATE,
+    ):
+        self.first = first = next(iter(runs.values()))
+        for name, run in runs.items():
+            if not run.truth.index.equals(first.truth.index) or not run.fold.equals(first.fold):
+                raise InputError(f"{name} is not of the same rows in the same folds as the others")
         index, genes = first.truth.index, first.truth.columns
+        number = first.fold[index].to_numpy()
+        self.folds = [number == one for one in np.unique(number)]
+        if len(self.folds) < 2:
+            raise InputError("a choice is estimated between folds; want runs of two or more")
+        self.names, self.gate = list(runs), gate
+        counts = pd.Series(dtype=int) if groups is None else groups.loc[index].value_counts()
+        apart = len(counts) > 1 and counts.min() >= ROWS
+        self.labels = pd.Index(sorted(counts.index) if apart else ["all"])
+        self.kinds = _kinds(self.labels, groups, index)
         self.stack = [run.prediction.loc[index, genes].to_numpy(float) for run in runs.values()]
-        self.known = (
-            first.truth.to_numpy(float),
-            first.weights.loc[index, genes].to_numpy(float),
-            first.baseline_wmae.loc[index].to_numpy(float),
-        )
-        self.kinds, self.gate = kinds, gate
-        count = len(runs)
-        self.single = [tuple(np.eye(count)[place]) for place in range(count)]
-        self.mean = list(runs).index("mean") if "mean" in runs else None
-        self.default = None if default is None else list(runs).index(default)
-        even = np.array([1.0 if place != self.mean else 0.0 for place in range(count)])
-        even = even if even.any() else 1 - even
+        known = first.truth, first.weights[genes], first.baseline_wmae
+        self.known = [frame.loc[index].to_numpy(float) for frame in known]
+        alone = map(tuple, np.eye(len(runs)))
+        self.single = {name: _Blend((one,)) for name, one in zip(runs, alone, strict=True)}
+        self.default = self.single.get(default)
         self.few = None  # what is taken where too few rows are there to learn from
         if len(index) < ENOUGH:
-            few = even / even.sum() if default is None else self.single[self.default]
-            self.few = _Blend((tuple(few),))
-        self._kept, self._chosen, self._products = {}, {}, None
+            others = [name for name in self.names if name != "mean"] or self.names
+            even = np.isin(self.names, others) / len(others)
+            self.few = self.default or _Blend((tuple(even),))
+        self._terms = {}
 
     def effects(self, blend):
         """Blended effects of all rows, (rows, genes)."""
-        total = np.zeros(self.known[0].shape)
-        for kind, shares in enumerate(blend.shares):
-            rows = self.kinds == kind if len(blend.shares) > 1 else slice(None)
-            for share, values in zip(shares, self.stack, strict=True):
-                if share:
-                    total[rows] += share * values[rows]
-        return stretched(total, blend.scale, blend.tail, self.gate)
+        kinds = self.kinds if len(blend.shares) > 1 else 0 * self.kinds
+        mixed = _mixed(self.stack, np.array(blend.shares), kinds)
+        return stretched(mixed, blend.scale, blend.tail, self.gate)
 
     def terms(self, blend):
         """Terms of the score, (4, rows), of a blend."""
-        if len(blend.shares) > 1:
-            parts = [self.terms(replace(blend, shares=(one,))) for one in blend.shares]
-            return np.choose(self.kinds, parts)
-        if blend not in self._kept:
-            truth, weights, baseline = self.known
-            found = row_terms(truth, self.effects(blend), weights, baseline, self.gate)
-            self._kept[blend] = found
-        return self._kept[blend]
+        if blend not in self._terms:
+            truth, *others = self.known
+            self._terms[blend] = row_terms(truth, self.effects(blend), *others, self.gate)
+        return self._terms[blend]
 
     def score(self, blend, rows):
         return float(combine(*self.terms(blend)[:, rows])[0])
@@ -233,52 +193,66 @@ class _Search:
         folds: masks that part these rows; whatever is chosen is chosen by scores between them.
         """
 
-        def held_out(learn):
-            found = np.zeros((4, len(rows)))
+        def held_out(learned):
+            terms = np.zeros((4, len(rows)))
             for fold in folds:
-                found[:, fold] = self.terms(learn(rows & ~fold))[:, fold]
-            return _as_score(found[:, rows], self.gate)
+                terms[:, fold] = self.terms(learned(rows & ~fold))[:, fold]
+            table = pd.DataFrame(terms[:, rows].T, columns=TERMS)
+            return Score(*map(float, combine(*terms[:, rows])), self.gate, table)
 
-        whole = {most: self.climb(rows, most) for most in range(1, min(len(self.stack), MOST) + 1)}
-        sizes = {most: one for most, one in whole.items() if np.count_nonzero(one) == most}
-        scores = {
-            most: held_out(lambda part, most=most: _Blend((self.climb(part, most),)))
-            for most in sizes
-        }
-        path = _path(scores, {most: np.flatnonzero(one) for most, one in sizes.items()})
+        sizes = {size: partial(self.climb, most=size) for size in range(1, MOST + 1)}
+        whole = {size: learned(rows) for size, learned in sizes.items()}
+        whole = {size: one for size, one in whole.items() if np.count_nonzero(one.shares) == size}
+        scores = {size: held_out(sizes[size]) for size in whole}
+        path = self.path(whole, scores)
         # The smallest blend that is not significantly worse than the best one.
-        small = next(most for most in sizes if path.at[most, "behind"] <= path.at[most, "error"])
-        robust, top = _Blend((sizes[small],)), path["score"].idxmax()
+        robust = whole[path.index[path["behind"] <= path["error"]][0]]
         if self.few is not None:
             return self.few, robust, path
-        best, reached = _Blend((sizes[top],)), scores[top]
-        if self.kinds.any():
-            apart = held_out(lambda part: self.apart(part, self.climb(part, top), top))
-            if interval(apart, than=reached)[0] > 0:
-                best, reached = self.apart(rows, sizes[top], top), apart
+        top = path["score"].idxmax()
+        learned, reached = sizes[top], scores[top]
+        refinements = [partial(self.apart, most=top)] if self.kinds.any() else []
+        for refine in [*refinements, self.stretch]:
+            refined = _composed(learned, refine)
+            score = held_out(refined)
+            if interval(score, than=reached)[0] > 0:
+                learned, reached = refined, score
+        if self.default and reached.score <= self.score(self.default, rows):
+            return self.default, robust, path
+        return learned(rows), robust, path
 
-        def again(part):
-            common = self.climb(part, top)
-            return _Blend((common,)) if len(best.shares) == 1 else self.apart(part, common, top)
+    def nested(self, blends: Iterable[_Blend]) -> OutOfFold:
+        """OutOfFold in which each fold is predicted by the blend that was learned from the others."""
+        prediction = self.first.truth * 0.0
+        for fold, blend in zip(self.folds, blends, strict=True):
+            prediction.loc[fold] = self.effects(blend)[fold]
+        return replace(self.first, prediction=prediction, seconds=0.0, chosen=True)
 
-        finished = held_out(lambda part: self.stretch(part, again(part)))
-        if interval(finished, than=reached)[0] > 0:
-            best, reached = self.stretch(rows, best), finished
-        if self.default is not None:
-            alone = _Blend((self.single[self.default],))
-            best = best if reached.score > self.score(alone, rows) else alone
-        return best, robust, path
+    def selection(self, blend):
+        labels = self.labels if len(blend.shares) > 1 else ["all"]
+        return Selection(pd.DataFrame(blend.shares, labels, self.names), *blend[1:], self.gate)
+
+    def path(self, blends, scores):
+        """Frame by size of blend: base models, held-out score, and how far it is behind the best."""
+        best = max(scores.values(), key=lambda score: score.score_per_60)
+        table = {}
+        for size, score in scores.items():
+            used = np.flatnonzero(blends[size].shares)
+            behind, low, high = estimate(best, than=score, level=0.6827)
+            names = "; ".join(self.names[place] for place in used)
+            table[size] = names, *estimate(score), behind, (high - low) / 2
+        columns = ["base models", "score", "low", "high", "behind", "error"]
+        return pd.DataFrame.from_dict(table, "index", columns=columns).rename_axis("size")
+
+    def leading(self, rows: np.ndarray) -> str:
+        """Name of the base model with the best score."""
+        return max(self.names, key=lambda name: self.score(self.single[name], rows))
 
     def climb(self, rows, most, start=None):
-        """Shares of at most `most` base models with the best score that single moves find: a tuple."""
+        """The blend of at most `most` base models with the best score that single moves find."""
+        blend = start or self.single[self.leading(rows)]
+        shares, best = np.array(blend.shares[0]), self.score(blend, rows)
         allowed = self.candidates(rows)
-        if start is None:
-            start = max(
-                (self.single[place] for place in allowed),
-                key=lambda one: self.score(_Blend((one,)), rows),
-            )
-        shares = np.array(start)
-        best = self.score(_Blend((tuple(start),)), rows)
         for step in STEPS:
             moved = True
             while moved:
@@ -292,72 +266,60 @@ class _Search:
                     if found > best + 1e-6 * abs(best):
                         shares, best, moved = tried, found, True
         kept = np.where(shares >= LEAST, shares, 0.0)
-        return tuple(kept / kept.sum())
+        return _Blend((tuple(kept / kept.sum()),))
+
+    @cached_property
+    def products(self):
+        """Sums over genes of w (y - p_i) (y - p_j) for base models i and j, (rows, models, models)."""
+        truth, weights, _ = self.known
+        missed = (truth - np.stack(self.stack)).swapaxes(0, 1)  # (rows, models, genes)
+        return np.stack([(w * one) @ one.T for w, one in zip(weights, missed, strict=True)])
 
     def candidates(self, rows):
         """Places of at most MOST base models: the best, the mean, and those that average best with them.
 
-        The average of a set has the weighted squared error mean_ij sum w (y - p_i) (y - p_j), so that one
-        table of these products by row serves all sets and all rows.
+        The weighted squared error of the average of a set is the mean of its `products`.
         """
-        count, key = len(self.stack), rows.tobytes()
-        if count <= MOST:
-            return range(count)
-        if key in self._chosen:
-            return self._chosen[key]
-        if self._products is None:
-            truth, weights, _ = self.known
-            missed = np.stack([truth - values for values in self.stack], axis=1)
-            self._products = np.stack(
-                [(weights[i] * one) @ one.T for i, one in enumerate(missed)]
-            )  # (rows, models, models)
-        error = self._products[rows].sum(axis=0)
-        best = max(range(count), key=lambda place: self.score(_Blend((self.single[place],)), rows))
-        found = list(dict.fromkeys([best] if self.mean is None else [best, self.mean]))
+        if len(self.stack) <= MOST:
+            return range(len(self.stack))
+        error = self.products[rows].sum(axis=0)
+        first = dict.fromkeys([self.leading(rows), "mean"])
+        found = [self.names.index(name) for name in first if name in self.names]
         while len(found) < MOST:
             more = error.diagonal() + 2 * error[:, found].sum(axis=1)  # of the sum over the set
             more[found] = np.inf
             found.append(int(more.argmin()))
-        self._chosen[key] = sorted(found)
-        return self._chosen[key]
+        return sorted(found)
 
-    def apart(self, rows, common, most):
-        """Shares by kind of row, each climbed on the rows of its kind from the common ones."""
+    def apart(self, rows, blend, most):
+        """Shares by kind of row, each climbed from the common ones on the rows of its kind."""
         kinds = [rows & (self.kinds == kind) for kind in range(self.kinds.max() + 1)]
-        return _Blend(tuple(self.climb(part, most, common) for part in kinds))
+        return _Blend(tuple(self.climb(part, most, blend).shares[0] for part in kinds))
 
     def stretch(self, rows, blend):
         """The blend with the best scale, then the best tail."""
-        scales = [replace(blend, scale=float(one), tail=1.0) for one in SCALES]
+        scales = [blend._replace(scale=float(one)) for one in SCALES]
         blend = max(scales, key=lambda one: self.score(one, rows))
-        tails = [replace(blend, tail=float(one)) for one in TAILS]
+        tails = [blend._replace(tail=float(one)) for one in TAILS]
         return max(tails, key=lambda one: self.score(one, rows))
 
 
-def _as_score(terms, gate):
-    return Score(*map(float, combine(*terms)), gate, pd.DataFrame(terms.T, columns=TERMS))
+def _mixed(stack, shares, kinds):
+    """Weighted sum of predictions, (rows, genes); shares: kind x base model; kinds: number by row."""
+    total = 0.0
+    for share, values in zip(shares.T, stack, strict=True):
+        if share.any():
+            total = total + share[kinds][:, None] * np.asarray(values)
+    return total
+
+
+def _composed(learned, refine):
+    return lambda rows: refine(rows, learned(rows))
 
 
 def _halves(rows):
     place = np.cumsum(rows)
     return [rows & (place % 2 == half) for half in (0, 1)]
-
-
-def _path(scores, models):
-    best = max(scores, key=lambda most: scores[most].score_per_60)
-    table = {}
-    for most, score in scores.items():
-        low, high = interval(score)
-        gap = interval(scores[best], than=score, level=0.6827)
-        table[most] = {
-            "base models": models[most],
-            "score": score.score_per_60,
-            "low": low,
-            "high": high,
-            "behind": scores[best].score_per_60 - score.score_per_60,
-            "error": (gap[1] - gap[0]) / 2,
-        }
-    return pd.DataFrame.from_dict(table, "index").rename_axis("size")
 
 
 def _kinds(kinds, groups, index):

@@ -16,8 +16,9 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, printable, quote_some
-from ..metric import GATE, combine, score, wmae
-from .predictions import TERMS, OutOfFold, interval, listed, summary
+from ..metric import GATE, wmae
+from .blending import Search
+from .predictions import OutOfFold, estimate, listed, summary
 from .splits import grouped_folds, hold_out, repeated_folds
 
 SPLIT = 30  # perturbations of the single hold-out
@@ -131,9 +132,8 @@ def compare_grouped(
             for repeat in range(repeats)
         ],
     }
-    savers = {"random": {"run": run}, "grouped": {}}
     both = {
-        kind: compare(models, competition, split, **savers[kind], **options)
+        kind: compare(models, competition, split, run=run if kind == "random" else None, **options)
         for kind, split in splits.items()
     }
     tables = {kind: table for kind, (table, _) in both.items()}
@@ -150,21 +150,13 @@ def choose(
     model that is best on the *other* folds: its score is that of choosing.
     """
     runs = {name: listed(run) for name, run in runs.items()}
-    scores = {name: [run.score(gate) for run in each] for name, each in runs.items()}
-    name = max(runs, key=lambda name: np.mean([one.score for one in scores[name]]))
+    score = {name: np.mean([run.score(gate).score for run in each]) for name, each in runs.items()}
     picked = []
-    for repeat, first in enumerate(runs[name]):
-        if first.fold.nunique() < 2:
-            raise InputError("a choice is estimated between folds; want two or more, got one")
-        prediction = first.prediction.copy()
-        for names in first.fold.groupby(first.fold).groups.values():
-            others = first.fold.index.difference(names)
-            tables = {name: scores[name][repeat].table.loc[others, TERMS] for name in runs}
-            best = max(runs, key=lambda name: combine(*tables[name].to_numpy().T)[0])
-            prediction.loc[names] = runs[best][repeat].prediction.loc[names]
-        seconds = sum(each[repeat].seconds for each in runs.values())
-        picked.append(replace(first, prediction=prediction, seconds=seconds, chosen=True))
-    return name, picked
+    for repeat in zip(*runs.values(), strict=True):
+        search = Search(dict(zip(runs, repeat, strict=True)), gate=gate)
+        found = search.nested(search.single[search.leading(~fold)] for fold in search.folds)
+        picked.append(replace(found, seconds=sum(run.seconds for run in repeat)))
+    return max(score, key=score.get), picked
 
 
 def with_hold_out(
@@ -187,6 +179,7 @@ def with_hold_out(
     rows = competition.effects.index
     number = SPLIT if len(rows) >= 2 * SPLIT else max(1, len(rows) * 3 // 8)
     split, found = hold_out(rows, number, seed=seed), {}
+    columns = [f"hold-out of {number}", "hold-out low", "hold-out high"]
     screens = f"screens only: {len(rows)} rows, shipped baseline"
     for name, (known, *_) in runs.items():
         try:
@@ -194,14 +187,11 @@ def with_hold_out(
         except Exception as error:  # as in `compare`
             found[name] = {screens: f"hold-out failed: {failure(error)}"}
             continue
-        numbers = [once.score_per_60, *interval(once)]
-        columns = [f"hold-out of {number}", "hold-out low", "hold-out high"]
-        found[name] = dict(zip(columns, numbers, strict=True)) | {screens: NOT_APPLICABLE}
+        found[name] = dict(zip(columns, estimate(once), strict=True)) | {screens: NOT_APPLICABLE}
         if getattr(getattr(models[name], "base", models[name]), "policy", None) == "screens":
-            shipped = competition.baseline_wmae[known.truth.index]
-            whole = score(known.truth, known.prediction, known.weights, shipped, gate=gate)
-            low, high = interval(whole)
-            found[name][screens] = f"{whole.score_per_60:.2f} ({low:.2f} to {high:.2f})"
+            shipped = replace(known, baseline_wmae=competition.baseline_wmae[known.truth.index])
+            three = estimate(shipped.score(gate))
+            found[name][screens] = "{:.2f} ({:.2f} to {:.2f})".format(*three)
     return table.join(pd.DataFrame.from_dict(found, "index"))
 
 
@@ -244,24 +234,12 @@ def by_nearness(
         place = np.floor((nearest.rank() - 0.5) / nearest.count() * bins)
     else:
         place = pd.Series(np.searchsorted(bins, nearest), nearest.index).where(nearest.notna())
-    numbers = np.unique(place.dropna())
-    parts = {f"bin {i}": place.index[place == number] for i, number in enumerate(numbers, 1)}
-    if nearest.isna().any():
-        parts["unknown"] = nearest.index[nearest.isna()]
     table = {}
-    for part, names in parts.items():
-        score = run.subset(names).score(gate)
-        low, high = interval(score)
-        table[part] = {
-            "least": nearest[names].min(),
-            "most": nearest[names].max(),
-            "rows": len(names),
-            "score": score.score_per_60,
-            "low": low,
-            "high": high,
-            "w_per_row": score.w / score.rows,
-            "wcos": score.wcos,
-        }
+    for bin, (number, names) in enumerate(place.groupby(place.fillna(np.inf)).groups.items(), 1):
+        part = "unknown" if np.isinf(number) else f"bin {bin}"
+        ends = {"least": nearest[names].min(), "most": nearest[names].max(), "rows": len(names)}
+        summed = summary(run.subset(names), gate=gate)
+        table[part] = ends | summed[["score", "low", "high", "w_per_row", "wcos"]].to_dict()
     return pd.DataFrame.from_dict(table, "index").rename_axis("nearness")
 
 
@@ -279,11 +257,10 @@ def by_group(
     """
     table = {}
     for group, rows in groups.groupby(groups).groups.items():
-        for name, run in runs.items() if len(rows) > 1 else ():
-            part, than = (each[0].subset(rows).score(gate) for each in (run, runs[reference]))
-            low, high = interval(part, than=than)
-            gain = part.score_per_60 - than.score_per_60
-            table[group, name] = len(rows), part.score_per_60, gain, low, high
-    index = pd.MultiIndex.from_tuples(table, names=["group", "model"])
+        parts = {name: run.subset(rows).score(gate) for name, (run, *_) in runs.items()}
+        for name, part in parts.items() if len(rows) > 1 else ():
+            gain = estimate(part, than=parts[reference])
+            table[group, name] = len(rows), part.score_per_60, *gain
     columns = ["rows", "score", "gain", "low", "high"]
+    index = pd.MultiIndex.from_tuples(table, names=["group", "model"])
     return pd.DataFrame(list(table.values()), index, columns)

@@ -1,45 +1,23 @@
 """The noise ceiling: half of each perturbation's cells predicted by the other half."""
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL, Competition
-from ..io.files import InputError, quote_some
+from ..io.files import InputError
 from ..metric import weights_from_t, wmae
 from .predictions import OutOfFold
 
 HALVED = {"cell": None, "guide": "sgrna_id"}
 
 
-@dataclass(frozen=True, eq=False)
-class SplitHalf(OutOfFold):
-    """One half of the cells as prediction of the other, with what they were made of.
-
-    cells: numbers of cells by perturbation, and of the control, columns `prediction` and `truth`, the
-    two halves; left_out: perturbations that cannot be halved, with a guide or cell only, say.
-    """
-
-    cells: pd.DataFrame | None = None
-    left_out: tuple[str, ...] = ()
-
-    def __str__(self):
-        one, other = self.cells.drop(index=CONTROL).median()
-        control = " and ".join(f"{number}" for number in self.cells.loc[CONTROL])
-        left = f"; left out: {quote_some(self.left_out)}" if self.left_out else ""
-        return (
-            f"{self.score()}; halves of {one:g} and {other:g} cells in median, "
-            f"control {control}{left}"
-        )
-
-
-def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> SplitHalf | None:
+def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> OutOfFold | None:
     """Predict one random half of each perturbation's cells by the other: only noise is then wrong.
 
     by: `cell`, or `guide`, half of the guides against the other half, so that guides' own effects count
-    as noise too; a perturbation of one guide is then left out. Returns SplitHalf; None where the
+    as noise too; a perturbation of one guide is then left out. Returns None where the
     competition has no cells. Control cells are split too: noise of a control that both halves share
     would pass for agreement. Weights are recomputed from the half that is the truth, by eBayes or treat,
     whichever fits the shipped ones, which were computed from both halves. The baseline is the mean of
@@ -65,19 +43,13 @@ def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> Spl
         raise InputError(f"{len(names)} perturbations can be halved by {by}; want at least 2")
     truth, weights, prediction = (frame.loc[names] for frame in (truth, weights, prediction))
     mean = (truth.sum() - truth) / (len(names) - 1)  # of the others
-    counts = {
-        name: half.obs["sgrna_symbol"].astype(str).value_counts()
-        for name, half in zip(("prediction", "truth"), parted, strict=True)
-    }
-    return SplitHalf(
+    return OutOfFold(
         prediction=prediction,
         truth=truth,
         weights=weights,
         baseline_wmae=wmae(truth, mean, weights),
         seconds=time.perf_counter() - start,
         mean=mean,
-        cells=pd.DataFrame(counts).loc[[CONTROL, *names]],
-        left_out=tuple(competition.effects.index.difference(names, sort=False)),
     )
 
 

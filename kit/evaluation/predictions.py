@@ -152,6 +152,16 @@ def interval(
     return float(low), float(high)
 
 
+def estimate(
+    of: Score | list[Score], *, than: Score | list[Score] | None = None, level: float = 0.9
+) -> tuple[float, float, float]:
+    """Return the score for 60 rows, or the gain over `than`, and its `interval`: (value, low, high)."""
+    value = np.mean([one.score_per_60 for one in listed(of)])
+    if than is not None:
+        value = value - np.mean([one.score_per_60 for one in listed(than)])
+    return float(value), *interval(of, than=than, level=level)
+
+
 def summary(
     runs: OutOfFold | list[OutOfFold],
     *,
@@ -167,32 +177,14 @@ def summary(
     """
     runs = listed(runs)
     scores = [run.score(gate) for run in runs]
-    per_60 = np.array([one.score_per_60 for one in scores])
-    deviations = [run.score_minus_mean(gate) for run in runs]
-    low, high = interval(scores)
-    result = {
-        "score": per_60.mean(),
-        "low": low,
-        "high": high,
-        "sd": per_60.std(ddof=1) if len(runs) > 1 else np.nan,
-        "w_per_row": np.mean([one.w / one.rows for one in scores]),
-        "w_per_60": np.mean([60 * one.w / one.rows for one in scores]),
-        "wcos": np.mean([one.wcos for one in scores]),
-        "minus_mean": np.mean([one.score_per_60 for one in deviations]),
-        "wcos_minus_mean": np.mean([one.wcos for one in deviations]),
-    }
-    for number in STRONGEST:
-        left = [run.without_strongest(number, gate) for run in runs if number < len(run.truth)]
-        per_60_left = [run.score(gate).score_per_60 for run in left]
-        result[f"without_{number}"] = np.mean(per_60_left) if left else np.nan
+    table = pd.DataFrame([_parts(run, gate) for run in runs])  # a row a repeat
+    ends = dict(zip(("score", "low", "high"), estimate(scores), strict=True))
+    result = ends | {"sd": table["score"].std()} | table.drop(columns="score").mean().to_dict()
     if than is not None:
         others = [run.score(gate) for run in listed(than)]
-        low, high = interval(scores, than=others)
-        result["difference"] = per_60.mean() - np.mean([one.score_per_60 for one in others])
-        result["difference_low"], result["difference_high"] = low, high
-    result["rows"] = scores[0].rows
-    result["seconds"] = sum(run.seconds for run in runs)
-    return pd.Series(result)
+        names = ("difference", "difference_low", "difference_high")
+        result |= zip(names, estimate(scores, than=others), strict=True)
+    return pd.Series(result | {"rows": scores[0].rows, "seconds": sum(run.seconds for run in runs)})
 
 
 def versus(runs: dict, one: str, other: str, *, gate: float = GATE) -> str:
@@ -201,17 +193,58 @@ def versus(runs: dict, one: str, other: str, *, gate: float = GATE) -> str:
     runs: by model OutOfFold, or a list of them, one a repeat, as `compare` gives.
     """
     ours, theirs = ([run.score(gate) for run in listed(runs[name])] for name in (one, other))
-    low, high = interval(ours, than=theirs)
+    gain, low, high = estimate(ours, than=theirs)
     verb = "is not significantly different from"
     verb = "beats" if low > 0 else "loses to" if high < 0 else verb
-    gain = np.mean([score.score_per_60 for score in ours])
-    gain -= np.mean([score.score_per_60 for score in theirs])
     return f"{one} {verb} {other}: {gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
+
+
+def expected_spread(
+    run: OutOfFold, *, rows: int = 60, gate: float = GATE, draws: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Return draws of what other `rows` perturbations may score: `score`, `public`, `private`, for 60.
+
+    Perturbations are drawn anew twice: those that the estimate rests on, and from them those to be
+    scored, of which one half is public and the other private (a single row is both). The fits of k
+    folds share most of their rows, so that n left-out rows carry less information than n rows of their
+    own would: the variance is 1 + k / (k - 1) times as large (Nadeau and Bengio 2003, Inference for the
+    generalization error), and so many times fewer are drawn first.
+    """
+    if rows < 1:
+        raise InputError(f"{rows} rows have no score; want at least one")
+    parts, random = run.score(gate).table[TERMS].to_numpy(), np.random.default_rng(seed)
+    count = max(1, round(len(parts) / run.variance))
+    picks = [
+        random.integers(len(parts), size=count)[random.integers(count, size=rows)]
+        for _ in range(draws)
+    ]
+    all_rows = np.moveaxis(parts[picks], 2, 0)  # (terms, draws, rows)
+    first, second = all_rows[..., : max(1, rows // 2)], all_rows[..., rows // 2 :]
+    table = {"score": all_rows, "public": first, "private": second}
+    per_60 = {name: 60 / part.shape[-1] * combine(*part)[0] for name, part in table.items()}
+    return pd.DataFrame(per_60)
 
 
 def listed(of: object) -> list:
     """Return a list or tuple as a list, anything else as a list of one."""
     return list(of) if isinstance(of, (list, tuple)) else [of]
+
+
+def _parts(run, gate):
+    """The score for 60 rows of one repeat, its parts, and the score of parts of it, by name."""
+    score, deviations = run.score(gate), run.score_minus_mean(gate)
+    parts = {
+        "score": score.score_per_60,
+        "w_per_row": score.w / score.rows,
+        "w_per_60": 60 * score.w / score.rows,
+        "wcos": score.wcos,
+        "minus_mean": deviations.score_per_60,
+        "wcos_minus_mean": deviations.wcos,
+    }
+    for number in STRONGEST:
+        left = run.without_strongest(number, gate) if number < score.rows else None
+        parts[f"without_{number}"] = np.nan if left is None else left.score(gate).score_per_60
+    return parts
 
 
 def _drawn_scores(scores, index, counts):

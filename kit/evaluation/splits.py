@@ -1,17 +1,31 @@
-"""Which perturbations are held out: at random, with similar ones kept together, or once.
+"""What is held out: perturbations at random, with similar ones kept together, or once; or a cell line.
 
 A split is a list of held-out lists of perturbations, as `out_of_fold` takes it. At random a complex of
 forty proteins lies in every fold, and a model that only finds its other proteins scores well: grouped
-folds show what is left of the score without them.
+folds show what is left of the score without them. An atlas holds the same perturbations in other cell
+lines: `each_line` makes every one of them the competition to solve while the rest remain as atlas, which
+shows what transfer between screens is worth.
 """
 
+from __future__ import annotations
+
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, label_fault
+from ..competition import CONTROL, Competition
+from ..expression.t_statistics import LFC, t_of_effects
+from ..io.files import InputError, label_fault, quote_some, repeated
+from ..metric import weights_from_t, wmae
+
+if TYPE_CHECKING:  # the room of screens imports h5py, and `import kit` is light
+    from ..screens import Atlas
+
+COMPETITION = "competition"  # the name that `merge` gives the competition's own screen
 
 
 def folds(
@@ -80,7 +94,7 @@ def groups(
     than `largest` perturbations is cut back, with a warning: it falls into its two branches, and these
     into theirs, until none is larger.
     """
-    from scipy.cluster.hierarchy import linkage, to_tree
+    from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
     names = similarity.index
@@ -94,25 +108,101 @@ def groups(
     top = max(values.max(), at_least)
     distance = squareform(top - (values + values.T) / 2, checks=False)
     limit = top - at_least + 1e-9  # a pair of exactly at_least stays together
-    largest = len(names) if largest is None else largest
-    open_branches, together, parted = [to_tree(linkage(distance, "average"))], [], []
-    while open_branches:
-        branch = open_branches.pop()
-        if branch.dist <= limit and branch.count <= largest:
-            together.append(sorted(branch.pre_order()))
-            continue
-        if branch.dist <= limit:
-            parted.append((branch.count, names[min(branch.pre_order())], top - branch.dist))
-        open_branches += [branch.right, branch.left]
-    if parted:
-        count, name, mean = max(parted)
+    tree = linkage(distance, "average")
+    apart, sizes = tree[:, 2], tree[:, 3]  # of each branch: distance of its two, perturbations
+    too_large = sizes > (len(names) if largest is None else largest)
+    labels = fcluster(tree, limit, "monocrit", monocrit=np.where(too_large, np.inf, apart))
+    parted = np.flatnonzero(too_large & (apart <= limit))
+    if parted.size:
+        most = parted[sizes[parted].argmax()]
+        whole = fcluster(tree, limit, "distance")
+        first = names[np.argmax(whole == np.bincount(whole).argmax())]
         warnings.warn(
-            f"{count} perturbations ({name} and others, mean similarity {mean:.2g}) are more than the "
-            f"{largest} of a fold: they are parted where similarity is lowest; fewer folds keep them "
-            "together",
+            f"{sizes[most]:.0f} perturbations ({first} and others, mean similarity "
+            f"{top - apart[most]:.2g}) are more than the {largest} of a fold: they are parted where "
+            "similarity is lowest; fewer folds keep them together",
             stacklevel=2,
         )
-    return [[names[i] for i in group] for group in sorted(together)]
+    return [list(group) for _, group in pd.Series(names).groupby(labels, sort=False)]
+
+
+def with_competition(atlas: Atlas, competition: Competition) -> Atlas:
+    """Return the atlas with the competition's training effects as one of its lines, `competition`.
+
+    They replace the rows that the file has of the competition's own cells. Standard errors
+    of the new rows are unknown (NaN).
+    """
+    others = atlas.other_screens()
+    effects = competition.effects.reindex(columns=atlas.effects.columns)
+    labels = pd.Index([f"{name}|{COMPETITION}" for name in effects.index])
+    obs = pd.DataFrame({"sgrna_symbol": effects.index, "dataset": COMPETITION}, index=labels)
+    obs = pd.concat([obs.astype(str), others.obs.astype({"sgrna_symbol": str, "dataset": str})])
+    obs["competition"] = (obs["dataset"] == COMPETITION).to_numpy()
+    effects = pd.concat([effects.set_axis(labels), others.effects])
+    se = None if others.se is None else others.se.reindex(effects.index)
+    return replace(atlas, effects=effects, obs=obs, se=se)
+
+
+def line_out(
+    atlas: Atlas, dataset: str, competition: Competition, *, lfc: float = LFC
+) -> tuple[Competition, Atlas]:
+    """Take one line out of an atlas: (a Competition of its perturbations, the Atlas of the other lines).
+
+    Genes are those that the line has measured in all its perturbations; the rest keeps only these. Mean
+    expression is the competition's. Weights come from t: the effect,
+    less `lfc`, over its standard error, or where the atlas has none, over the gene's spread among
+    perturbations. There are no targets. The line `competition` is the competition itself, weights as
+    shipped. No row of the rest is marked as the competition's.
+    """
+    of_line = (atlas.obs["dataset"] == dataset).to_numpy()
+    if not of_line.any():
+        known = quote_some(atlas.obs["dataset"].unique())
+        raise InputError(f"the atlas has no dataset `{dataset}`; it has {known}")
+    rest = atlas.take(~of_line)
+    rest = replace(rest, obs=rest.obs.assign(competition=False))
+    if (atlas.own & of_line).any():
+        return competition, rest
+    line = atlas.take(of_line & (atlas.obs["sgrna_symbol"] != CONTROL).to_numpy())
+    symbols = pd.Index(line.obs["sgrna_symbol"].astype(str), name="perturbation")
+    if again := repeated(symbols):
+        raise InputError(
+            f"{dataset} has perturbations twice: {quote_some(again)}; want one row each"
+        )
+    effects = line.effects.set_axis(symbols).astype(float).dropna(axis=1)
+    if len(effects) < 2 or effects.empty:
+        raise InputError(
+            f"{dataset} has {len(effects)} perturbations and {effects.shape[1]} genes measured in all "
+            "of them; want two and one at least"
+        )
+    genes = effects.columns
+    se = None if line.se is None else line.se.set_axis(symbols)[genes].astype(float)
+    weights = weights_from_t(t_of_effects(effects, se, lfc))
+    line = Competition(
+        effects=effects,
+        weights=weights,
+        control=competition.control[genes],
+        targets=competition.targets.iloc[:0],
+        baseline_wmae=wmae(effects, effects.mean(), weights).rename("baseline_wmae"),
+        solution=None,
+        cells=None,
+        source=competition.source,
+        files=(atlas.source,),
+    )
+    rest_se = None if rest.se is None else rest.se[genes]
+    return line, replace(rest, effects=rest.effects[genes], se=rest_se)
+
+
+def each_line(
+    atlas: Atlas, competition: Competition, *, at_least: int = 20
+) -> Iterator[tuple[str, Competition, Atlas]]:
+    """Yield (dataset, Competition, Atlas of the others) for every line, the competition's first.
+
+    Lines of fewer than `at_least` perturbations are only ever among the others.
+    """
+    atlas = with_competition(atlas, competition)
+    for dataset, rows in atlas.obs["dataset"].value_counts(sort=False).items():
+        if rows >= at_least:
+            yield dataset, *line_out(atlas, dataset, competition)
 
 
 def _check_parts(parts, names):

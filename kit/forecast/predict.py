@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 
 from ..competition import Competition
-from ..evaluation.blending import blend, expected_spread
-from ..evaluation.predictions import OutOfFold, interval
-from ..evaluation.saved_runs import SavedRun, out_of_fold_runs, with_mean
+from ..evaluation.blending import blend
+from ..evaluation.predictions import OutOfFold, expected_spread, interval
+from ..evaluation.saved_runs import SavedRun, mean_run
 from ..io.files import quote_some
 from ..knowledge import Knowledge
 from ..models.baselines import Constant, OnTargetGene
@@ -68,9 +68,9 @@ def forecast(
         took = time.perf_counter() - begun
         held_out = [list(names) for names in inner.fold.groupby(inner.fold).groups.values()]
         found = fit_within(60 * minutes - took, models, competition, held_out, predict_targets)
-        fold = inner.fold.loc[competition.effects.index]
-        first = SavedRun("default", inner.prediction.loc[fold.index], prediction, fold, took)
-        saved = with_mean(competition, {"default": first, **found.base_models})
+        inner = inner.subset(competition.effects.index)
+        saved = {"default": SavedRun(inner, prediction), **found.base_models}
+        saved["mean"] = mean_run(competition, inner.fold)
         prediction, inner, remark = _blended(competition, saved, knowledge)
         remarks += [f"default blend: {took:.0f} s of {60 * minutes:.0f}", *found.lines(), remark]
     return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
@@ -118,7 +118,7 @@ def _blended(competition, saved, knowledge):
     others. With few rows nothing is chosen: to choose among scores that are mostly noise costs more than
     it brings (on fifteen rows of real data it threw away two thirds of the score).
     """
-    runs = out_of_fold_runs(competition, saved)
+    runs = {name: one.out_of_fold for name, one in saved.items()}
     names = [*competition.effects.index, *competition.targets["perturbation"]]
     groups = knowledge.has_response(names)
     groups = groups[~groups.index.duplicated()]

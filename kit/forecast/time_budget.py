@@ -18,6 +18,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..evaluation.comparison import out_of_fold
+from ..evaluation.predictions import OutOfFold
 from ..evaluation.saved_runs import SavedRun
 from ..knowledge import Knowledge
 from ..models import Constant, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
@@ -38,7 +39,9 @@ class TimedFits:
 
     def lines(self) -> list[str]:
         """Return which models were fitted in how many seconds, and which were left out."""
-        fitted = [f"{name} ({one.seconds:.0f} s)" for name, one in self.base_models.items()]
+        fitted = [
+            f"{name} ({one.out_of_fold.seconds:.0f} s)" for name, one in self.base_models.items()
+        ]
         left_out = [f"left out for time: {name}, {why}" for name, why in self.left_out.items()]
         return [f"also fitted: {', '.join(fitted) or 'nothing'}", *left_out]
 
@@ -68,7 +71,10 @@ def fit_within(
         except OutOfTime as reason:
             left_out[name] = str(reason)
             continue
-        base_models[name] = SavedRun(name, prediction, test, fold, time.perf_counter() - began)
+        known = OutOfFold.from_predictions(
+            competition, prediction, fold, seconds=time.perf_counter() - began
+        )
+        base_models[name] = SavedRun(known, test)
     return TimedFits(base_models, left_out)
 
 

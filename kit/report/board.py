@@ -26,6 +26,12 @@ def read_reports(folder: Path | str) -> dict[Path, dict]:
     return {path: read_report(path) for path in paths}
 
 
+def ceilings(reports: dict[Path, dict]) -> list[float]:
+    """Return the noise ceilings for 60 rows of the reports that have one."""
+    found = (report.get("ceiling") for report in reports.values())
+    return [one[GATE]["score_per_60"] for one in found if one]
+
+
 def board(folder: Path | str) -> pd.DataFrame:
     """Return a frame of one row a model, best first; W is for 60 rows: score = W x max(0, Wcos).
 
@@ -76,12 +82,7 @@ def board_text(folder: Path | str) -> str:
     table = board(folder).astype({"rows": "Int64"})  # as whole numbers beside those that lack
     lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), ""]
     lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
-    tops = [
-        report["ceiling"][GATE]["score_per_60"]
-        for report in reports.values()
-        if report.get("ceiling")
-    ]
-    for top in dict.fromkeys(f"{top:.2f}" for top in tops):
+    for top in dict.fromkeys(f"{top:.2f}" for top in ceilings(reports)):
         lines.append(f"Ceiling (half the cells against the other half): {top}")
     for path, report in reports.items():
         if report["submission"]["file"]:

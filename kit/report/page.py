@@ -12,11 +12,11 @@ from string import Template
 import pandas as pd
 
 from ..io.files import replacing
-from .board import GATE, SIMULATED, board, read_reports
+from .board import SIMULATED, board, ceilings, read_reports
 
-WIDTH = 220  # of an interval's picture, pixels
 FRAME = Path(__file__).with_name("page.html")
-TEXT = ("notebook", "data", "hash", "budget", "started")  # columns of text, which begin at the left
+PICTURE = '<span class="hidden">interval drawn</span>'  # a heading for screen readers
+MARGIN = 0.05  # of an interval's picture on either side, as a share of its range
 
 
 def write_page(folder: Path | str, released: pd.DataFrame | None = None) -> Path:
@@ -28,19 +28,15 @@ def write_page(folder: Path | str, released: pd.DataFrame | None = None) -> Path
     parts = []
     if any(report["data"]["simulated"] for report in reports.values()):
         parts.append(f'<p class="mark">{SIMULATED}</p>')
-    parts += _board(folder, reports)
+    parts += ["<h2>Models, best first</h2>", _models(folder, reports)]
     if released is not None and len(released):
-        rows = [
-            [
-                escape(name).replace("/", "/<wbr>"),
-                *("" if pd.isna(one) else f"{one:.2f}" for one in row),
-            ]
-            for name, row in zip(released.index, released.to_numpy(), strict=True)
-        ]
         note = "Saved submissions against released truth, for 60 rows (public: val, private: test)."
-        heads = ["submission", *released.columns]
-        parts += ["<h2>Released truth</h2>", _table(heads, rows, note)]
-    parts += [*_notebooks(Path(folder), reports), *_provenance(reports)]
+        paths = [escape(path).replace("/", "/<wbr>") for path in released.index]
+        scores = released.set_axis(pd.Index(paths, name="submission"))
+        parts += ["<h2>Released truth</h2>", _table(scores, note)]
+    parts.append("<h2>Notebooks</h2>")
+    parts += [_notebook(folder, path, report) for path, report in reports.items()]
+    parts += ["<h2>How it was made</h2>", _provenance(reports)]
     page = Template(FRAME.read_text(encoding="utf-8")).substitute(content="\n".join(parts))
     path = Path(folder) / "index.html"
     with replacing(path) as temporary:
@@ -48,111 +44,95 @@ def write_page(folder: Path | str, released: pd.DataFrame | None = None) -> Path
     return path
 
 
-def _board(folder, reports):
+def _models(folder, reports):
+    """Table of all models with a picture of each interval."""
     table = board(folder)
-    tops = [one["ceiling"][GATE]["score_per_60"] for one in reports.values() if one.get("ceiling")]
     ends = table["90 % interval"].str.extract(r"^(-?[\d.]+) \.\. (-?[\d.]+)$").astype(float)
-    limits = (min(0.0, ends[0].min()), max(0.0, ends[1].max())) if len(table) else (0.0, 1.0)
-    ceiling, rows = min(tops, default=None), []
-    for place, row in table.iterrows():
-        model, span, notebook = (
-            escape(row[name]) for name in ("model", "90 % interval", "notebook")
-        )
-        if pd.isna(row["score/60"]):  # it failed: the reason stands for the interval
-            rows.append([model, "", "", span, "", "", notebook, "", ""])
-            continue
-        picture = _interval(row["score/60"], *ends.loc[place], limits, ceiling)
-        numbers = [f"{row[name]:.2f}" for name in ("W/60", "Wcos")]
-        counts = [f"{row[name]:.0f}" for name in ("rows", "seconds")]
-        rows.append([model, f"{row['score/60']:.2f}", picture, span, *numbers, notebook, *counts])
-    heads = ["model", "score", "", "90 % interval", "W", "Wcos", "notebook", "rows", "seconds"]
+    limits = min(0.0, *ends[0].dropna()), max(0.0, *ends[1].dropna())
+    top = min(ceilings(reports), default=None)
+    pictures = [
+        "" if pd.isna(score) else _interval(score, low, high, limits, top)
+        for score, low, high in zip(table["score/60"], ends[0], ends[1], strict=True)
+    ]
+    shown = _escaped(table).rename(columns={"score/60": "score", "W/60": "W"})
+    counts = ["rows", "seconds"]
+    shown[counts] = shown[counts].map("{:.0f}".format, na_action="ignore")
+    shown[PICTURE] = pictures
+    columns = ["score", PICTURE, "90 % interval", "W", "Wcos", "notebook", *counts]
+    shown = shown.set_index("model")[columns]
     note = (
         "Out-of-fold scores for 60 rows, gate 0.2: W, the gains in weighted error over the mean, times "
         "Wcos, the cosine of prediction and truth. Floor (orange line): the mean training effect, 0."
     )
-    if tops:
-        note += f" Ceiling (grey line): half the cells against the other half, {ceiling:.2f}."
-    return ["<h2>Models, best first</h2>", _table(heads, rows, note)]
+    if top is not None:
+        note += f" Ceiling (grey line): half the cells against the other half, {top:.2f}."
+    return _table(shown, note)
 
 
-def _notebooks(folder, reports):
-    """Each notebook's main figure, with a link to all it shows."""
-    parts = ["<h2>Notebooks</h2>"]
-    for path, report in reports.items():
-        title = escape(report["notebook"])
-        shown = path.parent / f"{report['notebook']}.html"
-        if shown.is_file():
-            link = escape(shown.relative_to(folder).as_posix(), quote=True)
-            title = f'<a href="{link}">{title}</a>'
-        parts.append(f"<h3>{title}</h3>")
-        figure = next(iter(report["figures"]), None)
-        image = figure and path.parent / figure["file"]
-        if image and image.is_file():
-            content = base64.b64encode(image.read_bytes()).decode()
-            text = escape(figure["title"], quote=True)
-            parts.append(
-                f'<figure><img alt="{text}" src="data:image/png;base64,{content}">'
-                f"<figcaption>{text}</figcaption></figure>"
-            )
-    return parts
+def _interval(score, low, high, limits, top):
+    """An interval as a picture in units of the score: a line with a dot, the floor and the ceiling."""
+    margin = MARGIN * (limits[1] - limits[0] or 1.0)
+    start, width = limits[0] - margin, limits[1] - limits[0] + 2 * margin
+    marks = {"floor": (0, 0, 0, 1), "line": (low, high, 0.5, 0.5), "dot": (score, score, 0.5, 0.5)}
+    if top is not None:
+        marks = {"top": (top, top, 0, 1)} | marks
+    lines = [
+        '<line class="{}" x1="{:.6g}" x2="{:.6g}" y1="{}" y2="{}"/>'.format(name, *ends)
+        for name, ends in marks.items()
+    ]
+    return (
+        f'<svg viewBox="{start:.6g} 0 {width:.6g} 1" preserveAspectRatio="none" role="img" '
+        f'aria-label="{score:.2f}, interval {low:.2f} to {high:.2f}">{"".join(lines)}</svg>'
+    )
+
+
+def _notebook(folder, path, report):
+    """A notebook's main figure, with a link to all it shows."""
+    title, shown = escape(report["notebook"]), path.parent / f"{report['notebook']}.html"
+    if shown.is_file():
+        title = f'<a href="{escape(shown.relative_to(folder).as_posix())}">{title}</a>'
+    parts = [f"<h3>{title}</h3>"]
+    for figure in report["figures"][:1]:
+        image, text = path.parent / figure["file"], escape(figure["title"])
+        if image.is_file():
+            source = f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"
+            caption = f"<figcaption>{text}</figcaption>"
+            parts.append(f'<figure><img alt="{text}" src="{source}">{caption}</figure>')
+    return "".join(parts)
 
 
 def _provenance(reports):
-    heads = ["notebook", "data", "hash", "seed", "budget", "seconds", "peak memory, MB", "started"]
-    rows = []
-    for report in reports.values():
-        data = report["data"]
-        cells = [report["notebook"], data["folder"], data["hash"][:12], report["seed"]]
-        cells += [report["budget"], f"{report['seconds']:.0f}", report["peak_memory_mb"]]
-        rows.append([escape(str(cell)) for cell in (*cells, report["started"])])
+    """Table of the runs: what they read, how long they took, and the versions of the last."""
+    rows = [
+        {
+            "notebook": report["notebook"],
+            "data": report["data"]["folder"],
+            "hash": report["data"]["hash"][:12],
+            "seed": str(report["seed"]),
+            "budget": report["budget"],
+            "seconds": f"{report['seconds']:.0f}",
+            "peak memory, MB": str(report["peak_memory_mb"]),
+            "started": report["started"],
+        }
+        for report in reports.values()
+    ]
+    table = _escaped(pd.DataFrame(rows)).set_index("notebook")
     last = list(reports.values())[-1]
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
-    return [
-        "<h2>How it was made</h2>",
-        _table(heads, rows, "Runs: what they read, how long they took."),
-        f"<dl><dt>versions</dt><dd>{escape(versions)}</dd></dl>",
-    ]
-
-
-def _table(heads, rows, note):
-    """A table of cells in HTML, the first of a row its header; it scrolls by itself where too wide."""
-
-    def cell(kind, place, content):
-        left = ' class="text"' if place == 0 or heads[place] in TEXT else ""
-        scope = f' scope="{kind}"' if kind else ""
-        tag = "th" if kind else "td"
-        return f"<{tag}{scope}{left}>{content}</{tag}>"
-
-    unnamed = '<span class="hidden">interval drawn</span>'  # for screen readers
-    head = "".join(cell("col", place, escape(one) or unnamed) for place, one in enumerate(heads))
-    body = [
-        "".join(cell("" if place else "row", place, one) for place, one in enumerate(row))
-        for row in rows
-    ]
-    lines = "".join(f"<tr>{row}</tr>" for row in body)
-    label = escape(note.split(".")[0], quote=True)
     return (
-        f"<p>{escape(note)}</p>"
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>"
+        _table(table, "Runs: what they read, how long they took.")
+        + f"<dl><dt>versions</dt><dd>{escape(versions)}</dd></dl>"
     )
 
 
-def _interval(score, low, high, limits, ceiling):
-    """An interval as a picture: a line with a dot, the floor and, where it is in sight, the ceiling."""
-    start, end = limits
-    span = (end - start) or 1.0
+def _escaped(frame):
+    return frame.map(lambda cell: escape(cell) if isinstance(cell, str) else cell)
 
-    def across(value):
-        return f"{6 + (WIDTH - 12) * (value - start) / span:.1f}"
 
-    top = ""
-    if ceiling is not None and start <= ceiling <= end:
-        top = f'<line class="top" x1="{across(ceiling)}" x2="{across(ceiling)}" y1="0" y2="16"/>'
-    return (
-        f'<svg width="{WIDTH}" height="16" viewBox="0 0 {WIDTH} 16" role="img" '
-        f'aria-label="{score:.2f}, interval {low:.2f} to {high:.2f}">'
-        f'<line class="floor" x1="{across(0)}" x2="{across(0)}" y1="0" y2="16"/>{top}'
-        f'<line class="line" stroke-width="2" x1="{across(low)}" x2="{across(high)}" y1="8" y2="8"/>'
-        f'<circle class="dot" cx="{across(score)}" cy="8" r="4"/></svg>'
-    )
+def _table(frame, note):
+    """A note and a frame in HTML, scrolled by itself where it is too wide; the index heads rows."""
+    frame = frame.rename_axis(index=None, columns=frame.index.name)  # names in one row, not two
+    with pd.option_context("display.max_colwidth", None):
+        table = frame.to_html(border=0, escape=False, float_format="{:.2f}".format, na_rep="")
+    scroll = f'class="scroll" role="region" tabindex="0" aria-label="{escape(note.split(".")[0])}"'
+    return f"<p>{escape(note)}</p><div {scroll}>{table}</div>"

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..evaluation.comparison import failure
 from ..evaluation.predictions import STRONGEST, OutOfFold, listed, summary
 from ..evaluation.saved_runs import saved_files, slug
 from ..io.files import InputError, content_hash, replacing
-from ..io.locate import ROOT, on_kaggle
+from ..io.locate import ROOT, WORKING, on_kaggle
 from ..submission import score_submission, submission_table, write_submission
 
 GATES = (0.2, 0.3)  # the host's code and the host's page
@@ -88,11 +89,7 @@ class Run:
         self.failed.pop(name, None)
         if test is not None:
             self.finish()
-        kept = self.models[name]["gates"][str(GATES[0])]
-        low, high = kept["interval_per_60"]
-        return (
-            f"{name}: {kept['score_per_60']:.3f} for 60 rows, 90 % interval {low:.3f} to {high:.3f}"
-        )
+        return f"{name}: {_line(self.models[name]['gates'][str(GATES[0])])}"
 
     def record_ceiling(self, halves: OutOfFold | None) -> None:
         """Keep the noise ceiling that `ceiling` gives, None where there are no cells."""
@@ -141,12 +138,8 @@ class Run:
         submission = self.write_submission(self.tests[model])
         self.estimate = _numbers(chosen, GATES[0])
         self.finish(submission, model)
-        low, high = self.estimate["interval_per_60"]
         print(f"{submission}: {model}")
-        print(
-            f"out of fold, the choice included: {self.estimate['score_per_60']:.3f} for 60 "
-            f"perturbations, 90 % interval {low:.3f} to {high:.3f}; mean baseline 0.000"
-        )
+        print(f"out of fold, the choice included: {_line(self.estimate)}; mean baseline 0.000")
         print(*self.released(submission), sep="\n")
         return submission
 
@@ -155,10 +148,8 @@ class Run:
         truth, targets = self.competition.solution, self.competition.targets["perturbation"]
         if truth is None:
             return []
-        mean = self.competition.effects.mean().to_numpy()
-        floor = np.broadcast_to(mean, (len(targets), len(mean)))
-        floor = pd.DataFrame(floor, targets, self.competition.genes)
-        floor, lines = submission_table(floor, self.competition), []
+        mean = pd.DataFrame([self.competition.effects.mean()] * len(targets), list(targets))
+        floor, lines = submission_table(mean, self.competition), []
         for gate in GATES:
             lines.append(f"released truth: {score_submission(submission, truth, gate=gate)[0]}")
             lines.append(f"  mean baseline: {score_submission(floor, truth, gate=gate)[0]}")
@@ -217,24 +208,30 @@ def _numbers(runs, gate):
     }
 
 
+def _line(numbers):
+    """The score for 60 perturbations and its interval, as text."""
+    low, high = numbers["interval_per_60"]
+    score = f"{numbers['score_per_60']:.3f} for 60 perturbations"
+    return f"{score}, 90 % interval {low:.3f} to {high:.3f}"
+
+
 def _output_folder(name):
     if on_kaggle():
-        return Path("/kaggle/working")
+        return WORKING
     return Path(os.environ.get("ESG_OUTPUTS", ROOT / "outputs")) / name
 
 
 def _default_budget(competition):
-    if not competition.simulated and (on_kaggle() or _has_gpu()):
+    if competition.simulated:
+        return "quick"
+    if on_kaggle():
         return "full"
-    return "quick"
-
-
-def _has_gpu():
-    try:
+    with suppress(ImportError):  # no torch
         from ..io.device import device
-    except ImportError:  # no torch
-        return False
-    return device().type == "cuda"
+
+        if device().type == "cuda":
+            return "full"
+    return "quick"
 
 
 def _peak_memory_mb():
@@ -249,8 +246,6 @@ def _peak_memory_mb():
 def _versions():
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
