@@ -31,7 +31,7 @@ def test_a_notebook_runs_as_a_kernel(notebook, kernels, twin):
         read = f"from {name}, seed", f"/esg-{name.replace('_', '-')}"  # members; paths
         assert any(text in session.printed for text in read), name
     if notebook == "08_ensemble":
-        assert "So cheap models are fitted here" not in session.printed
+        assert "Cheap models are fitted here" not in session.printed
 
 
 def test_the_kit_is_imported_without_what_kaggle_lacks(tmp_path):
