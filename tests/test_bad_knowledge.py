@@ -144,5 +144,5 @@ def test_lines_of_old_systems_are_lines(tmp_path):
     for ending in ("\n", "\r\n", "\r"):
         path = tmp_path / "sets.gmt"
         path.write_bytes(ending.join(["one\t\tA\tB\tC", "two\t\tC\tD\tE", ""]).encode())
-        sets, _, _ = formats.read_source(path)
+        _, sets, _ = formats.read_source(path)
         assert list(sets.groupby("pathway")["gene"].agg("".join)) == ["ABC", "CDE"]

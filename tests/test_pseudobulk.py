@@ -240,13 +240,13 @@ def test_a_perturbation_with_too_few_cells_is_left_out(cells):
 
 
 def test_bad_cells_are_told_in_one_line(cells):
-    with pytest.raises(InputError, match="cells lack 1 of 2 genes: g99"):
+    with pytest.raises(InputError, match=r"cells lack genes: g99 \(1 of 2\)"):
         mean_expression(cells, ["g1", "g99"])
     with pytest.raises(InputError, match="genes asked for are repeated: g1"):
         mean_expression(cells, ["g1", "g1"])
     with pytest.raises(InputError, match="several columns for g1"):
         mean_expression(cells[:, ["g1", "g1", "A"]], ["A", "g1"])
-    with pytest.raises(InputError, match="no obs column guide; they have sgrna_id"):
+    with pytest.raises(InputError, match=r"lack obs columns: guide .* there are sgrna_id"):
         mean_expression(cells, GENES, by="guide")
     with pytest.raises(InputError, match="no cell is `non-targeting`"):
         effects(cells[cells.obs["sgrna_symbol"] != "non-targeting"], GENES)
@@ -266,9 +266,9 @@ def test_samples_that_allow_no_test_are_told_in_one_line(cells):
         t_of_samples(expression.loc[:, ~control], table[~control])
     with pytest.raises(InputError, match="all samples are `non-targeting`"):
         t_of_samples(expression.loc[:, control], table[control])
-    with pytest.raises(InputError, match="table has no column cells"):
+    with pytest.raises(InputError, match="it lacks columns: cells"):
         t_of_samples(expression, table.drop(columns="cells"))
-    with pytest.raises(InputError, match="design lacks samples of the expression"):
+    with pytest.raises(InputError, match="design does not match the samples"):
         t_of_samples(expression, table.iloc[1:])
     confounded = table.assign(channel=np.where(table["sgrna_symbol"] == "B", "ch_2", "ch_1"))
     with pytest.raises(InputError, match=r"not of full rank, \(channel ch_2\) can be written"):

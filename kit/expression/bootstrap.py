@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..competition import CONTROL, Competition
-from ..io.files import InputError, quote_some
-from .pseudobulk import log_normalise
+from ..io.files import InputError, check_known
+from .pseudobulk import columns_of, log_normalise
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -40,16 +40,11 @@ def bootstrap_effects(
     cells = competition.read_cells() if cells is None else cells
     group = cells.obs["sgrna_symbol"].astype(str).to_numpy()
     names = [*competition.effects.index, CONTROL]
-    if lost := [name for name in names if name not in set(group)]:
-        raise InputError(f"no cells of {quote_some(lost)}; want cells of every training row")
-    columns = cells.var_names.get_indexer(competition.genes)
-    if (columns < 0).any():
-        lost = competition.genes[columns < 0]
-        raise InputError(f"cells lack {len(lost)} genes: {quote_some(lost)}")
+    check_known(names, group, "perturbations lack cells")
+    columns = columns_of(competition.genes, cells.var_names)
     values = log_normalise(cells.X)[:, columns].astype(np.float32)
-    by = [cells.obs["sgrna_symbol"].astype(str)]
-    by += [cells.obs[name].astype(str) for name in strata if name in cells.obs]
-    stratum = by[0].str.cat(by[1:], sep="|").to_numpy() if len(by) > 1 else by[0].to_numpy()
+    by = [name for name in ("sgrna_symbol", *strata) if name in cells.obs]
+    stratum = cells.obs[by].astype(str).agg("|".join, axis=1)
     _, stratum, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
     order = np.argsort(stratum, kind="stable")  # cells of a stratum side by side
     first = np.cumsum(sizes) - sizes

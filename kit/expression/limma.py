@@ -11,7 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, quote_some, repeated
+from ..io.files import (
+    InputError,
+    check_known,
+    check_labels,
+    check_unique,
+    finite_values,
+    quote_some,
+)
 
 RANK_TOLERANCE = 1e-7  # as R's lm: what of a column is left beside the columns before it
 
@@ -43,10 +50,14 @@ def moderated_t(
     samples = expression.columns
     matrix = matrix[_positions(design.index, samples, "design")]
     names = list(coefficient) if pd.api.types.is_list_like(coefficient) else [coefficient]
-    asked = _positions_of_coefficients(names, design.columns)
+    if not names:
+        raise InputError("no coefficient is named; want columns of the design")
+    check_unique(design.columns, "design has repeated coefficients")
+    check_unique(names, "coefficient has repeated names")
+    check_known(names, design.columns, "coefficient is not a column of the design")
+    asked = design.columns.get_indexer(names)
     sample_weights = _sample_weights(weights, samples)
-    if again := repeated(expression.index):
-        raise InputError(f"expression has repeated genes: {quote_some(again)}; each may stand once")
+    check_unique(expression.index, "expression has repeated genes")
     if not 0 <= lfc < np.inf:
         raise InputError(f"lfc is {lfc}, want 0 or more: the least effect that counts, in log2")
 
@@ -157,34 +168,25 @@ def posterior_variance(s2, df_residual, s2_prior, df_prior):
 
 
 def _trigamma_inverse(value):
-    """Solve trigamma(y) = value, y > 0, by Newton steps on 1 / trigamma (Smyth 2004, appendix)."""
+    """Solve trigamma(y) = value, y > 0 (Smyth 2004, appendix)."""
+    from scipy.optimize import brentq
     from scipy.special import polygamma
 
-    if value > 1e7:  # trigamma(y) is 1 / y^2 near 0 and 1 / y far out
-        return 1 / np.sqrt(value)
-    if value < 1e-6:
-        return 1 / value
-    y = 0.5 + 1 / value
-    for _ in range(50):
-        trigamma = polygamma(1, y)
-        step = trigamma * (1 - trigamma / value) / polygamma(2, y)
-        y += step
-        if -step < 1e-10 * y:
-            break
-    return y
+    def excess(log_y):
+        return np.log(polygamma(1, np.exp(log_y)) / value)
+
+    return np.exp(brentq(excess, -40, 40, xtol=1e-13))
 
 
 def _natural_spline(x, width):
     """Basis (gene x `width`) of natural cubic splines, knots at equal quantiles of `x`.
 
-    Truncated powers (Hastie, Tibshirani & Friedman, Elements of Statistical Learning, eq. 5.4),
-    which span what R's `ns(x, df=width, intercept=TRUE)` spans.
+    It spans what R's `ns(x, df=width, intercept=TRUE)` spans.
     """
+    from scipy.interpolate import CubicSpline
+
     knots = np.unique(np.quantile(x, np.linspace(0, 1, width)))
-    x = (x - knots[0]) / (knots[-1] - knots[0])
-    knots = (knots - knots[0]) / (knots[-1] - knots[0])
-    bends = np.maximum(x[:, None] - knots[:-1], 0) ** 3 / (1 - knots[:-1])
-    return np.column_stack([np.ones_like(x), x, bends[:, :-1] - bends[:, -1:]])
+    return CubicSpline(knots, np.eye(len(knots)), bc_type="natural")(x)
 
 
 def _numbers(frame, name):
@@ -193,52 +195,26 @@ def _numbers(frame, name):
         raise InputError(f"{name} is of type {type(frame).__name__}, want a pandas DataFrame")
     if frame.empty:
         raise InputError(f"{name} is empty, shape {frame.shape}; want rows and columns of numbers")
-    try:
-        values = frame.to_numpy(dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} holds values that are not numbers: {error}") from None
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        place = f"({frame.index[row]}, {frame.columns[column]})"
-        raise InputError(f"{name} is {values[row, column]} at {place}; want finite values only")
-    return values
+    return finite_values(frame, name)
 
 
 def _positions(labels, samples, name):
     """Where each of `samples` stands among `labels`; both must hold the same samples, once."""
-    for where, those in ((name, labels), ("expression", samples)):
-        if again := repeated(those):
-            raise InputError(f"{where} has repeated samples: {quote_some(again)}")
-    if len(missing := samples.difference(labels, sort=False)):
-        raise InputError(f"{name} lacks samples of the expression: {quote_some(missing)}")
-    if len(extra := labels.difference(samples, sort=False)):
-        raise InputError(f"expression lacks samples of the {name}: {quote_some(extra)}")
+    check_labels(labels, samples, f"{name} does not match the samples of the expression")
     return labels.get_indexer(samples)
-
-
-def _positions_of_coefficients(names, columns):
-    for where, those in (("design", columns), ("coefficient", names)):
-        if again := repeated(those):
-            raise InputError(f"{where} has repeated names: {quote_some(again)}")
-    unknown = [name for name in names if name not in columns]
-    if unknown or not names:
-        raise InputError(
-            f"coefficient {quote_some(unknown) or '(none)'} is not a column of the design; "
-            f"choose among {quote_some(columns)}"
-        )
-    return columns.get_indexer(names)
 
 
 def _sample_weights(weights, samples):
     """Weights in the order of `samples`; 1 for all where none are given."""
     if weights is None:
         return np.ones(len(samples))
-    values = _numbers(pd.DataFrame({"weight": weights}), "weights")[:, 0]
-    if isinstance(weights, pd.Series):
-        values = values[_positions(weights.index, samples, "weights")]
-    if len(values) != len(samples):
-        raise InputError(f"{len(values)} weights for {len(samples)} samples; want one a sample")
+    if not isinstance(weights, pd.Series):
+        if len(weights) != len(samples):
+            raise InputError(
+                f"{len(weights)} weights for {len(samples)} samples; want one a sample"
+            )
+        weights = pd.Series(weights, samples)
+    values = finite_values(weights, "weights")[_positions(weights.index, samples, "weights")]
     if not (values > 0).all():
         first = samples[np.argmin(values > 0)]
         raise InputError(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
-from ..io.files import InputError, quote_some, repeated
+from ..io.files import InputError, check_known, check_unique, quote_some, repeated
 from ..io.matrix import MOST
 
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ def _gene_index(genes):
 
 def _groups(cells, by):
     """Group of each cell, and a frame by group of the columns `by` and `cells`, sorted by `by`."""
-    if missing := [name for name in by if name not in cells.obs]:
-        raise InputError(
-            f"cells have no obs column {quote_some(missing)}; they have {quote_some(cells.obs, 12)}"
-        )
+    check_known(by, cells.obs, "cells lack obs columns")
     labels = cells.obs[by]
     if not len(labels):
         raise InputError("there are no cells; want at least one")
@@ -129,7 +126,7 @@ def _group_means(cells, genes, codes, groups):
     """Mean log2(1 + CP10k), group x gene, of the cells whose code is not -1."""
     from scipy.sparse import csr_array
 
-    columns = _columns(cells.var_names, genes)
+    columns = columns_of(genes, cells.var_names)
     sums = np.zeros((groups, len(columns)))
     for start, counts in _row_blocks(cells.X):
         block = codes[start : start + counts.shape[0]]
@@ -156,13 +153,11 @@ def _row_blocks(counts):
         yield start, csr_array(counts[start : start + ROWS_AT_ONCE], dtype=np.float64)
 
 
-def _columns(measured, genes):
-    """Columns of the output `genes` among those measured."""
+def columns_of(genes: Iterable[str], measured: pd.Index) -> np.ndarray:
+    """Return the columns of genes among those measured: (genes,). InputError for one that is missing."""
     genes = pd.Index(genes)
-    if again := repeated(genes):
-        raise InputError(f"genes asked for are repeated: {quote_some(again)}; name each once")
+    check_unique(genes, "genes asked for are repeated")
+    check_known(genes, measured, "cells lack genes")
     if again := genes.intersection(repeated(measured)).tolist():
         raise InputError(f"cells have several columns for {quote_some(again)}; sum or rename them")
-    if len(lost := genes.difference(measured, sort=False)):
-        raise InputError(f"cells lack {len(lost)} of {len(genes)} genes: {quote_some(lost)}")
     return measured.get_indexer_for(genes)

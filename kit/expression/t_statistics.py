@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
-from ..io.files import InputError, quote_some
+from ..io.files import InputError, check_known
 from ..metric import weights_from_t
 from .limma import moderated_t
 from .similarity import rank_correlation
@@ -41,8 +41,7 @@ def t_of_samples(
     moderated over genes (`eBayes`, with `lfc` > 0 `treat`). A perturbation
     without a sample in `table` is left out.
     """
-    if missing := [name for name in ("sgrna_symbol", "cells") if name not in table]:
-        raise InputError(f"table has no column {quote_some(missing)}; give the one of `samples`")
+    check_known(("sgrna_symbol", "cells"), table, "table is none of `samples`, it lacks columns")
     perturbation = table["sgrna_symbol"]
     if CONTROL not in set(perturbation):
         raise InputError(f"no sample is `{CONTROL}`; want control samples to test against")

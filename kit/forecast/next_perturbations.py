@@ -79,8 +79,9 @@ def read_words(path: Path | str) -> list[str]:
 
 def pathway_similarity(pathways: Pathways, names: Sequence[str]) -> pd.DataFrame:
     """Return the mean of all sources' kernels, name x name, 0 where one knows nothing."""
-    kernel = pathways.kernel(names, names, parts=pathways.whole_parts, unknown_as_zero=True)
-    return pd.DataFrame(kernel.to_numpy(), names, names)
+    parts = pathways.whole_parts
+    total = sum(pathways.kernel(names, names, [part]).to_numpy() for part in parts)
+    return pd.DataFrame(total / np.float32(max(len(parts), 1)), names, names)
 
 
 def conditional_covariance(covariance: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:

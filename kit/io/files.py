@@ -76,9 +76,8 @@ def check_labels(got: Iterable, want: Iterable, fault: str) -> None:
 
 def check_known(labels: Iterable, known: Iterable, fault: str) -> None:
     """Raise InputError, `fault: a, b (2 of 9); there are c, d`, where labels are not among the known."""
-    labels, known = list(labels), list(known)
-    there = set(known)
-    if unknown := [label for label in labels if label not in there]:
+    labels, known = list(labels), dict.fromkeys(known)
+    if unknown := [label for label in labels if label not in known]:
         raise InputError(
             f"{fault}: {quote_some(unknown)} ({len(unknown)} of {len(labels)}); "
             f"there are {quote_some(known, 12) or 'none'}"

@@ -7,8 +7,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, frames_hash, quote_some
+from ..io.files import InputError, check_known, frames_hash, quote_some
 from ..screens.gene_names import GeneNames
+from .formats import checked
 from .kernels import (
     CSR,
     LARGEST,
@@ -24,10 +25,10 @@ from .kernels import (
     sizes_of,
     table_vectors,
 )
-from .tables import checked
 
 SETS, EDGES = ["source", "pathway", "gene"], ["one", "other", "weight", "source"]
 SMALL_SETS = ", small"  # ending of the part of small sets
+EVERY = 10**9  # genes: no set is larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +78,14 @@ class Pathways:
         holds nearly every gene, and tiny sets, which no two perturbations share. A perturbation in no set
         has a row of zeros.
         """
-        symbols, blocks, columns = self._symbols(perturbations), [], []
+        symbols, index = self._symbols(perturbations), _index(perturbations)
+        blocks = [pd.DataFrame(index=index)]
         for source, (member, genes, pathways) in self._memberships.items():
-            taken = chosen_sets(member, smallest, largest)
-            columns += [f"{source}: {pathway}" for pathway in pathways[taken]]
-            block = np.zeros((len(symbols), len(taken)), dtype=np.uint8)
-            places = genes.get_indexer(symbols)
-            block[places >= 0] = member[places[places >= 0]][:, taken].toarray()
-            blocks.append(block)
-        values = np.hstack(blocks) if blocks else np.zeros((len(symbols), 0), dtype=np.uint8)
-        return pd.DataFrame(values, _index(perturbations), columns)
+            taken, places = chosen_sets(member, smallest, largest), genes.get_indexer(symbols)
+            block = member[places][:, taken].toarray() * (places >= 0)[:, None]
+            columns = [f"{source}: {pathway}" for pathway in pathways[taken]]
+            blocks.append(pd.DataFrame(block.astype(np.uint8), index, columns))
+        return pd.concat(blocks, axis=1)
 
     @property
     def parts(self) -> list[str]:
@@ -111,11 +110,11 @@ class Pathways:
         standardising columns, negatives cut. A gene that a part does not know has zeros there, on the
         diagonal too.
         """
-        symbols, labels, found = self._symbols(genes), _index(genes, "gene"), {}
-        for name, part in self._parts.items():
-            values, known, _ = _cosine(part, symbols, symbols)
-            np.fill_diagonal(values, known)
-            found[name] = pd.DataFrame(values, labels, labels, copy=False)
+        genes = list(genes)
+        found = {name: self.kernel(genes, genes, [name]) for name in self._parts}
+        for kernel in found.values():
+            values = kernel.to_numpy()
+            np.fill_diagonal(values, values.diagonal().round())  # 0 or 1 but for rounding
         return found
 
     def kernel(
@@ -123,27 +122,22 @@ class Pathways:
         a: Iterable[str],
         b: Iterable[str],
         parts: Iterable[str] | None = None,
-        *,
-        unknown_as_zero: bool = False,
     ) -> pd.DataFrame:
         """Return the kernel between two lists of genes: an a x b frame, float32, the mean over parts.
 
         An entry averages those parts that know both genes, so that missing knowledge is no evidence
-        against similarity; it is 0 where no part knows both. With `unknown_as_zero` it averages all
-        parts. `parts`: names, by default all.
+        against similarity; it is 0 where no part knows both. `parts`: names, by default all.
         """
         chosen = self.parts if parts is None else list(parts)
-        if unknown := [name for name in chosen if name not in self._parts]:
-            raise InputError(
-                f"no part is named {quote_some(unknown)}; there are: {quote_some(self.parts, 20)}"
-            )
+        check_known(chosen, self._parts, "no part of the kernel is named")
         rows, columns = self._symbols(a), self._symbols(b)
-        total = np.zeros((len(rows), len(columns)), dtype=np.float32)
-        count = np.zeros(total.shape, dtype=np.float32)
-        for name in chosen:
-            values, row, column = _cosine(self._parts[name], rows, columns)
-            total += values
-            count += 1 if unknown_as_zero else np.multiply.outer(row, column)
+        total, count = np.zeros((2, len(rows), len(columns)), dtype=np.float32)
+        for part in (self._parts[name] for name in chosen):
+            row, column = part.genes.get_indexer(rows), part.genes.get_indexer(columns)
+            both = np.ix_(row >= 0, column >= 0)
+            if both[0].size and both[1].size:
+                total[both] += np.clip(part.cosine(row[row >= 0], column[column >= 0]), 0, 1)
+                count[both] += 1
         total /= np.maximum(count, 1)
         return pd.DataFrame(total, _index(a, "gene"), _index(b, "gene"), copy=False)
 
@@ -168,12 +162,14 @@ class Pathways:
         of its edges, by table whether it is in it; `known`: whether any part of the kernel knows it.
         """
         symbols, columns = self._symbols(perturbations), {}
-        for source, (member, genes, _) in self._memberships.items():
-            counts = member[:, chosen_sets(member)].sum(axis=1)
-            columns[source] = _counts_of(genes, np.asarray(counts).ravel(), symbols)
+        counts = {
+            source: pd.Series(np.asarray(member[:, chosen_sets(member)].sum(axis=1)).ravel(), genes)
+            for source, (member, genes, _) in self._memberships.items()
+        }
         for source, edges in self.edges.groupby("source", sort=False):
-            counts = pd.concat([edges["one"], edges["other"]]).value_counts()
-            columns[source] = _counts_of(counts.index, counts.to_numpy(), symbols)
+            counts[source] = pd.concat([edges["one"], edges["other"]]).value_counts()
+        for source, values in counts.items():
+            columns[source] = values.reindex(symbols, fill_value=0).to_numpy(dtype=int)
         for name, table in self.tables.items():
             columns[name] = pd.Index(symbols).isin(table.index)
         known = [pd.Index(symbols).isin(part.genes) for part in self._parts.values()]
@@ -186,15 +182,17 @@ class Pathways:
 
     def shared(self, one: str, other: str, top: int = 5) -> pd.Series:
         """Return the sets that hold both genes, the smallest first: size by `source: pathway`."""
-        pair, found = self._symbols([one, other]), {}
-        for source, (member, genes, pathways) in self._memberships.items():
-            if (places := genes.get_indexer(pair)).min() < 0:
-                continue
-            both = np.flatnonzero(np.asarray(member[places].sum(axis=0)).ravel() == len(pair))
-            for place, size in zip(both, sizes_of(member)[both], strict=True):
-                found[f"{source}: {pathways[place]}"] = int(size)
-        sizes = pd.Series(found, name="genes", dtype=int).rename_axis("pathway")
-        return sizes.sort_values(kind="stable").head(top)
+        both = self.one_hot([one, other], smallest=2, largest=EVERY).all()
+        return self.sizes[both[both].index].sort_values(kind="stable").head(top)
+
+    @cached_property
+    def sizes(self) -> pd.Series:
+        """Number of genes of each set, by `source: pathway` in the files' order."""
+        found = {}
+        for source, (member, _, pathways) in self._memberships.items():
+            names = [f"{source}: {pathway}" for pathway in pathways]
+            found |= dict(zip(names, sizes_of(member).astype(int), strict=True))
+        return pd.Series(found, name="genes", dtype=int).rename_axis("pathway")
 
     def _symbols(self, labels):
         return self.names.current(list(labels)).to_numpy()
@@ -219,23 +217,6 @@ def _index(labels, name="perturbation"):
     return pd.Index(list(labels), name=name)
 
 
-def _counts_of(genes, values, symbols):
-    """Whole number of each symbol, 0 where it is not among the genes."""
-    places = genes.get_indexer(symbols)
-    return np.where(places >= 0, values[places], 0).astype(int)
-
-
-def _cosine(part, rows, columns):
-    """Values (row x column, 0 where unknown) and, for each axis, 1 where the part knows the gene."""
-    places = [part.genes.get_indexer(symbols) for symbols in (rows, columns)]
-    row, column = (np.flatnonzero(found >= 0) for found in places)
-    values = np.zeros((len(rows), len(columns)), dtype=np.float32)
-    if len(row) and len(column):
-        values[np.ix_(row, column)] = part.cosine(places[0][row], places[1][column])
-    np.clip(values, 0, 1, out=values)
-    return values, *((found >= 0).astype(np.float32) for found in places)
-
-
 def smallest_sets(
     pathways: Pathways | None, perturbations: Sequence[str], *, at_least: int = 3, largest: int = 8
 ) -> pd.Series:
@@ -248,9 +229,7 @@ def smallest_sets(
     if pathways is None or pathways.sets.empty:
         return found
     member = pathways.one_hot(names)
-    sizes = pathways.sets.groupby(["source", "pathway"]).size()
-    sizes.index = [f"{source}: {pathway}" for source, pathway in sizes.index]
-    for pathway in sizes[member.columns].sort_values(kind="stable").index:
+    for pathway in pathways.sizes[member.columns].sort_values(kind="stable").index:
         free = member.index[(member[pathway] > 0) & (found == "")]
         if len(free) >= at_least:
             found[free] = pathway.partition(": ")[2].partition(" (GO:")[0]

@@ -227,26 +227,20 @@ def joined_responses(atlas: Atlas, names: GeneNames | None = None) -> pd.DataFra
     """
     atlas = atlas.other_screens()
     atlas = atlas.take((atlas.obs["sgrna_symbol"] != CONTROL).to_numpy())
-    obs, values = atlas.obs, atlas.effects.to_numpy(dtype=float, copy=True)
-    precision = np.ones_like(values)
+    obs, effects = atlas.obs, atlas.effects.astype(float)
+    precision = pd.DataFrame(1.0, effects.index, effects.columns)
     if atlas.se is not None:
-        se = atlas.se.to_numpy(dtype=float)
-        typical = 1.0 if np.isnan(se).all() else np.nanmedian(se)
-        se = np.where(np.isnan(se), typical, se)
-        precision = 1 / (se**2 + (0.1 * typical) ** 2)
+        known = atlas.se.to_numpy(dtype=float)
+        typical = 1.0 if np.isnan(known).all() else np.nanmedian(known)
+        precision = 1 / (atlas.se.fillna(typical).astype(float) ** 2 + (0.1 * typical) ** 2)
     elif obs["n_cells"].notna().all() and (obs["n_cells"] > 0).all():
-        precision *= obs["n_cells"].to_numpy(dtype=float)[:, None]
-    precision = np.where(np.isnan(values), 0.0, precision)
-    for dataset in obs["dataset"].unique():
-        rows = (obs["dataset"] == dataset).to_numpy()
-        count = np.maximum((~np.isnan(values[rows])).sum(axis=0), 1)
-        values[rows] -= np.nan_to_num(values[rows]).sum(axis=0) / count
+        precision = precision.mul(obs["n_cells"].to_numpy(dtype=float), axis=0)
+    precision = precision.where(effects.notna(), 0.0)
+    effects -= effects.groupby(obs["dataset"].astype(str).to_numpy()).transform("mean")
     groups = obs["sgrna_symbol"].astype(str).to_numpy()
     groups = groups if names is None else names.current(groups).to_numpy()
-    columns = atlas.effects.columns
-    total = pd.DataFrame(np.nan_to_num(values) * precision, columns=columns)
-    mass = pd.DataFrame(precision, columns=columns)
-    total, mass = (frame.groupby(groups, sort=False).sum() for frame in (total, mass))
+    total = (effects * precision).groupby(groups, sort=False).sum()
+    mass = precision.groupby(groups, sort=False).sum()
     return total / mass.where(mass > 0)
 
 
