@@ -8,12 +8,18 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .competition import load_competition
 from .io.files import InputError, printable, quote_some
+from .submission import check_submission, score_submission, write_submission
 
 FOUND = "(default: found as usual)"
+ADVICE = {
+    ImportError: "run `make env` and .venv/bin/python",
+    MemoryError: "not enough memory; is a file corrupt?",
+}
 
 
 def twin(args: argparse.Namespace) -> None:
@@ -27,7 +33,6 @@ def merge(args: argparse.Namespace) -> None:
     from contextlib import nullcontext
     from multiprocessing import get_context
 
-    from .competition import load_competition
     from .screens import merge
 
     layouts = {}
@@ -55,17 +60,21 @@ def merge(args: argparse.Namespace) -> None:
     print(*filter(None, (merged.responses, merged.cells)), sep="\n")
 
 
+def _read(args):
+    """The competition and the knowledge that a command names."""
+    from .knowledge import gather
+
+    competition = load_competition(args.data)
+    return competition, gather(competition, pathways=args.pathways, atlas=args.atlas)
+
+
 def predict(args: argparse.Namespace) -> None:
-    from .competition import load_competition
     from .forecast.intervals import target_intervals, write_intervals
     from .forecast.predict import forecast
-    from .knowledge import gather
-    from .submission import write_submission
 
     if Path(args.out).is_dir():
         raise InputError(f"{args.out} is a folder; give the path of a file to write")
-    competition = load_competition(args.data)
-    knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
+    competition, knowledge = _read(args)
     written = []
     if args.uncertainty:
         ends, remark = target_intervals(competition, knowledge, args.level, seed=args.seed)
@@ -78,17 +87,14 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def explain(args: argparse.Namespace) -> None:
-    from .competition import load_competition
     from .forecast.explanation import explain, refit_without
     from .forecast.explanation_text import as_record, as_text, gene_as_text
-    from .knowledge import gather
 
     names, gene = [args.perturbation], args.gene
     if args.target:
         names, gene = args.target, args.perturbation
         print("warning: --target is deprecated; want PERTURBATION --gene GENE", file=sys.stderr)
-    competition = load_competition(args.data)
-    knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
+    competition, knowledge = _read(args)
     found = [explain(competition, name, knowledge, seed=args.seed) for name in names]
     refit = args.refit and not gene
     refits = [refit_without(one, knowledge, seed=args.seed) if refit else None for one in found]
@@ -103,7 +109,6 @@ def explain(args: argparse.Namespace) -> None:
 
 
 def propose(args: argparse.Namespace) -> None:
-    from .competition import load_competition
     from .forecast.next_perturbations import propose, read_words
     from .knowledge import gather
 
@@ -118,9 +123,6 @@ def propose(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    from .competition import load_competition
-    from .submission import check_submission
-
     competition = load_competition(args.data)
     for warning in check_submission(args.file, competition):
         print(f"warning: {warning}")
@@ -129,8 +131,6 @@ def check(args: argparse.Namespace) -> None:
 
 
 def score(args: argparse.Namespace) -> None:
-    from .submission import score_submission
-
     result, left_out = score_submission(args.file, args.solution, gate=args.gate)
     if left_out:
         print(f"left out, not in the solution: {quote_some(left_out)}", file=sys.stderr)
@@ -142,7 +142,6 @@ def score(args: argparse.Namespace) -> None:
 
 
 def board(args: argparse.Namespace) -> None:
-    from .competition import load_competition
     from .report.board import board_text, released
     from .report.page import write_page
 
@@ -161,17 +160,19 @@ def board(args: argparse.Namespace) -> None:
     print(write_page(args.folder, truth))
 
 
-def whole(text: str, least: int = 0, most: int = 2**31 - 1) -> int:
-    """Return a whole number of the command line; some libraries refuse seeds beyond `most`."""
-    number = int(text)
-    if not least <= number <= most:
-        raise argparse.ArgumentTypeError(f"{number} is out of range, want {least} to {most}")
+def between(kind: type, least: float, most: float = 2**31 - 1) -> Callable:
+    """Return the reader of a number of the command line; some libraries refuse seeds beyond `most`."""
+
+    def number(text):
+        value = kind(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{value} is out of range, want {least} to {most}")
+        return value
+
     return number
 
 
-def positive(text: str) -> int:
-    """Return a whole number above 0."""
-    return whole(text, least=1)
+whole, positive = between(int, 0), between(int, 1)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -215,7 +216,7 @@ def parser() -> argparse.ArgumentParser:
     add = command(predict, "train the best blend and write a submission")
     _inputs(add, "pathways", "atlas")
     text = "blend in whatever else, networks too, can be fitted within M minutes"
-    add("--minutes", metavar="M", type=_minutes, help=text)
+    add("--minutes", metavar="M", type=between(float, 0.01), help=text)
     add("--seed", type=whole, default=0, help="of all random choices")
     add("--out", metavar="FILE", required=True, help="CSV to write")
     text = "CSV of intervals beside each prediction (.csv.gz: smaller)"
@@ -265,13 +266,6 @@ def _inputs(add, *knowledge):
         add("--atlas", metavar="FILE", help=f"responses.h5ad of other screens {FOUND}")
 
 
-def _minutes(text):
-    minutes = float(text)
-    if not 0 < minutes < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} minutes, want a number above 0")
-    return minutes
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     args = parser().parse_args(argv)
@@ -279,20 +273,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.run(args)
         sys.stdout.flush()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except ImportError as error:
-        print(f"error: {error}; run `make env` and .venv/bin/python", file=sys.stderr)
-        return 1
-    except MemoryError as error:
-        print(f"error: not enough memory: {printable(error)}; is a file corrupt?", file=sys.stderr)
-        return 1
-    except OSError as error:
+    except (InputError, ImportError, MemoryError, OSError) as error:
         closed = isinstance(error, BrokenPipeError)  # as by `head`, which has seen enough
         if not closed:
-            print(f"error: {printable(error)}", file=sys.stderr)
-        if sys.stdout is sys.__stdout__:  # what is left to print has no place to go
+            advice = [text for kind, text in ADVICE.items() if isinstance(error, kind)]
+            print("error:", "; ".join(filter(None, [printable(error), *advice])), file=sys.stderr)
+        if isinstance(error, OSError) and sys.stdout is sys.__stdout__:
+            # What is left to print has no place to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141 if closed else 1
     except KeyboardInterrupt:

@@ -37,9 +37,9 @@ import pandas as pd
 from .. import metric
 from ..competition import CONTROL
 from ..expression import pseudobulk, t_of_samples
-from ..io.files import InputError, alone_in, quote_some, read_json, replacing
+from ..io.files import InputError, alone_in, check_known, read_json, replacing
 from .cells import draw_each
-from .world import SIZES, Size, World, plant
+from .world import SIZES, Size, World, plant, shuffled
 
 __all__ = [
     "SIZES",  # how much is drawn, by the name of a size: `quick`, `full`
@@ -57,8 +57,7 @@ def simulate(folder: Path | str, *, size: str = "quick", seed: int = 0, null: bo
     competition with all knowledge shuffled: pathways, interactions and the atlases' labels. A folder
     that already holds this twin is left as it is; one that holds anything else raises InputError.
     """
-    if size not in SIZES:
-        raise InputError(f"size is {size}, want one of {quote_some(SIZES)}")
+    check_known([size], SIZES, "no twin has the size")
     folder = Path(folder)
     settings = {"simulated": True, "size": size, "seed": seed, "null": null, "version": VERSION}
     if seed < 0:
@@ -79,7 +78,7 @@ def _write(folder, settings):
     # A stream of numbers for each purpose: the null twin shares all but the last.
     *streams, shuffle = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(6))
     world = plant(counted, streams[0])
-    names = _shuffled(world, shuffle) if null else None
+    names = shuffled(world, shuffle) if null else None
     with replacing(folder) as place:
         place.mkdir()
         tables.write_competition(place, world, *draw_competition(world, counted, streams[1]))
@@ -106,15 +105,6 @@ def _holds(folder, settings):
         want = ", ".join(f"{key} {settings[key]}" for key in wrong)
         raise InputError(f"{folder} holds a twin of {got}, want {want}; delete it or name another")
     return True
-
-
-def _shuffled(world, rng):
-    """A renaming of all genes that keeps knocked-down genes among themselves."""
-    hit = world.genes.index.isin(world.perturbations.index)
-    names = world.genes.index.to_series()
-    for group in (hit, ~hit):
-        names[group] = rng.permutation(names[group].to_numpy())
-    return names
 
 
 def draw_competition(world: World, size: Size, rng: np.random.Generator) -> tuple:

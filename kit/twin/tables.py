@@ -16,6 +16,7 @@ from ..competition import CONTROL
 from ..io.hdf5 import made
 from ..metric import wmae
 from .cells import draw_each
+from .world import shuffled
 
 NUMBER = "%.8g"
 HELD_OUT = ("val", "test")
@@ -81,8 +82,7 @@ def write_replogle(place, world, size, rng, names):
         table["UMI_count"], table["mitopercent"] = total.astype(float), mito / np.maximum(total, 1)
         return counts[:, measured].astype(np.float32), table
 
-    counts, cells = _atlas(world, "replogle", size, (0.0, 0.32), rng, keep)
-    cells = _labelled(pd.concat(cells), world, names)
+    counts, cells = _atlas(world, "replogle", size, (0.0, 0.32), rng, keep, names)
     obs = cells.rename(columns={"batch": "gem_group", "symbol": "gene", "guide": "sgID_AB"})
     obs = obs[["gem_group", "gene", "sgID_AB", "mitopercent", "UMI_count"]]
     obs["gem_group"] = obs["gem_group"].astype(int)
@@ -106,8 +106,7 @@ def write_vcc(place, world, size, rng, names):
     def keep(counts, table):
         return csr_matrix(counts[:, measured], dtype=np.float32), table
 
-    counts, cells = _atlas(world, "vcc", size, (0.19, 0.51), rng, keep)
-    cells = _labelled(pd.concat(cells), world, names)
+    counts, cells = _atlas(world, "vcc", size, (0.19, 0.51), rng, keep, names)
     obs = cells.rename(columns={"symbol": "target_gene", "guide": "guide_id"})
     obs = obs[["target_gene", "guide_id", "batch"]]
     obs.index = [f"TWIN{i}-{batch}" for i, batch in enumerate(obs["batch"])]
@@ -117,11 +116,12 @@ def write_vcc(place, world, size, rng, names):
     _write_h5ad(atlas, place / "TWINC_adata_Training.h5ad")
 
 
-def _atlas(world, line, size, held_out, rng, keep):
-    """Draw an atlas: what `keep` leaves of each perturbation's counts and cells, two lists.
+def _atlas(world, line, size, held_out, rng, keep, names):
+    """Draw an atlas: what `keep` leaves of each perturbation's counts, a list, and a frame by cell.
 
     It covers the share `held_out` (from, to) of the held-out targets, most training targets and three
-    quarters of the other perturbations.
+    quarters of the other perturbations. Targets and guides have the symbols of its day, shuffled in the
+    null twin.
     """
     split = world.perturbations["split"]
     # Val and test alternate, so that both are covered equally.
@@ -132,18 +132,15 @@ def _atlas(world, line, size, held_out, rng, keep):
     cells = np.maximum(8, rng.poisson(size.atlas_cells, covered.sum()))
     plan = {CONTROL: size.atlas_controls} | dict(zip(split.index[covered], cells, strict=True))
     genes = np.ones(len(world.genes), dtype=bool)
-    return zip(*draw_each(world, line, plan, rng, keep, genes=genes, depth=size.depth), strict=True)
-
-
-def _labelled(cells, world, names):
-    """Targets and guides of an atlas under the symbols of its day, shuffled in the null twin."""
+    drawn = draw_each(world, line, plan, rng, keep, genes=genes, depth=size.depth)
+    counts, cells = zip(*drawn, strict=True)
+    cells = pd.concat(cells)
     screen = world.genes["screen_symbol"]
     label = (screen if names is None else screen.loc[names].set_axis(names.index)).to_dict()
-    label[CONTROL] = CONTROL
     number = cells["guide"].str.rsplit("_", n=1).str[1]
-    cells["symbol"] = cells["symbol"].map(label)
+    cells["symbol"] = cells["symbol"].map(label | {CONTROL: CONTROL})
     cells["guide"] = cells["symbol"] + "_" + number
-    return cells
+    return counts, cells
 
 
 def _write_h5ad(data, path):
@@ -168,10 +165,7 @@ def write_knowledge(place, world, size, rng, names):
         regulated = _some(rng, genes.index[genes["home"] == number], 0.7)
         sets[f"regulon {number}"] = {regulator, *regulated}
     # The other half is the same sets under shuffled names: nothing but their sizes is kept.
-    hit = genes.index.isin(hits.index)
-    noise = genes.index.to_series()
-    for group in (hit, ~hit):
-        noise[group] = rng.permutation(noise[group].to_numpy())
+    noise = shuffled(world, rng)
     sets |= {f"noise {key}": set(noise[list(value)]) for key, value in sets.items()}
     edges = _edges(world, size, rng)
     if names is not None:

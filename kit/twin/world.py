@@ -95,6 +95,15 @@ def plant(size: Size, rng: np.random.Generator) -> World:
     return World(genes, perturbations, _guides(size, perturbations, rng), list(regulators), lines)
 
 
+def shuffled(world: World, rng: np.random.Generator) -> pd.Series:
+    """Return a renaming of all genes, by symbol, that keeps knocked-down genes among themselves."""
+    hit = world.genes.index.isin(world.perturbations.index)
+    names = world.genes.index.to_series()
+    for group in (hit, ~hit):
+        names[group] = rng.permutation(names[group].to_numpy())
+    return names
+
+
 def _genes(size, rng):
     """Invented genes in an order of no meaning, and the log rates of the competition's line."""
     number = size.genes + size.foreign
