@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from .io import locate
@@ -304,12 +303,7 @@ def _identity_faults(competition, means):
     """Yield which numbers that should agree do not, each with its largest deviation and its row."""
     effects = competition.effects
     gap = means.loc[effects.index, effects.columns] - competition.control - effects
-    worst = gap.abs().idxmax(axis=1)
-    places = [f"{perturbation}, {gene}" for perturbation, gene in worst.items()]
-    gaps = gap.to_numpy()[np.arange(len(gap)), gap.columns.get_indexer(worst)]
-    deviations = {
-        f"{MEANS} minus its control row and the effects of {TRUTH}": pd.Series(gaps, places)
-    }
+    deviations = {f"{MEANS} minus its control row and the effects of {TRUTH}": gap.T.unstack()}
     tables = {TRUTH: (effects, competition.weights, competition.baseline_wmae)}
     if competition.solution is not None:
         symbols = competition.targets["perturbation"].loc[competition.solution.index]
@@ -330,7 +324,8 @@ def _identity_faults(competition, means):
     for what, deviation in deviations.items():
         if (beyond := deviation.abs() > TOLERANCE).any():
             worst = deviation.abs().idxmax()
+            place = worst if isinstance(worst, str) else ", ".join(worst)
             yield (
-                f"{what} differ in {beyond.sum()} of {len(deviation)} rows, "
-                f"most by {deviation[worst]:.3g} at {worst}"
+                f"{what} differ in {beyond.sum()} of {len(deviation)} values, "
+                f"most by {deviation[worst]:.3g} at {place}"
             )

@@ -80,7 +80,7 @@ def check_known(labels: Iterable, known: Iterable, fault: str) -> None:
     if unknown := [label for label in labels if label not in known]:
         raise InputError(
             f"{fault}: {quote_some(unknown)} ({len(unknown)} of {len(labels)}); "
-            f"there are {quote_some(known, 12) or 'none'}"
+            f"there are {quote_some(known) or 'none'}"
         )
 
 
