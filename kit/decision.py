@@ -73,12 +73,8 @@ class Distribution:
         places = self.perturbations.get_indexer(perturbations)
         if unknown := [name for name in perturbations if name not in self.perturbations]:
             raise InputError(f"the distribution does not hold {quote_some(unknown)}; predict them")
-        return replace(
-            self,
-            rows=self.rows.iloc[places],
-            chance=None if self.chance is None else self.chance[:, places],
-            mass=None if self.mass is None else self.mass[:, places],
-        )
+        parts = {"chance": self.chances()[:, places], "mass": self.masses()[:, places]}
+        return replace(self, rows=self.rows.iloc[places], **parts)
 
     def mean(self) -> pd.DataFrame:
         """Return the expected effects: perturbation x gene."""
@@ -92,7 +88,7 @@ class Distribution:
         order = np.argsort(values, axis=1)
         reached = np.take_along_axis(self.chances(), order[:, None, :], axis=2).cumsum(axis=2)
         place = np.argmax(reached >= level * reached[:, :, -1:], axis=2)  # (genes, perturbations)
-        chosen = np.take_along_axis(np.take_along_axis(values, order, axis=1), place, axis=1)
+        chosen = np.take_along_axis(np.sort(values, axis=1), place, axis=1)
         return pd.DataFrame(chosen.T, self.perturbations, self.genes)
 
 
