@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from ..competition import Competition
@@ -56,18 +57,18 @@ class PooledOrdinal:
         from threadpoolctl import threadpool_limits
 
         chosen = slice(None) if genes is None else genes
-        some = features[:, chosen]
-        coefficients, intercepts = [], []
+        some, nothing = features[:, chosen], np.empty((*effects.shape, 0))
+        fits = []
         # One thread: several wait for each other on products this small, ten times as long on a busy
         # machine, and the sums then depend on their number.
         with threadpool_limits(1):
             for threshold in self.thresholds:
                 beyond = (effects > threshold).astype(np.float32)
-                slope, start = _logistic(some, beyond[:, chosen], weights[:, chosen], self.penalty)
-                coefficients.append(slope)
-                intercepts.append(_intercepts(features @ slope, beyond, weights, start))
-        self.coefficients_ = np.array(coefficients)
-        self.intercepts_ = np.array(intercepts)
+                slope, found = _logistic(some, beyond[:, chosen], weights[:, chosen], self.penalty)
+                # With these coefficients, the intercepts of all genes.
+                known = features @ slope, found.mean()
+                fits.append((slope, _logistic(nothing, beyond, weights, self.penalty, *known)[1]))
+        self.coefficients_, self.intercepts_ = (np.array(part) for part in zip(*fits, strict=True))
         return self
 
     def chances(self, features: np.ndarray) -> np.ndarray:
@@ -98,9 +99,7 @@ def tilted(base: np.ndarray, chances: np.ndarray, bins: np.ndarray) -> np.ndarra
     return after / after.sum(axis=2, keepdims=True)
 
 
-def gene_quantiles(
-    effects: np.ndarray, weights: np.ndarray, levels: float | Sequence[float]
-) -> np.ndarray:
+def gene_quantiles(effects: np.ndarray, weights: np.ndarray, levels: ArrayLike) -> np.ndarray:
     """Return weighted quantiles of each gene's effects at `levels`: (levels, genes) or (genes,).
 
     Each is the least effect that reaches its level. effects, weights: (rows, genes); rows of genes
@@ -201,41 +200,33 @@ class ResidualDistribution(DistributionModel):
         return np.stack([scaled, np.abs(scaled) - 1], axis=2, dtype=np.float32)
 
 
-def _logistic(features, beyond, weights, penalty):
-    """Coefficients and the common intercept, by Newton's method with the gene intercepts profiled."""
-    flat = features.reshape(-1, features.shape[2])
+def _logistic(features, beyond, weights, penalty, offset=0.0, common=None):
+    """Coefficients and intercepts of genes by Newton's method, the intercepts profiled in each step.
+
+    offset: known part of the log odds, (rows, genes); common: what intercepts are shrunk to, None: their
+    mean, from the log odds of all pairs on.
+    """
+    flat = features.reshape(beyond.size, features.shape[2])
     share = np.clip((weights * beyond).sum() / weights.sum(), 1e-4, 1 - 1e-4)
-    common = np.log(share / (1 - share))
-    intercepts = np.full(features.shape[1], common)
+    middle = np.log(share / (1 - share)) if common is None else common
+    intercepts = np.full(features.shape[1], middle)
     slope = np.zeros(flat.shape[1], dtype=features.dtype)
     shrinkage = penalty * np.eye(len(slope))
     for _ in range(ROUNDS):
-        chance = expit(features @ slope + intercepts)
+        chance = expit(features @ slope + intercepts + offset)
         curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).astype(features.dtype)
         residual = weights * (beyond - chance)
         by_gene = curvature.sum(axis=0) + PRIOR
         mixed = np.einsum("rg,rgk->gk", curvature, features)
         profile = (mixed / by_gene[:, None]).T
         square = (flat * curvature.reshape(-1, 1)).T @ flat - profile @ mixed
-        gradient = residual.sum(axis=0) - PRIOR * (intercepts - common)
+        gradient = residual.sum(axis=0) - PRIOR * (intercepts - middle)
         right = residual.ravel() @ flat - penalty * slope - profile @ gradient
         step = np.linalg.solve(square + shrinkage, right)
         move = np.clip((gradient - mixed @ step) / by_gene, -3, 3)
         slope, intercepts = slope + step.astype(features.dtype), intercepts + move
-        common = intercepts.mean()
-        if np.abs(step).max() < 1e-3 and np.abs(move).max() < 1e-2:
+        if common is None:
+            middle = intercepts.mean()
+        if np.abs(step).max(initial=0) < 1e-3 and np.abs(move).max() < 1e-2:
             break
-    return slope, common
-
-
-def _intercepts(offset, beyond, weights, common):
-    """Intercept of each gene beside known offsets (rows, genes), shrunk to the common one."""
-    intercepts = np.full(offset.shape[1], common)
-    for _ in range(ROUNDS):
-        chance = expit(offset + intercepts)
-        gradient = (weights * (beyond - chance)).sum(axis=0) - PRIOR * (intercepts - common)
-        move = gradient / ((weights * np.maximum(chance * (1 - chance), 1e-4)).sum(axis=0) + PRIOR)
-        intercepts = intercepts + np.clip(move, -3, 3)
-        if np.abs(move).max() < 1e-2:
-            break
-    return intercepts
+    return slope, intercepts
