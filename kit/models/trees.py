@@ -95,23 +95,19 @@ class _PathwayTrees(PointModel):
             feature_fraction=SHARE,
             feature_pre_filter=False,
         )
-        rows = [part != one for one in range(-1, self.parts or 0)]
+        fits = [part != one for one in range(-1, self.parts or 0)]  # rows of each
         blocks = [slice(start, start + BLOCK) for start in range(0, labels.shape[1], BLOCK)]
         tasks = (
             delayed(_fit_stumps)(
-                features[fitted],
-                labels[fitted, block],
-                weights[fitted, block],
-                settings,
-                self.trees,
+                features[rows], labels[rows, block], weights[rows, block], settings, self.trees
             )
             for block in blocks
-            for fitted in rows
+            for rows in fits
         )
-        total = len(rows) * len(blocks)
+        total = len(fits) * len(blocks)
         done = Parallel(n_jobs=min(self.jobs, total), return_as="generator")(tasks)
         found = list(tqdm(done, f"{type(self).__name__}, blocks of genes", total, disable=None))
-        return np.stack([np.hstack(found[i :: len(rows)]) for i in range(len(rows))])
+        return np.stack([np.hstack(found[fit :: len(fits)]) for fit in range(len(fits))])
 
 
 class GeneTrees(_PathwayTrees):
