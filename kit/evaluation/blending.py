@@ -9,7 +9,7 @@ nested estimate. (Base models were trained on those rows when they predicted the
 optimism of stacking stays.)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import NamedTuple
@@ -171,24 +171,27 @@ class Search:
             self.few = self.default or _Blend((tuple(even),))
         self._terms = {}
 
-    def effects(self, blend):
-        """Blended effects of all rows, (rows, genes)."""
+    def effects(self, blend: _Blend) -> np.ndarray:
+        """Return blended effects of all rows, (rows, genes)."""
         kinds = self.kinds if len(blend.shares) > 1 else 0 * self.kinds
         mixed = _mixed(self.stack, np.array(blend.shares), kinds)
         return stretched(mixed, blend.scale, blend.tail, self.gate)
 
-    def terms(self, blend):
-        """Terms of the score, (4, rows), of a blend."""
+    def terms(self, blend: _Blend) -> np.ndarray:
+        """Return the terms of the score, (4, rows), of a blend."""
         if blend not in self._terms:
             truth, *others = self.known
             self._terms[blend] = row_terms(truth, self.effects(blend), *others, self.gate)
         return self._terms[blend]
 
-    def score(self, blend, rows):
+    def score(self, blend: _Blend, rows: np.ndarray) -> float:
+        """Return the score of a blend on some rows."""
         return float(combine(*self.terms(blend)[:, rows])[0])
 
-    def learn(self, rows, folds):
-        """The best blend, the robust one, and the path of sizes, from the rows of a mask alone.
+    def learn(
+        self, rows: np.ndarray, folds: Sequence[np.ndarray]
+    ) -> tuple[_Blend, _Blend, pd.DataFrame]:
+        """Return the best blend, the robust one, and the path of sizes, from the rows of a mask alone.
 
         folds: masks that part these rows; whatever is chosen is chosen by scores between them.
         """
@@ -222,18 +225,19 @@ class Search:
         return learned(rows), robust, path
 
     def nested(self, blends: Iterable[_Blend]) -> OutOfFold:
-        """OutOfFold in which each fold is predicted by the blend that was learned from the others."""
+        """Return the OutOfFold in which a blend learned from the other folds predicts each fold."""
         prediction = self.first.truth * 0.0
         for fold, blend in zip(self.folds, blends, strict=True):
             prediction.loc[fold] = self.effects(blend)[fold]
         return replace(self.first, prediction=prediction, seconds=0.0, chosen=True)
 
-    def selection(self, blend):
+    def selection(self, blend: _Blend) -> Selection:
+        """Return a blend with the names of its groups and base models."""
         labels = self.labels if len(blend.shares) > 1 else ["all"]
         return Selection(pd.DataFrame(blend.shares, labels, self.names), *blend[1:], self.gate)
 
-    def path(self, blends, scores):
-        """Frame by size of blend: base models, held-out score, and how far it is behind the best."""
+    def path(self, blends: dict[int, _Blend], scores: dict[int, Score]) -> pd.DataFrame:
+        """Return a frame by size: base models, held-out score, and how far it is behind the best."""
         best = max(scores.values(), key=lambda score: score.score_per_60)
         table = {}
         for size, score in scores.items():
@@ -245,11 +249,11 @@ class Search:
         return pd.DataFrame.from_dict(table, "index", columns=columns).rename_axis("size")
 
     def leading(self, rows: np.ndarray) -> str:
-        """Name of the base model with the best score."""
+        """Return the name of the base model with the best score."""
         return max(self.names, key=lambda name: self.score(self.single[name], rows))
 
-    def climb(self, rows, most, start=None):
-        """The blend of at most `most` base models with the best score that single moves find."""
+    def climb(self, rows: np.ndarray, most: int, start: _Blend | None = None) -> _Blend:
+        """Return the blend of at most `most` base models with the best score that single moves find."""
         blend = start or self.single[self.leading(rows)]
         shares, best = np.array(blend.shares[0]), self.score(blend, rows)
         allowed = self.candidates(rows)
@@ -269,14 +273,15 @@ class Search:
         return _Blend((tuple(kept / kept.sum()),))
 
     @cached_property
-    def products(self):
+    def products(self) -> np.ndarray:
         """Sums over genes of w (y - p_i) (y - p_j) for base models i and j, (rows, models, models)."""
         truth, weights, _ = self.known
         missed = (truth - np.stack(self.stack)).swapaxes(0, 1)  # (rows, models, genes)
         return np.stack([(w * one) @ one.T for w, one in zip(weights, missed, strict=True)])
 
-    def candidates(self, rows):
-        """Places of at most MOST base models: the best, the mean, and those that average best with them.
+    def candidates(self, rows: np.ndarray) -> Sequence[int]:
+        """Return places of MOST base models at most: the best, the mean, and those that average best with
+        them.
 
         The weighted squared error of the average of a set is the mean of its `products`.
         """
@@ -291,13 +296,13 @@ class Search:
             found.append(int(more.argmin()))
         return sorted(found)
 
-    def apart(self, rows, blend, most):
-        """Shares by kind of row, each climbed from the common ones on the rows of its kind."""
+    def apart(self, rows: np.ndarray, blend: _Blend, most: int) -> _Blend:
+        """Return shares by kind of row, each climbed from the common ones on the rows of its kind."""
         kinds = [rows & (self.kinds == kind) for kind in range(self.kinds.max() + 1)]
         return _Blend(tuple(self.climb(part, most, blend).shares[0] for part in kinds))
 
-    def stretch(self, rows, blend):
-        """The blend with the best scale, then the best tail."""
+    def stretch(self, rows: np.ndarray, blend: _Blend) -> _Blend:
+        """Return the blend with the best scale, then the best tail."""
         scales = [blend._replace(scale=float(one)) for one in SCALES]
         blend = max(scales, key=lambda one: self.score(one, rows))
         tails = [blend._replace(tail=float(one)) for one in TAILS]

@@ -48,7 +48,7 @@ def _models(folder, reports):
     """Table of all models with a picture of each interval."""
     table = board(folder)
     ends = table["90 % interval"].str.extract(r"^(-?[\d.]+) \.\. (-?[\d.]+)$").astype(float)
-    limits = min(0.0, *ends[0].dropna()), max(0.0, *ends[1].dropna())
+    limits = min(0.0, ends[0].min()), max(0.0, ends[1].max())  # 0 where there are none
     top = min(ceilings(reports), default=None)
     pictures = [
         "" if pd.isna(score) else _interval(score, low, high, limits, top)
@@ -92,7 +92,7 @@ def _notebook(folder, path, report):
     if shown.is_file():
         title = f'<a href="{escape(shown.relative_to(folder).as_posix())}">{title}</a>'
     parts = [f"<h3>{title}</h3>"]
-    for figure in report["figures"][:1]:
+    for figure in list(report["figures"])[:1]:
         image, text = path.parent / figure["file"], escape(figure["title"])
         if image.is_file():
             source = f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"
