@@ -24,8 +24,7 @@ import kit.twin
 from kit.evaluation.blending import blend
 from kit.evaluation.predictions import expected_spread, interval
 from kit.evaluation.saved_runs import find_outputs, mean_run, read_saved_runs
-from kit.forecast import predict_targets
-from kit.forecast.time_budget import cheap_models, fit_within, networks
+from kit.forecast.predict import cheap_models, fit_within, networks
 from kit.knowledge import gather
 from kit.submission import score_submission, submission_table
 
@@ -40,7 +39,7 @@ def fitted(competition, knowledge, only=None, *, deep=False, seed=0):
         models |= networks(knowledge, seed=seed)
     chosen = {name: model for name, model in models.items() if not only or name in only}
     held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
-    base_models = fit_within(math.inf, chosen, blind, held_out, predict_targets).base_models
+    base_models, _ = fit_within(math.inf, chosen, blind, held_out)
     base_models["mean"] = mean_run(blind, next(iter(base_models.values())).out_of_fold.fold)
     runs = {name: one.out_of_fold for name, one in base_models.items()}
     names = [*blind.effects.index, *blind.targets["perturbation"]]

@@ -11,8 +11,7 @@ from small_competition import write_small
 from small_planted import planted
 
 from kit import folds, load_competition, out_of_fold
-from kit.forecast import predict_targets
-from kit.forecast.time_budget import cheap_models, fit_within
+from kit.forecast.predict import cheap_models, fit_within
 from kit.knowledge import Knowledge
 from kit.models import Constant
 
@@ -53,13 +52,13 @@ def parts(competition, number=4):
 def within(seconds, models, competition, held_out=None):
     """`fit_within` on four folds of the training rows."""
     held_out = held_out or parts(competition)
-    return fit_within(seconds, models, competition, held_out, predict_targets)
+    return fit_within(seconds, models, competition, held_out)
 
 
 def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
     held_out = parts(competition)
-    found = within(60, {"constant": Constant()}, competition, held_out)
-    member = found.base_models["constant"]
+    fitted, _ = within(60, {"constant": Constant()}, competition, held_out)
+    member = fitted["constant"]
     again = out_of_fold(Constant(), competition, held_out)
     pd.testing.assert_frame_equal(
         member.out_of_fold.prediction,
@@ -73,30 +72,28 @@ def test_a_member_is_what_out_of_fold_and_a_fit_on_all_rows_give(competition):
 
 def test_a_model_too_slow_is_left_out_after_its_first_fold(competition):
     slow = Slow(0.8)  # it would need 5 x 0.8 s
-    found = within(2, {"slow": slow, "constant": Constant()}, competition)
+    fitted, left_out = within(2, {"slow": slow, "constant": Constant()}, competition)
     assert slow.fits == 1
-    assert list(found.base_models) == ["constant"]
-    assert re.match(r"4 more fits of 0\.\d s or more, ", found.left_out["slow"])
-    assert found.lines()[0].startswith("also fitted: constant")
-    assert found.lines()[1].startswith("left out for time: slow")
+    assert list(fitted) == ["constant"]
+    assert re.match(r"4 more fits of 0\.\d s or more, ", left_out["slow"])
 
 
 def test_what_is_done_once_for_all_folds_does_not_count_for_each(competition):
     models = {"pretrained": Slow(0.5, first=0.5)}  # a first fold of 1 s: 5 of these were too long
-    found = within(4.5, models, competition)
-    assert list(found.base_models) == ["pretrained"]
+    fitted, _ = within(4.5, models, competition)
+    assert list(fitted) == ["pretrained"]
 
 
 def test_a_fit_that_does_not_end_is_stopped(competition):
     start = time.perf_counter()
-    found = within(0.3, {"endless": Slow(60)}, competition)
+    _, left_out = within(0.3, {"endless": Slow(60)}, competition)
     assert time.perf_counter() - start < 20
-    assert found.left_out == {"endless": "time was over in the middle of a fit"}
+    assert left_out == {"endless": "time was over in the middle of a fit"}
 
 
 def test_without_time_nothing_is_tried(competition):
-    found = within(0, {"constant": Constant()}, competition)
-    assert found.left_out == {"constant": "no time is left"}
+    _, left_out = within(0, {"constant": Constant()}, competition)
+    assert left_out == {"constant": "no time is left"}
 
 
 def test_a_fault_in_a_model_is_no_lack_of_time(competition):
@@ -114,8 +111,8 @@ def test_the_cheap_models_need_no_more_knowledge_than_there_is(tmp_path):
     assert list(cheap_models(Knowledge())) == ["constant"]
     assert list(cheap_models(Knowledge(pathways))) == ["constant", "ridge", "neighbours", "pairs"]
     small = load_competition(write_small(tmp_path / "small"))
-    found = within(60, cheap_models(Knowledge()), small, parts(small, 2))
-    assert np.isfinite(found.base_models["constant"].test.to_numpy()).all()
+    fitted, _ = within(60, cheap_models(Knowledge()), small, parts(small, 2))
+    assert np.isfinite(fitted["constant"].test.to_numpy()).all()
 
 
 def test_where_there_are_no_alarms_the_time_is_kept_between_fits(competition):
@@ -128,4 +125,4 @@ def test_where_there_are_no_alarms_the_time_is_kept_between_fits(competition):
     thread.start()
     thread.join()
     assert slow.fits == 1
-    assert "more fits of" in found[0].left_out["slow"]
+    assert "more fits of" in found[0][1]["slow"]

@@ -14,7 +14,7 @@ from small_planted import planted
 from kit import InputError, load_competition
 from kit.forecast import forecast, predict_targets
 from kit.forecast import predict as predict_module
-from kit.forecast.time_budget import networks
+from kit.forecast.predict import networks
 from kit.knowledge import Knowledge, gather, load_pathways
 from kit.models import Constant, Mean, OnTargetGene
 from kit.networks.trained import Trained

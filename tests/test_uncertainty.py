@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from kit import InputError, folds, load_competition
 from kit.__main__ import main
 from kit.decision import Distribution
-from kit.forecast import Calibration, Intervals, calibration, target_intervals
+from kit.forecast import Intervals, calibration, target_intervals
 from kit.forecast.intervals import (
     central_interval,
     is_on_target,
@@ -59,6 +59,11 @@ def independent(folder, rows, genes=50, seed=0):
     )
 
 
+def by_level(table):
+    """Means over perturbations of what `calibration` gives, by level."""
+    return table.groupby(level="level").mean()
+
+
 def test_intervals_are_interpolated_quantiles_of_the_distribution():
     values = pd.DataFrame({"g": [3.0, -1.0, 0.0, 1.0]}, list("abcd"))
     rows = pd.DataFrame([[0.05, 0.05, 0.5, 0.4]], ["X"], list("abcd"))
@@ -76,8 +81,7 @@ def test_a_distribution_that_is_too_narrow_or_too_wide_is_calibrated(tmp_path, s
     competition = independent(tmp_path, rows=60)
     held_out = folds(competition.effects.index, 4)
     plain, mended = (
-        calibration(Even(sure), competition, held_out, parts=parts).table().loc["all"]
-        for parts in (0, 5)
+        by_level(calibration(Even(sure), competition, held_out, parts=parts)) for parts in (0, 5)
     )
     apart = (mended["observed"] - mended.index).abs()
     assert apart.max() < 0.03
@@ -91,7 +95,7 @@ def test_few_rows_are_widened_beyond_anything_seen(tmp_path):
     competition = independent(tmp_path, rows=15, genes=300)
     held_out = folds(competition.effects.index, 15)
     plain, mended = (
-        calibration(Even(), competition, held_out, levels=(0.95,), parts=parts).table().loc["all"]
+        by_level(calibration(Even(), competition, held_out, levels=(0.95,), parts=parts))
         for parts in (0, 5)
     )
     assert plain["observed"].iloc[0] == pytest.approx(1 - 2 / 15, abs=0.02)  # between 14 others
@@ -113,7 +117,7 @@ def test_a_better_distribution_has_narrower_intervals_of_the_same_level(tmp_path
     competition, pathways = planted(tmp_path, rows=60, genes=40, noise=0.1)
     held_out = folds(competition.effects.index, 3)
     known, blind = (
-        calibration(model, competition, held_out, levels=(0.8,)).table().loc["all"].iloc[0]
+        by_level(calibration(model, competition, held_out, levels=(0.8,))).loc[0.8]
         for model in (Neighbours(Knowledge(pathways)), Neighbours())
     )
     assert known["width"] < 0.6 * blind["width"]
@@ -140,10 +144,10 @@ def test_effects_of_held_out_rows_change_no_interval(tmp_path):
     other = competition.effects.copy()
     other.loc[names] *= 100
     widths = [
-        calibration(Even(), replace(competition, effects=effects), [names]).width[0.9]
+        calibration(Even(), replace(competition, effects=effects), [names])["width"]
         for effects in (competition.effects, other)
     ]
-    pd.testing.assert_frame_equal(*widths)
+    pd.testing.assert_series_equal(*widths)
 
 
 def test_an_on_target_gene_falls_as_far_as_those_of_training_rows(tmp_path):
@@ -160,30 +164,34 @@ def test_an_on_target_gene_falls_as_far_as_those_of_training_rows(tmp_path):
     for end, wanted in zip(("low", "high"), expected, strict=True):
         assert ends.at["P42", (0.8, end, "P42")] == pytest.approx(wanted)
     assert ends.at["X", (0.8, "high", "P42")] > 0
-    table = calibration(Even(), competition, folds(effects.index, 5), levels=(0.8,)).table()
-    assert table.at[("on-target gene", 0.8), "observed"] == pytest.approx(0.8, abs=0.1)
-    assert table.at[("on-target gene", 0.8), "pairs"] == 40
+    inside = calibration(Even(), competition, folds(effects.index, 5), levels=(0.8,))["on_target"]
+    assert inside.mean() == pytest.approx(0.8, abs=0.1)
+    assert inside.notna().sum() == 40
     np.testing.assert_allclose(on_target_interval([-0.5, -0.2], 0.9), [-1, 0])
 
 
-def test_the_table_counts_as_by_hand():
-    rows, genes = list("ab"), ["g", "h", "a"]
-    inside = pd.DataFrame([[True, False, True], [True, True, False]], rows, genes)
-    size = pd.DataFrame([[0.1, 0.2, 5.0], [0.1, 0.2, 0.15]], rows, genes)
-    weights = pd.DataFrame([[1.0, 2, 0], [1, 1, 1]], rows, genes)
-    width = pd.DataFrame([[1.0, 2, 3], [4, 5, 6]], rows, genes)
-    found = Calibration({0.9: inside}, {0.9: width / 10}, {0.9: width}, size, weights)
-    table = found.table().xs(0.9, level="nominal")
-    assert list(table.index) == ["all", "0 to 0.15", "0.15 to 0.2", "on-target gene"]
-    assert table["observed"].tolist() == pytest.approx([4 / 6, 2 / 3, 1 / 2, 1])
-    assert table["by_weight"].tolist()[:3] == pytest.approx([3 / 6, 2 / 3, 1 / 3])
-    assert table["width"].tolist() == pytest.approx([3.5, 11 / 3, 3.5, 3])
-    assert table["probability"].tolist() == pytest.approx([0.35, 1.1 / 3, 0.35, 0.3])
-    assert table["pairs"].tolist() == [6, 3, 2, 1]
-    assert (table["low"] <= table["observed"]).all()
-    assert (table["observed"] <= table["high"]).all()
-    assert found.by_perturbation(0.9).to_dict() == pytest.approx({"a": 2 / 3, "b": 2 / 3})
-    assert is_on_target(size).tolist() == [[False, False, True], [False, False, False]]
+def test_calibration_counts_as_by_hand(tmp_path):
+    competition = independent(tmp_path, rows=12, genes=5)
+    effects = competition.effects.rename(columns={"G0": "P0"})
+    weights = pd.DataFrame(np.arange(60.0).reshape(12, 5), effects.index, effects.columns)
+    competition = replace(competition, effects=effects, weights=weights)
+    held_out = [["P0", "P3"], ["P7"]]
+    table = calibration(Even(), competition, held_out, levels=(0.5, 0.9), parts=0)
+    assert list(table.index) == [
+        (level, name) for level in (0.5, 0.9) for name in ("P0", "P3", "P7")
+    ]
+    for level, name in table.index:
+        (names,) = [names for names in held_out if name in names]
+        train = competition.subset(effects.index.difference(names))
+        ends = Intervals(Even(), levels=(level,), parts=0).fit(train).predict([name])[level]
+        low, high, truth = ends["low"].loc[name], ends["high"].loc[name], effects.loc[name]
+        inside, row = truth.between(low, high), table.loc[level, name]
+        assert row["observed"] == pytest.approx(inside.sum() / 5)
+        weight = weights.loc[name]
+        assert row["by_weight"] == pytest.approx(weight[inside].sum() / weight.sum())
+        assert row["width"] == pytest.approx(sum(high - low) / 5)
+        assert row["on_target"] == inside["P0"] if name == "P0" else np.isnan(row["on_target"])
+    assert is_on_target(effects.iloc[:2]).tolist() == [[True, *[False] * 4], [False] * 5]
 
 
 def test_mean_deviation_is_the_mean_distance_from_the_median_and_never_zero():

@@ -6,13 +6,11 @@ apart and `propose` ranks the perturbations to measure next.
 """
 
 from .explanation import Explanation, explain
-from .intervals import Calibration, Intervals, calibration, target_intervals
+from .intervals import Intervals, calibration, target_intervals
 from .next_perturbations import propose
-from .predict import Forecast, forecast, predict_targets
-from .time_budget import cheap_models
+from .predict import Forecast, cheap_models, forecast, predict_targets
 
 __all__ = [
-    "Calibration",
     "Explanation",
     "Forecast",
     "Intervals",

@@ -20,7 +20,12 @@ from ..io.files import InputError, quote_some
 from ..knowledge import Knowledge
 from ..models.baselines import OnTargetGene
 from ..models.blend import Blend
-from . import attribution
+from .attribution import (
+    contribution_shares,
+    contributions,
+    log_odds_by_kind,
+    probability_by_kind,
+)
 from .predict import released_targets
 
 
@@ -56,7 +61,7 @@ class Explanation:
         probability: as a scenario; ratio: to a uniform one; share: of the expected departure from the
         mean, see `contribution_shares`.
         """
-        share = attribution.contribution_shares(self.contributions)
+        share = contribution_shares(self.contributions)
         chance = self.probability.sum(axis=1)[share.index]
         return pd.DataFrame({"probability": chance, "ratio": chance * len(chance), "share": share})
 
@@ -78,8 +83,7 @@ class Explanation:
         frame["perturbation"], frame["contribution"] = towards.idxmax(), towards.max() * side
         added = self.odds.drop(columns="usual")
         frame["evidence"], frame["factor"] = added.idxmax(axis=1), np.exp(added.max(axis=1))
-        order = departure.abs().sort_values(ascending=False, kind="stable").index
-        return frame.loc[order]
+        return frame.loc[departure.abs().sort_values(ascending=False, kind="stable").index]
 
     def of_gene(self, gene: str) -> pd.DataFrame:
         """Return each training perturbation's effect on a gene and contribution, log2, largest first."""
@@ -89,8 +93,8 @@ class Explanation:
                 + _suggestion(gene, self.effects.index, "give one of them")
             )
         columns = {"effect": self.train.effects[gene], "contribution": self.contributions[gene]}
-        frame = pd.DataFrame(columns)
-        return frame.sort_values("contribution", key=np.abs, ascending=False, kind="stable")
+        order = {"key": np.abs, "ascending": False, "kind": "stable"}
+        return pd.DataFrame(columns).sort_values("contribution", **order)
 
 
 def explain(
@@ -113,21 +117,20 @@ def explain(
     predicted = model.predict([perturbation, *beside]).loc[perturbation]
     distribution = blend.predict_distribution([perturbation])
     expected, mean = distribution.mean().loc[perturbation], distribution.baseline
-    expert = blend.expert(perturbation)
-    sets = knowledge.pathways
+    expert, sets = blend.expert(perturbation), knowledge.pathways
     rows = train.effects.index if sets is not None else ()
     return Explanation(
         perturbation,
         known,
         train,
         blend.recipe_,
-        pd.DataFrame({"predicted": predicted, "expected": expected, "mean": mean}),
-        attribution.probability_by_kind(expert.neighbours_, perturbation),
-        attribution.contributions(distribution),
-        attribution.log_odds_by_kind(expert, perturbation, (expected >= mean).to_numpy()),
-        {name: sets.shared(perturbation, name) for name in rows},
-        not knowledge.knows([perturbation]).iloc[0],
-        truth,
+        effects=pd.DataFrame({"predicted": predicted, "expected": expected, "mean": mean}),
+        probability=probability_by_kind(expert.neighbours_, perturbation),
+        contributions=contributions(distribution),
+        odds=log_odds_by_kind(expert, perturbation, (expected >= mean).to_numpy()),
+        shared={name: sets.shared(perturbation, name) for name in rows},
+        constant=not knowledge.knows([perturbation]).iloc[0],
+        truth=truth,
     )
 
 
@@ -145,24 +148,23 @@ def refit_without(
     pathways, atlas = knowledge.pathways, knowledge.atlas
     runs = {}
     for source in () if pathways is None else pathways.coverage([name]).columns.drop("known"):
-        runs[f"without {source}"] = train, _without_source(pathways, source), atlas
+        runs[f"without {source}"] = train, Knowledge(_without_source(pathways, source), atlas)
     if pathways is not None and atlas is not None:
-        runs["without all pathways"] = train, None, atlas
+        runs["without all pathways"] = train, Knowledge(None, atlas)
     if atlas is not None:
-        runs["without other screens"] = train, pathways, None
+        runs["without other screens"] = train, Knowledge(pathways)
     main = explanation.training_shares().index[: min(rows, len(train.effects) - 2)]
     for row in main if not explanation.constant else ():
-        runs[f"without perturbation {row}"] = _without_row(train, row), pathways, atlas
+        left = train.subset(train.effects.index.drop(row))
+        runs[f"without perturbation {row}"] = left, Knowledge(pathways, atlas)
     before, mean = explanation.effects["expected"], explanation.effects["mean"]
     departure = max((before - mean).abs().mean(), 1e-12)
     found = {}
-    for label, (rows_left, sets, screens) in runs.items():
-        left = Knowledge(sets, screens)
-        distribution = Blend(left, parts=0, seed=seed).fit(rows_left).predict_distribution([name])
+    for label, (left, known) in runs.items():
+        distribution = Blend(known, parts=0, seed=seed).fit(left).predict_distribution([name])
         change = (distribution.mean().loc[name] - before).abs().mean() / departure
-        added = attribution.contributions(distribution)
-        first = attribution.contribution_shares(added).index[0]
-        found[label] = change, first if left.knows([name]).iloc[0] else "none"
+        first = contribution_shares(contributions(distribution)).index[0]
+        found[label] = change, first if known.knows([name]).iloc[0] else "none"
     return pd.DataFrame.from_dict(found, "index", columns=["change", "perturbation"])
 
 
@@ -177,12 +179,6 @@ def _without_source(pathways, source):
     return left if left.parts else None
 
 
-def _without_row(competition, perturbation):
-    """The competition without one training row, if it is one."""
-    rows = competition.effects.index
-    return competition.subset(rows[rows != perturbation])
-
-
 def _as_forecast(competition, perturbation):
     """Rows that a perturbation is predicted from, its measured effects or None, and targets beside it.
 
@@ -190,12 +186,11 @@ def _as_forecast(competition, perturbation):
     """
     released = released_targets(competition)
     known = competition.with_released() if released else competition
-    measured = perturbation in known.effects.index
-    truth = known.effects.loc[perturbation] if measured else None
-    among = perturbation in released
+    rows, among = known.effects.index, perturbation in released
+    truth = known.effects.loc[perturbation] if perturbation in rows else None
     beside = [x for x in competition.targets["perturbation"] if (x in released) == among]
     # Released truth is no part of the fit that predicts a released target.
-    train = competition if among else _without_row(known, perturbation)
+    train = competition if among else known.subset(rows[rows != perturbation])
     return train, truth, [name for name in beside if name != perturbation]
 
 

@@ -23,9 +23,8 @@ def as_text(explanation: Explanation, refits: pd.DataFrame | None = None) -> str
         f"{share * (1 - points):.2f}, gene by gene {(1 - share) * (1 - points):.2f}"
     )
     if explanation.constant:
-        return "\n".join(
-            [*lines, "so the prediction is the constant, as for all without knowledge"]
-        )
+        lines.append("so the prediction is the constant, as for all without knowledge")
+        return "\n".join(lines)
     if explanation.truth is not None:
         lines.append(f"measured, but not used in this fit; {_agreement(explanation)}")
     lines += ["", "training perturbations: probability, ratio to uniform, share of the departure"]
@@ -74,29 +73,24 @@ def as_record(
     explanation: Explanation, refits: pd.DataFrame | None = None, genes: Sequence[str] = ()
 ) -> dict:
     """Return what JSON can hold: of the genes asked for, or of those that change most."""
-    table = explanation.main_reasons()
-    table = table.loc[list(genes)] if genes else table.head(SHOWN)
-    shares = explanation.training_shares().head(SHOWN)
+    shares = explanation.training_shares().head(SHOWN).rename_axis("perturbation").reset_index()
     shared = {name: list(sizes.index) for name, sizes in explanation.shared.items()}
+    shares["shared"] = [shared.get(name, []) for name in shares["perturbation"]]
+    reasons = explanation.main_reasons()
+    reasons = reasons.loc[list(genes)] if genes else reasons.head(SHOWN)
+    added = [explanation.of_gene(gene)["contribution"].head(SHOWN) for gene in reasons.index]
+    reasons = reasons.assign(
+        log_odds=explanation.odds.loc[reasons.index].to_dict("records"),
+        contributions=[each.to_dict() for each in added],
+    )
     record = {
         "perturbation": explanation.perturbation,
         "known": explanation.known,
         "constant": bool(explanation.constant),
         "training_rows": len(explanation.train.effects),
-        "training_perturbations": [
-            {"perturbation": name, **row, "shared": shared.get(name, [])}
-            for name, row in shares.to_dict("index").items()
-        ],
+        "training_perturbations": shares.to_dict("records"),
         "evidence": explanation.evidence_shares().to_dict(),
-        "genes": [
-            {
-                "gene": name,
-                **row,
-                "log_odds": explanation.odds.loc[name].to_dict(),
-                "contributions": explanation.of_gene(name)["contribution"].head(SHOWN).to_dict(),
-            }
-            for name, row in table.to_dict("index").items()
-        ],
+        "genes": reasons.rename_axis("gene").reset_index().to_dict("records"),
     }
     return record | ({} if refits is None else {"without": refits.to_dict("index")})
 
@@ -104,6 +98,6 @@ def as_record(
 def _agreement(explanation):
     departure = explanation.effects["expected"] - explanation.effects["mean"]
     measured = explanation.truth - explanation.effects["mean"]
-    length = np.sqrt((departure**2).sum() * (measured**2).sum())
-    cosine = float(departure @ measured / max(length, 1e-12))
+    length = np.linalg.norm(departure) * np.linalg.norm(measured)
+    cosine = departure @ measured / max(length, 1e-12)
     return f"cosine of expected and measured effects, both less the mean: {cosine:.2f}"

@@ -10,7 +10,6 @@ rows that no fit has seen.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,9 +25,6 @@ from ..models.blend import Blend
 from .predict import predict_targets
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-SIZES = (0.5, 0.8, 0.95)  # quantiles of the expected sizes, between groups
-DRAWS = 2000  # of the bootstrap over perturbations
-ON_TARGET = "on-target gene"
 
 
 class Intervals:
@@ -60,11 +56,8 @@ class Intervals:
                 low, high = central_interval(distribution, level)
                 distance = (np.maximum(low - truth, truth - high) / scale).to_numpy()
                 outside[level].append(distance[~is_on_target(truth)])
-        by_level = {
-            level: (_reached(x, level), _observed(x, level)) for level, x in outside.items()
-        }
-        table = pd.DataFrame.from_dict(by_level, "index", columns=["widening", "observed"])
-        self.widening_, self.observed_ = table["widening"], table["observed"]
+        self.widening_ = pd.Series({level: _reached(x, level) for level, x in outside.items()})
+        self.observed_ = pd.Series({level: _observed(x, level) for level, x in outside.items()})
         self.scale_, self.control_ = mean_deviation(train.effects), train.control
         fell = [train.effects.at[x, x] / train.control[x] for x in _expressed(rows, train.control)]
         self.on_target_ = np.array(fell, dtype=float)
@@ -73,88 +66,18 @@ class Intervals:
 
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return the ends of the intervals, log2: perturbation x (level, `low` or `high`, gene)."""
-        return self.ends(self.model.predict_distribution(list(perturbations)))
-
-    def ends(self, distribution: Distribution) -> pd.DataFrame:
-        """Return the ends from a predictive distribution of the model, as `predict` gives them."""
-        frames = {}
+        distribution, frames = self.model.predict_distribution(list(perturbations)), {}
         for level in self.levels:
-            frames[level, "low"], frames[level, "high"] = self._widened(distribution, level)
+            low, high = central_interval(distribution, level)
+            # Narrowed past one another both ends meet in the middle.
+            step = np.maximum(self.widening_[level] * self.scale_.to_numpy(), (low - high) / 2)
+            low, high = low - step, high + step
+            if len(self.on_target_) > 1:
+                ends = on_target_interval(self.on_target_, level)
+                for name in _expressed(low.index, self.control_):
+                    low.at[name, name], high.at[name, name] = ends * self.control_[name]
+            frames[level, "low"], frames[level, "high"] = low, high
         return pd.concat(frames, axis=1, names=["level", "end", "gene"])
-
-    def _widened(self, distribution, level):
-        low, high = central_interval(distribution, level)
-        # Narrowed past one another both ends meet in the middle.
-        step = np.maximum(self.widening_[level] * self.scale_.to_numpy(), (low - high) / 2)
-        low, high = low - step, high + step
-        if len(self.on_target_) > 1:
-            ends = on_target_interval(self.on_target_, level)
-            for name in _expressed(distribution.perturbations, self.control_):
-                low.at[name, name], high.at[name, name] = ends * self.control_[name]
-        return low, high
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """How often intervals held; frames are perturbation x gene.
-
-    By level: inside, whether the truth lay inside; probability, that the predictive distribution gives
-    to the interval, above the level where many effects are equal; width, log2. size: of the expected
-    effect; weights: the metric's.
-    """
-
-    inside: dict[float, pd.DataFrame]
-    probability: dict[float, pd.DataFrame]
-    width: dict[float, pd.DataFrame]
-    size: pd.DataFrame
-    weights: pd.DataFrame
-
-    def by_perturbation(self, level: float = 0.9) -> pd.Series:
-        """Return the share of each perturbation's effects that lay inside, the smallest first."""
-        return self.inside[level].mean(axis=1).sort_values(kind="stable").rename("observed")
-
-    def table(self, *, level: float = 0.9, seed: int = 0) -> pd.DataFrame:
-        """Return the observed coverage by size of the expected effect and nominal level.
-
-        Sizes: all, ranges, and the on-target genes, which are in no range. `observed` with its interval
-        (`low`, `high`, of level `level`, bootstrap over perturbations), `by_weight`: the share of the
-        metric's weight that lay inside; `probability` and `width`, means; `pairs` counted.
-        """
-        even = np.full(len(self.size), 1 / len(self.size))
-        counts = np.random.default_rng(seed).multinomial(len(even), even, size=DRAWS)
-        rows = {
-            (name, nominal): self._row(nominal, taken, counts, level)
-            for name, taken in self._groups().items()
-            for nominal in self.inside
-        }
-        return pd.DataFrame.from_dict(rows, "index").rename_axis(["size", "nominal"])
-
-    def _groups(self):
-        """Which entries each line of the table is about, by name: (perturbations, genes)."""
-        on_target, size = is_on_target(self.size), self.size.to_numpy()
-        cuts = np.unique(np.quantile(size[~on_target], SIZES))
-        place = np.where(on_target, -1, np.digitize(size, cuts, right=True))
-        edges = [0.0, *cuts, float(size[~on_target].max())]
-        groups = {"all": np.ones(size.shape, dtype=bool)}
-        for number in np.unique(place[~on_target]):
-            groups[f"{edges[number]:.3g} to {edges[number + 1]:.3g}"] = place == number
-        return groups | ({ON_TARGET: on_target} if on_target.any() else {})
-
-    def _row(self, nominal, taken, counts, level):
-        inside = self.inside[nominal].to_numpy() & taken
-        hits, pairs = inside.sum(axis=1), taken.sum(axis=1)
-        drawn = (counts @ hits) / np.maximum(counts @ pairs, 1)
-        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        weights = self.weights.to_numpy()
-        return {
-            "observed": hits.sum() / pairs.sum(),
-            "low": low,
-            "high": high,
-            "by_weight": weights[inside].sum() / (weights[taken].sum() or np.nan),
-            "probability": self.probability[nominal].to_numpy()[taken].mean(),
-            "width": self.width[nominal].to_numpy()[taken].mean(),
-            "pairs": int(pairs.sum()),
-        }
 
 
 def calibration(
@@ -165,28 +88,31 @@ def calibration(
     levels: Sequence[float] = LEVELS,
     parts: int = 5,
     seed: int = 0,
-) -> Calibration:
-    """Test a model's `Intervals` on each list of `held_out` rows in turn.
+) -> pd.DataFrame:
+    """Return how well a model's `Intervals` hold on each list of `held_out` rows: by (level, row).
 
-    parts: inner folds that the widening is learned from; 0 tests the distribution's own quantiles.
+    Columns: `observed`, the share of a perturbation's effects inside; `by_weight`, the share of its
+    metric weight inside; `width`, the mean, log2; `on_target`, whether its on-target effect lies inside
+    (NaN where that is not among the genes). parts: inner folds that the widening is learned from; 0
+    tests the distribution's own quantiles.
     """
-    found, sizes = {level: [] for level in levels}, []
+    found = {level: [] for level in levels}
     for names in held_out:
         train = competition.subset(competition.effects.index.difference(names, sort=False))
         fitted = Intervals(copy.deepcopy(model), levels=levels, parts=parts, seed=seed).fit(train)
-        distribution = fitted.model.predict_distribution(list(names))
-        truth = competition.effects.loc[distribution.perturbations]
-        ends = fitted.ends(distribution)
-        sizes.append(distribution.mean().abs())
+        ends, held = fitted.predict(names), competition.subset(names)
+        on_target = is_on_target(held.effects)
         for level in levels:
             low, high = ends[level]["low"], ends[level]["high"]
-            inside = (low <= truth) & (truth <= high)
-            found[level].append((inside, _probability(distribution, low, high), high - low))
-    parts = {level: [*map(pd.concat, zip(*rows, strict=True))] for level, rows in found.items()}
-    inside, probability, width = ({level: parts[level][n] for level in levels} for n in range(3))
-    size = pd.concat(sizes)
-    weights = competition.subset(size.index).weights
-    return Calibration(inside, probability, width, size, weights)
+            inside = (low <= held.effects) & (held.effects <= high)
+            columns = {
+                "observed": inside.mean(axis=1),
+                "by_weight": inside.mul(held.weights).sum(axis=1) / held.weights.sum(axis=1),
+                "width": (high - low).mean(axis=1),
+                "on_target": inside.astype(float).where(on_target).max(axis=1),
+            }
+            found[level].append(pd.DataFrame(columns))
+    return pd.concat({level: pd.concat(each) for level, each in found.items()}, names=["level"])
 
 
 def central_interval(distribution: Distribution, level: float = 0.9) -> list[pd.DataFrame]:
@@ -278,14 +204,6 @@ def _interpolated(reached, ordered, share):
     first, last = (np.take_along_axis(reached, place[:, :, None], 2)[:, :, 0] for place in places)
     low, high = (np.take_along_axis(ordered, place, axis=1) for place in places)
     return low + (high - low) * np.clip((share - first) / np.maximum(last - first, 1e-9), 0, 1)
-
-
-def _probability(distribution, low, high):
-    """Probability by the distribution of each effect between two ends: perturbation x gene."""
-    values = distribution.values.to_numpy().T[:, None, :]  # (genes, 1, points)
-    inside = (low.to_numpy().T[:, :, None] <= values) & (values <= high.to_numpy().T[:, :, None])
-    found = (distribution.chances() * inside).sum(axis=2).T
-    return pd.DataFrame(found, distribution.perturbations, distribution.genes)
 
 
 def _expressed(names, control):

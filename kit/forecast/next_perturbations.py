@@ -17,9 +17,8 @@ from ..competition import Competition
 from ..io.files import InputError
 from ..knowledge import Pathways
 
-NOISE = (
-    0.1  # variance that no other perturbation shares, beside 1; from .01 to .1 few choices change
-)
+# Variance that no other perturbation shares, beside 1; from .01 to .1 few choices change.
+NOISE = 0.1
 EXPRESSED = 0.02  # log2(1 + CP10k): about 3 counts in 100 cells of 20,000 UMI
 INFORMED = 3  # targets named beside a proposal
 LEAST = 0.001  # reduction of variance for which a target is named
@@ -49,10 +48,8 @@ def propose(
         text = f"every target is measured, some by solution*.csv in {competition.source.name}"
         raise InputError(f"{text}; take these files out to get proposals")
     if not 0 < number <= len(pool):
-        text = f"{number} proposals of {len(pool)} candidates; want 1 to their number"
-        raise InputError(
-            f"{text}, or name others that pathways know, with --among FILE from a shell"
-        )
+        text = f"{number} proposals of {len(pool)} candidates; want 1 to their number, or"
+        raise InputError(f"{text} name others that pathways know, with --among FILE from a shell")
     prior = pathway_similarity(pathways, [*rows, *targets, *pool])
     total = max(np.diag(prior.loc[targets, targets]).sum(), 1e-12)
     left = conditional_covariance(prior, rows).loc[[*targets, *pool], [*targets, *pool]]

@@ -1,13 +1,18 @@
 """From a competition folder to the best submission: `python -m kit predict`.
 
 By default that is the blend of the classical models. With a time budget it is blended with what else
-can be fitted in that time, networks too, and the larger blend is taken if its nested out-of-fold score
-is higher. Released truth (`solution*.csv`) serves as training rows for all other targets; a target
-whose own truth is released is predicted by a fit without any released row.
+can be fitted in that time, networks too, each timed on its own first fold; the larger blend is taken if
+its nested out-of-fold score is higher. Released truth (`solution*.csv`) serves as training rows for all
+other targets; a target whose own truth is released is predicted by a fit without any released row.
 """
 
 import copy
+import math
+import signal
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,13 +20,19 @@ import pandas as pd
 
 from ..competition import Competition
 from ..evaluation.blending import blend
+from ..evaluation.comparison import out_of_fold
 from ..evaluation.predictions import OutOfFold, expected_spread, interval
 from ..evaluation.saved_runs import SavedRun, mean_run
 from ..io.files import quote_some
 from ..knowledge import Knowledge
-from ..models.baselines import Constant, OnTargetGene
+from ..models import Constant, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
 from ..models.blend import ENOUGH, Blend
-from .time_budget import cheap_models, fit_within, networks
+
+ONCE = 0.5  # share of a first fold that may be work done once for all folds, as pretraining is
+
+
+class OutOfTime(BaseException):  # as KeyboardInterrupt: no `except Exception` in a fit holds it up
+    """A model would need longer than what is left."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +78,16 @@ def forecast(
             models.pop(name, None)
         took = time.perf_counter() - begun
         held_out = [list(names) for names in inner.fold.groupby(inner.fold).groups.values()]
-        found = fit_within(60 * minutes - took, models, competition, held_out, predict_targets)
+        fitted, left_out = fit_within(60 * minutes - took, models, competition, held_out)
         inner = inner.subset(competition.effects.index)
-        saved = {"default": SavedRun(inner, prediction), **found.base_models}
+        saved = {"default": SavedRun(inner, prediction), **fitted}
         saved["mean"] = mean_run(competition, inner.fold)
         prediction, inner, remark = _blended(competition, saved, knowledge)
-        remarks += [f"default blend: {took:.0f} s of {60 * minutes:.0f}", *found.lines(), remark]
+        also = [f"{name} ({run.out_of_fold.seconds:.0f} s)" for name, run in fitted.items()]
+        remarks.append(f"default blend: {took:.0f} s of {60 * minutes:.0f}")
+        remarks.append(f"also fitted: {', '.join(also) or 'nothing'}")
+        remarks += [f"left out for time: {name}, {why}" for name, why in left_out.items()]
+        remarks.append(remark)
     return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
 
 
@@ -101,6 +116,60 @@ def predict_targets(
     return pd.concat(parts).loc[list(targets)]
 
 
+def fit_within(
+    seconds: float,
+    models: Mapping[str, Any],
+    competition: Competition,
+    held_out: Sequence[Sequence[str]],
+) -> tuple[dict[str, SavedRun], dict[str, str]]:
+    """Predict training rows out of fold, and all targets, by as many models as the time allows.
+
+    models: by name, cheapest first. held_out: lists of training rows, as `folds` gives them. Returns
+    runs by name of model, and by name the reason why others were left out: their folds so far showed
+    that the rest would not end in time. A fit that is still running when time is over is stopped where
+    the system has alarms: in a main thread, not on Windows; elsewhere it is finished first.
+    """
+    end = time.perf_counter() + seconds
+    fold = pd.Series({name: number for number, names in enumerate(held_out) for name in names})
+    fold = fold.loc[list(competition.effects.index)]
+    fitted, left_out = {}, {}
+    for name, model in models.items():
+        began = time.perf_counter()
+        try:
+            with _time_limit(end - began):
+                prediction = _out_of_fold(model, competition, held_out, end).loc[fold.index]
+                test = predict_targets(model, competition)
+        except OutOfTime as reason:
+            left_out[name] = str(reason)
+            continue
+        seconds = time.perf_counter() - began
+        known = OutOfFold.from_predictions(competition, prediction, fold, seconds=seconds)
+        fitted[name] = SavedRun(known, test)
+    return fitted, left_out
+
+
+def cheap_models(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGene]:
+    """Return the models that take seconds to a few minutes, by name, cheapest first."""
+    found = {"constant": Constant()}
+    if knowledge.pathways is not None:
+        found["ridge"] = Ridge(knowledge)
+    if knowledge:
+        found["neighbours"] = Neighbours(knowledge)
+    if knowledge.atlas is not None:
+        found["transfer"] = Transfer(knowledge, seed=seed)
+    elif knowledge.pathways is not None:
+        found["pairs"] = PairwiseRegression(knowledge, seed=seed)
+    return {name: OnTargetGene(model) for name, model in found.items()}
+
+
+def networks(knowledge: Knowledge, *, seed: int = 0) -> dict[str, OnTargetGene]:
+    """Return the three networks, by name, the one with the cheapest step first."""
+    from ..networks import GNN, VAE, Transformer
+
+    kinds = {"gnn": GNN, "transformer": Transformer, "vae": VAE}
+    return {name: OnTargetGene(kind(knowledge, seed=seed)) for name, kind in kinds.items()}
+
+
 def _with_on_target_gene(inner, competition):
     """Out-of-fold predictions with on-target effects set as in the predictions of the targets."""
     parts = []
@@ -127,12 +196,13 @@ def _blended(competition, saved, knowledge):
     tests = {name: one.test for name, one in saved.items()}
     gain = nested.score().score_per_60 - default.score().score_per_60
     low, high = interval(nested.score(), than=default.score())
-    remark = f"taken: {found.best}; choosing gains {gain:.2f} for 60 rows over the default blend, "
-    remark += f"90 % interval {low:.2f} to {high:.2f}"
-    if found.best.base_models == ["default"]:
+    taken = found.best
+    if taken.base_models == ["default"]:
         few = len(competition.effects) < ENOUGH
-        why = f" (under {ENOUGH} training rows nothing is chosen)" if few else ""
-        remark = remark.replace(f"taken: {found.best}", f"taken: the default blend{why}")
+        taken = "the default blend"
+        taken += f" (under {ENOUGH} training rows nothing is chosen)" if few else ""
+    remark = f"taken: {taken}; choosing gains {gain:.2f} for 60 rows over the default blend, "
+    remark += f"90 % interval {low:.2f} to {high:.2f}"
     return found.best.predict(tests, groups), nested, remark
 
 
@@ -169,3 +239,38 @@ def _on_score(inner, targets):
         low, high = draws[column].quantile([0.05, 0.95])
         lines.append(f"expected of {rows}: 90 % interval {low:.2f} to {high:.2f} for 60 rows")
     return lines
+
+
+def _out_of_fold(model, competition, held_out, end):
+    """Predictions of all held-out rows; OutOfTime as soon as the rest cannot be done by `end`."""
+    parts, each = [], math.inf
+    for number, names in enumerate(held_out, 1):
+        began = time.perf_counter()
+        parts.append(out_of_fold(model, competition, [names]).prediction)
+        now = time.perf_counter()
+        each = min(each, (now - began) * (ONCE if number == 1 else 1.0))
+        more, left = len(held_out) - number + 1, max(0.0, end - now)  # and the fit on all rows
+        if more * each > left:
+            raise OutOfTime(f"{more} more fits of {each:.1f} s or more, {left:.0f} s are left")
+    return pd.concat(parts)
+
+
+@contextmanager
+def _time_limit(seconds):
+    """Raise OutOfTime inside the block once the time is over, where there are alarms."""
+    if seconds <= 0:
+        raise OutOfTime("no time is left")
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(*_):
+        raise OutOfTime("time was over in the middle of a fit")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, 1e8))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
