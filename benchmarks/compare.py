@@ -26,7 +26,7 @@ import kit
 from benchmarks.network_cost import NAMES
 from kit import models
 from kit.evaluation.predictions import TERMS
-from kit.forecast.time_budget import networks
+from kit.forecast.predict import networks
 from kit.knowledge import Knowledge, gather
 from kit.metric import GATE, combine
 
