@@ -134,19 +134,23 @@ class _Evidence:
         """Deviation from the mean by kernel ridge, its penalty chosen by exact leave-one-out."""
         size, axes = np.linalg.eigh(kernel)
         size = np.maximum(size, 0.0)
-        fits = []  # by penalty: coefficients of the training rows without each row, and for new ones
-        for penalty in RIDGE * (np.trace(kernel) / len(kernel) or 1.0):
-            hat = (axes * (size / (size + penalty))) @ axes.T
-            without = hat / (1 - np.diag(hat))[:, None]
-            np.fill_diagonal(without, 0.0)
-            fits.append((without, new @ (axes / (size + penalty)) @ axes.T))
+        penalties = RIDGE * (np.trace(kernel) / len(kernel) or 1.0)
         found = []
         for values in self.channels:
-            usual = _mean_of_others(values)
-            left = [one @ values - one.sum(axis=1, keepdims=True) * usual for one, _ in fits]
-            best = np.argmin([((values - usual - one) ** 2).mean() for one in left])
             deviation = values - values.mean(axis=0)
-            found.append(left[best] if self.training else fits[best][1] @ deviation)
+            turned = axes.T @ deviation
+            own = deviation / (len(values) - 1)  # change of the mean without the row
+            left = []  # leave-one-out predictions by penalty
+            for shrunk in size / (size + penalties[:, None]):
+                fitted = axes @ (shrunk[:, None] * turned)
+                moved = own * (1 - axes @ (shrunk * axes.sum(axis=0)))[:, None]
+                leverage = (axes**2 @ shrunk)[:, None]
+                left.append(values - (deviation - fitted + moved) / (1 - leverage))
+            best = np.argmin([((values - one) ** 2).mean() for one in left])
+            if self.training:
+                found.append(left[best] - self._mean(values))
+            else:
+                found.append(new @ (axes @ (turned / (size + penalties[best])[:, None])))
         return found
 
     def elsewhere(self, of_rows, response):
@@ -169,11 +173,9 @@ class _Evidence:
         return found
 
     def _mean(self, values):
-        return _mean_of_others(values) if self.training else values.mean(axis=0)
-
-
-def _mean_of_others(values):
-    return (values.sum(axis=0) - values) / (len(values) - 1)
+        """Mean of all rows, or of all others."""
+        total = values.sum(axis=0)
+        return (total - values) / (len(values) - 1) if self.training else total / len(values)
 
 
 def _log_odds(share):
