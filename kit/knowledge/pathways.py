@@ -110,18 +110,16 @@ class Pathways:
         standardising columns, negatives cut. A gene that a part does not know has zeros there, on the
         diagonal too.
         """
-        genes = list(genes)
-        found = {name: self.kernel(genes, genes, [name]) for name in self._parts}
-        for kernel in found.values():
-            values = kernel.to_numpy()
+        genes, found = list(genes), {}
+        for name in self._parts:
+            kernel = self.kernel(genes, genes, [name])
+            values = kernel.to_numpy(copy=True)
             np.fill_diagonal(values, values.diagonal().round())  # 0 or 1 but for rounding
+            found[name] = pd.DataFrame(values, kernel.index, kernel.columns, copy=False)
         return found
 
     def kernel(
-        self,
-        a: Iterable[str],
-        b: Iterable[str],
-        parts: Iterable[str] | None = None,
+        self, a: Iterable[str], b: Iterable[str], parts: Iterable[str] | None = None
     ) -> pd.DataFrame:
         """Return the kernel between two lists of genes: an a x b frame, float32, the mean over parts.
 
@@ -131,7 +129,8 @@ class Pathways:
         chosen = self.parts if parts is None else list(parts)
         check_known(chosen, self._parts, "no part of the kernel is named")
         rows, columns = self._symbols(a), self._symbols(b)
-        total, count = np.zeros((2, len(rows), len(columns)), dtype=np.float32)
+        total = np.zeros((len(rows), len(columns)), dtype=np.float32)
+        count = np.zeros_like(total)
         for part in (self._parts[name] for name in chosen):
             row, column = part.genes.get_indexer(rows), part.genes.get_indexer(columns)
             both = np.ix_(row >= 0, column >= 0)
@@ -161,15 +160,17 @@ class Pathways:
         By source of sets the number of sets (3 to 500 genes) that hold it, by source of edges the number
         of its edges, by table whether it is in it; `known`: whether any part of the kernel knows it.
         """
-        symbols, columns = self._symbols(perturbations), {}
+        symbols = self._symbols(perturbations)
         counts = {
             source: pd.Series(np.asarray(member[:, chosen_sets(member)].sum(axis=1)).ravel(), genes)
             for source, (member, genes, _) in self._memberships.items()
         }
         for source, edges in self.edges.groupby("source", sort=False):
             counts[source] = pd.concat([edges["one"], edges["other"]]).value_counts()
-        for source, values in counts.items():
-            columns[source] = values.reindex(symbols, fill_value=0).to_numpy(dtype=int)
+        columns = {
+            source: values.reindex(symbols, fill_value=0).to_numpy(dtype=int)
+            for source, values in counts.items()
+        }
         for name, table in self.tables.items():
             columns[name] = pd.Index(symbols).isin(table.index)
         known = [pd.Index(symbols).isin(part.genes) for part in self._parts.values()]
