@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on CPU the same seed gives the same result everywhere
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of small products threads wait for one another
+
+
+def pytest_configure(config):
+    """Hide the GPU from all but `pytest -m gpu`: on CPU a seed gives the same result everywhere."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import torch
 from small_merged import small_competition, write_cells
+from small_planted import atlas_of
 
 from kit import InputError
 from kit.competition import CONTROL, load_competition
+from kit.knowledge import Knowledge
 from kit.networks import cells as module
 from kit.networks.cells import competition_cells, gather_cells, screen_cells
 from kit.networks.training import FoldCache
-from kit.screens.atlas import Atlas
 
 GENES = pd.Index(["G1", "G0"])  # not sorted: cells are
 CONTROL_MEAN = pd.Series(1.0, GENES)
@@ -41,7 +42,7 @@ def test_a_cell_is_its_distance_from_the_control_of_its_batch(tmp_path, monkeypa
     ]
     (found,) = screen_cells(merged(tmp_path, rows), small_competition(CONTROL_MEAN))
     expected = [[0, 0], [1, 2], [0, 0], [0, 1]]  # G0 before G1
-    np.testing.assert_allclose(found.values.float(), expected, atol=1e-3)
+    np.testing.assert_allclose(found.values, expected, atol=1e-3)
     assert found.names(np.arange(4)) == [CONTROL, "KRAS", CONTROL, "KRAS"]
 
 
@@ -50,7 +51,7 @@ def test_a_batch_with_few_control_cells_is_pulled_to_the_screens_control(tmp_pat
     rows += [("KRAS", "one", "b", [3, 3], False)]
     (found,) = screen_cells(merged(tmp_path, rows), small_competition(CONTROL_MEAN))
     # Batch b: control 2, the screen's 1.5; 20 cells, so its own counts half: 1.75.
-    np.testing.assert_allclose(found.values[-1].float(), [0.25, 0.25], atol=1e-3)
+    np.testing.assert_allclose(found.values[-1], [0.25, 0.25], atol=1e-3)
 
 
 def test_what_a_screen_did_not_measure_is_zero_and_masked(tmp_path):
@@ -94,7 +95,7 @@ def test_cells_of_held_out_rows_are_not_seen(twin):
     competition = load_competition(twin)
     train = competition.subset(competition.effects.index[:7])
     found = competition_cells(train)
-    assert set(found.perturbations) == {CONTROL, *train.effects.index}
+    assert set(found.perturbation) == {CONTROL, *train.effects.index}
     assert found.values.shape[1] == len(competition.genes)
 
 
@@ -103,7 +104,7 @@ def test_the_mean_of_cells_is_near_the_effect(twin, monkeypatch):
     competition = load_competition(twin)
     found = competition_cells(competition)
     genes = competition.genes.sort_values()
-    mean = pd.DataFrame(found.values.float().numpy(), columns=genes)
+    mean = pd.DataFrame(found.values.astype(float), columns=genes)
     mean = mean.groupby(found.names(np.arange(len(found)))).mean().drop(CONTROL)
     strongest = competition.effects.abs().mean(axis=1).nlargest(10).index
     expected = competition.effects.loc[strongest, genes]
@@ -114,13 +115,14 @@ def test_the_mean_of_cells_is_near_the_effect(twin, monkeypatch):
 
 def test_without_the_package_or_the_files_remarks_say_so(tmp_path, twin, monkeypatch):
     competition = replace(load_competition(twin), cells=None)
-    atlas = Atlas(None, None, None, tmp_path / "responses.h5ad")
-    found, remarks = gather_cells(competition, atlas, cache=FoldCache())
+    atlas = replace(atlas_of(competition.effects), source=tmp_path / "responses.h5ad")
+    known, cache = Knowledge(None, atlas), FoldCache()
+    found, remarks = gather_cells(competition, known, "pretrain", cache=cache)
     assert found == {}
     assert "competition has no cells" in remarks[0]
     assert "no cells.h5ad beside the atlas" in remarks[1]
     monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert "no anndata" in gather_cells(competition, atlas, cache=FoldCache())[1][0]
+    assert "no anndata" in gather_cells(competition, known, "pretrain", cache=cache)[1][0]
 
 
 def test_genes_that_the_cells_lack_are_refused(twin):
@@ -133,5 +135,5 @@ def test_genes_that_the_cells_lack_are_refused(twin):
 def test_values_are_small_and_standard_ones_single_precision(tmp_path):
     rows = [(name, "one", "a", [3, 1], False) for name in (CONTROL, "KRAS")]
     (found,) = screen_cells(merged(tmp_path, rows), small_competition(CONTROL_MEAN))
-    assert found.values.dtype == torch.float16
-    assert found.standard(np.array([1, 1]), "cpu").dtype == torch.float32
+    assert found.values.dtype == np.float16
+    assert found.standard(np.array([1, 1])).dtype == torch.float32

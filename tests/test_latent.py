@@ -9,7 +9,6 @@ from small_planted import planted
 from kit.competition import CONTROL
 from kit.knowledge import Knowledge, smallest_sets
 from kit.networks.cells import Cells
-from kit.networks.latent import cell_states, decoded_effects, latent_shifts
 from kit.networks.training import Settings
 from kit.networks.vae import VAE, Size
 
@@ -26,7 +25,7 @@ def fitted(tmp_path_factory):
 
 def test_perturbations_of_a_module_have_the_shift_of_their_module(fitted):
     model, _, _ = fitted
-    shift, gates = latent_shifts(model, ["P36", "P42", "P37", "NOBODY"])  # 36 and 42: module 0
+    shift, gates = model.latent_shifts(["P36", "P42", "P37", "NOBODY"])  # 36 and 42: module 0
     np.testing.assert_allclose(shift.loc["P36"], shift.loc["P42"], atol=1e-4)
     assert not np.allclose(shift.loc["P36"], shift.loc["P37"], atol=1e-2)
     assert not shift.loc["NOBODY"].any()
@@ -36,7 +35,7 @@ def test_perturbations_of_a_module_have_the_shift_of_their_module(fitted):
 def test_the_decoder_predicts_held_out_perturbations(fitted):
     model, competition, _ = fitted
     names = list(competition.effects.index[36:])
-    found = decoded_effects(model, names)
+    found = model.decoded_effects(names)
     assert found.columns.equals(competition.genes)
     fit = [found.loc[name].corr(competition.effects.loc[name]) for name in names]
     assert np.mean(fit) > 0.6
@@ -45,17 +44,16 @@ def test_the_decoder_predicts_held_out_perturbations(fitted):
 def test_the_state_of_a_cell_does_not_depend_on_its_name(fitted):
     model, competition, _ = fitted
     random, genes = np.random.default_rng(0), len(competition.genes)
-    values = torch.tensor(random.normal(size=(3, genes)), dtype=torch.float16)
+    values = random.normal(size=(3, genes)).astype(np.float16)
     values[2] = values[0]
     cells = Cells(
         name="competition",
         values=values,
-        perturbations=[CONTROL, "P1"],
-        codes=np.array([0, 0, 1]),
+        perturbation=pd.Categorical([CONTROL, CONTROL, "P1"]),
         measured=torch.ones(genes, dtype=torch.bool),
         spread=torch.ones(genes),
     )
-    states = cell_states(model, cells, np.arange(3))
+    states = model.cell_states(cells, np.arange(3))
     assert list(states.index) == [CONTROL, CONTROL, "P1"]
     np.testing.assert_allclose(states.iloc[0], states.iloc[2], rtol=1e-5)
     assert not np.allclose(states.iloc[0], states.iloc[1])

@@ -40,7 +40,7 @@ def outputs(rows, shift=0.0, width=0.0):
 
 
 def of(pieces, rows, shift, width):
-    return loss(pieces, rows, shift, width, rows.effects, rows.weights, rows.row_weights)
+    return loss(pieces, rows, shift, width)
 
 
 def test_chances_of_bins_are_the_genes_own_at_shift_and_scale_0(rows):
@@ -96,8 +96,8 @@ def test_the_log_loss_is_that_of_a_slow_loop(rows):
     shift, width = (
         torch.tensor(random.normal(size=rows.effects.shape), dtype=torch.float32) for _ in range(2)
     )
-    found = chance_loss(rows, shift, width, rows.effects, rows.weights, rows.row_weights)
-    pull, total = entry_weights(rows.weights, rows.row_weights).numpy(), 0.0
+    found = chance_loss(rows, shift, width)
+    pull, total = entry_weights(rows).numpy(), 0.0
     for row, gene in np.ndindex(*rows.effects.shape):
         for level in range(len(rows.odds)):
             odds = float(rows.odds[level, gene])
@@ -117,7 +117,7 @@ def test_the_relative_error_is_the_metrics(rows):
     share = rows.row_weights.double().numpy()
     found = (share * metric.wmae(truth, guess, weights)).sum()
     blind = (share * metric.wmae(truth, pd.Series(constant.double().numpy()), weights)).sum()
-    got = wmae_loss(prediction, rows.effects, rows.weights, rows.row_weights, constant)
+    got = wmae_loss(rows, prediction, constant)
     assert float(got) == pytest.approx(found / blind, rel=1e-4)
 
 
@@ -127,7 +127,7 @@ def test_the_cosine_is_the_metrics(rows):
         pd.DataFrame(part.double().numpy()) for part in (rows.effects, prediction, rows.weights)
     ]
     wanted = metric.score(*frames, metric.wmae(frames[0], frames[0].mean(), frames[2])).wcos
-    got = cosine_loss(prediction, rows.effects, rows.weights > 0)
+    got = cosine_loss(rows, prediction)
     assert 1 - float(got) == pytest.approx(wanted, rel=1e-4)
 
 
@@ -157,6 +157,7 @@ def test_what_was_not_measured_is_in_no_loss(rows, name):
     )
 
 
-def test_entries_count_half_the_same_and_half_by_the_metric():
-    weights = torch.tensor([[1.0, 3.0, 0.0]])
-    np.testing.assert_allclose(entry_weights(weights, torch.ones(1)), [[0.75, 1.25, 0]], rtol=1e-4)
+def test_entries_count_half_the_same_and_half_by_the_metric(rows):
+    few = rows.subset([0]).columns(np.arange(3))
+    few.weights, few.row_weights = torch.tensor([[1.0, 3.0, 0.0]]), torch.ones(1)
+    np.testing.assert_allclose(entry_weights(few), [[0.75, 1.25, 0]], rtol=1e-4)

@@ -128,13 +128,13 @@ def test_drawn_rows_are_samples_of_cells_or_of_their_errors_or_themselves(tmp_pa
     competition, _ = planted(tmp_path, rows=6)
     plain = competition_data(competition)
     random = np.random.default_rng(0)
-    torch.testing.assert_close(plain.resample([1, 2], random), plain.effects[[1, 2]])
+    torch.testing.assert_close(plain.resample([1, 2], random).effects, plain.effects[[1, 2]])
     draws = np.random.default_rng(1).normal(size=(5, 6, 60)).astype(np.float32)
-    resampled = competition_data(competition, draws).resample([4], random).numpy()
+    resampled = competition_data(competition, draws).resample([4], random).effects
     order = competition.genes.get_indexer(plain.genes)
     assert any(np.array_equal(resampled[0], draw[4, order]) for draw in draws)
     effects = table(200)
     se = effects * 0 + [0.0, 0.1, 0.5]
     (screen,) = atlas_data(screens(effects, se), effects.columns)
-    noise = (screen.resample(np.arange(200), random) - screen.effects).numpy().std(axis=0)
+    noise = (screen.resample(np.arange(200), random).effects - screen.effects).numpy().std(axis=0)
     np.testing.assert_allclose(noise, [0.1, 0.0, 0.5], rtol=0.2)  # genes by name: A, B, C

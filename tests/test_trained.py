@@ -19,10 +19,11 @@ from kit.knowledge import Knowledge
 from kit.models import Constant
 from kit.networks.gnn import GNN
 from kit.networks.losses import LossWeights
-from kit.networks.trained import SHRINKAGES, Trained, variants
+from kit.networks.trained import SHRINKAGES, Trained
 from kit.networks.training import Settings
 from kit.networks.transformer import Transformer
 from kit.networks.vae import VAE
+from kit.networks.variant_comparison import variants
 
 QUICK = Settings(steps=60, rate=3e-2, every=10)
 
@@ -71,7 +72,7 @@ def test_the_network_of_the_docstring_is_a_model_as_any_other(tmp_path):
     np.testing.assert_array_equal(prediction.loc["NOBODY"], Constant().fit(competition).effect_)
     assert not np.allclose(prediction.loc["P1"], prediction.loc["NOBODY"])
     screens = Trained(names["KernelMean"], Knowledge(pathways, an_atlas(competition)), **options)
-    variant = variants(screens, cells=False, screens=True)["pretrain"].fit(competition)
+    variant = variants(screens, competition)["pretrain"].fit(competition)
     assert set(variant.history_["stage"]) == {"screens", "competition"}
 
 
@@ -302,22 +303,22 @@ def test_the_device_holds_a_tensor():
 def test_one_thing_changes_at_a_time(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
     model = small(pathways, an_atlas(competition))
-    found = variants(model, cells=True, screens=True)
+    found = variants(model, replace(competition, cells=tmp_path / "cells.h5ad"))
     assert [one.policy for one in found.values()] == ["screens", "competition", *3 * ["pretrain"]]
     assert [one.draws > 0 for one in found.values()] == [False, False, False, True, False]
     assert [one.loss == LossWeights() for one in found.values()] == [True] * 4 + [False]
 
 
 def test_without_cells_and_screens_only_the_loss_is_left_to_change(tmp_path):
-    _, pathways = planted(tmp_path, rows=12)
-    found = variants(small(pathways), cells=False, screens=False)
+    competition, pathways = planted(tmp_path, rows=12)
+    found = variants(small(pathways), competition)
     assert list(found) == ["competition", "competition, metric loss"]
 
 
 def test_variants_learn_from_screens_once_and_leave_the_model_as_it_was(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways, an_atlas(competition))
-    found = variants(model, cells=False, screens=True)
+    found = variants(model, competition)
     for name in ("screens", "pretrain"):
         prediction = found[name].fit(competition).predict(["P1"])
         assert np.isfinite(prediction.to_numpy()).all()

@@ -37,7 +37,7 @@ def network_and_rows(competition, pathways, atlas=None, shape=SMALL):
     contexts.expect(rows.perturbations)
     torch.manual_seed(0)
     control = competition.control.reindex(rows.genes).to_numpy()
-    setup = Setup(rows.genes, contexts.kernels, control, competition, contexts.knowledge, None)
+    setup = Setup(rows.genes, contexts.kernels, control, competition, contexts.knowledge)
     return AttentionNetwork(setup, shape), rows, contexts
 
 
@@ -74,11 +74,11 @@ def test_five_rows_are_learned_by_heart(tmp_path):
     network, rows, contexts = network_and_rows(
         competition, pathways, shape=replace(SMALL, width=32)
     )
-    asked, seen = rows.subset(range(5)), rows.subset(range(5, 24), marginals=True)
+    asked, seen = (rows.subset(part, marginals=True) for part in (range(5), range(5, 24)))
 
     def five(step, random):
         out = network(contexts(asked.perturbations, seen))
-        return loss(LossWeights(), rows, *out, asked.effects, asked.weights, asked.row_weights)
+        return loss(LossWeights(), asked, *out)
 
     history = train(network, five, Settings(steps=150, rate=4e-2, every=10))
     assert history["loss"].iloc[-1] < -3  # -5.5, where each entry's bin is certain
@@ -182,7 +182,7 @@ def test_large_screens_are_read_in_parts_that_agree(tmp_path, monkeypatch):
         contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
         contexts.expect(competition.effects.index)
         context = contexts(["P1", "P2"], rows)
-        assert len(context.prior.index) == (24 if most == HELD else 5)
+        assert len(context.prior.place) == (24 if most == HELD else 5)
         found.append({name: getattr(context, name) for name in TENSORS})
     for name, part in found[0].items():
         torch.testing.assert_close(part, found[1][name])
@@ -284,11 +284,9 @@ def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
             effects=rows.effects.masked_fill(lost, value),
             weights=rows.weights.masked_fill(lost, 0.0),
         )
-        asked, seen = part.subset(range(5), marginals=True), part.subset(range(5, 24))
-        seen = seen.like(rows)
+        asked, seen = (part.subset(some).like(rows) for some in (range(5), range(5, 24)))
         out = network(contexts(asked.perturbations, seen))
-        rest = asked.effects, asked.weights, asked.row_weights
-        found.append(torch.stack([*out[0], loss(LossWeights(), rows, *out, *rest).expand(60)]))
+        found.append(torch.stack([*out[0], loss(LossWeights(), asked, *out).expand(60)]))
     torch.testing.assert_close(*found)
 
 

@@ -27,9 +27,8 @@ from ..io.device import device
 from .cells import competition_cells
 from .context import Context
 from .gnn import GNN
-from .latent import cell_states, decoded_effects, latent_shifts
 from .losses import LossWeights
-from .trained import Setup, Trained, variants
+from .trained import Setup, Trained
 from .training import FoldCache, Settings
 from .transformer import Transformer
 from .vae import VAE, Size
@@ -47,11 +46,7 @@ __all__ = [
     "Trained",  # a model of any torch module
     "Transformer",  # attention to context perturbations and between genes
     "VariantComparison",  # what `compare_variants` returns
-    "cell_states",  # latent states of cells, cell x axis
     "compare_variants",  # variants beside simple models, and the verdict
     "competition_cells",  # the competition's cells as a network sees them
-    "decoded_effects",  # effects on cells by the VAE's decoder
     "device",  # the GPU if it works, else the CPU
-    "latent_shifts",  # shift and open gates of perturbations in a VAE
-    "variants",  # a model under each policy, with resampled cells, with the metric's loss
 ]

@@ -11,14 +11,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ..competition import CONTROL, Competition
 from ..expression.pseudobulk import log_normalise
+from ..io.device import device
 from ..io.files import InputError, quote_some
-from ..screens.atlas import Atlas, own_rows
+from ..knowledge import Knowledge
+from ..screens.atlas import own_rows
 from ..screens.cells import MergedCells
 from ..screens.gene_names import GeneNames
+from .screen_data import to_tensor
 from .training import FoldCache
 
 EACH = 64  # cells kept of a perturbation
@@ -33,65 +37,56 @@ SHRINKAGE = 20  # control cells of a batch at which its own mean counts half
 class Cells:
     """Some cells of one screen, genes sorted by name.
 
-    name: as in ScreenData; values: (cells, genes), float16, log2; perturbations: the names that occur;
-    codes: (cells,), places among them; measured: (genes,), bool; spread: (genes,), float32, standard
-    deviation over control cells, 1 where not measured.
+    name: as in ScreenData; values: (cells, genes), float16 in main memory, log2; perturbation: of each
+    cell; measured: (genes,), bool; spread: (genes,), float32, standard deviation over control cells, 1
+    where not measured.
     """
 
     name: str
-    values: torch.Tensor
-    perturbations: list
-    codes: np.ndarray
+    values: np.ndarray
+    perturbation: pd.Categorical
     measured: torch.Tensor
     spread: torch.Tensor
 
     def __len__(self):
-        return len(self.codes)
+        return len(self.perturbation)
 
     def of(self, names: Sequence[str]) -> np.ndarray:
         """Return the places of the cells of these perturbations and of the control cells."""
-        wanted = {CONTROL, *names}
-        mask = np.array([name in wanted for name in self.perturbations])
-        return np.flatnonzero(mask[self.codes])
+        return np.flatnonzero(self.perturbation.isin([CONTROL, *names]))
 
     def names(self, places: Sequence[int]) -> list[str]:
         """Return the perturbation of each of these cells."""
-        return [self.perturbations[code] for code in self.codes[places]]
+        return list(self.perturbation[places])
 
-    def standard(self, places: Sequence[int], device: torch.device | str) -> torch.Tensor:
+    def standard(self, places: Sequence[int]) -> torch.Tensor:
         """Return these cells in standard deviations of the control: (cells, genes), float32."""
-        values = self.values[places].to(device).float()
-        return values / self.spread.to(device)
+        return to_tensor(self.values[places]) / self.spread
 
 
 def gather_cells(
-    train: Competition,
-    atlas: Atlas | None = None,
-    *,
-    own: bool = True,
-    names: GeneNames | None = None,
-    cache: FoldCache,
-    seed: int = 0,
+    train: Competition, knowledge: Knowledge, policy: str, *, cache: FoldCache, seed: int = 0
 ) -> tuple[dict[str, Cells], list[str]]:
-    """Return cells by screen, and remarks on those that are missing.
+    """Return the cells that a policy of `Trained` learns from, by screen, and remarks on missing ones.
 
-    own: those of the training rows too; atlas: beside it lie the screens', in `cells.h5ad`, None for
-    none. names: for the screens' perturbations; cache: keeps cells that several fits read.
+    Those of the training rows but for `screens`; those of other screens, in `cells.h5ad` beside the
+    atlas, but for `competition`. cache: keeps cells that several fits read.
     """
     if find_spec("anndata") is None:
         return {}, ["no anndata to read cells with: rows replace them"]
     found, remarks = [], []
-    if own and train.cells is not None:
+    if policy != "screens" and train.cells is None:
+        remarks.append("the competition has no cells: rows replace them")
+    elif policy != "screens":
         key = ("cells", seed, *train.effects.index)
         found.append(cache.get(key, lambda: competition_cells(train, seed=seed)))
-    elif own:
-        remarks.append("the competition has no cells: rows replace them")
-    path = None if atlas is None else atlas.source.parent / "cells.h5ad"
-    if path is not None and path.exists():
-        key = ("cells", seed, str(path))
-        found += cache.get(key, lambda: screen_cells(path, train, names=names, seed=seed))
-    elif path is not None:
-        remarks.append("no cells.h5ad beside the atlas: rows replace the screens' cells")
+    if policy != "competition" and knowledge.atlas is not None:
+        path, names = knowledge.atlas.source.parent / "cells.h5ad", knowledge.names
+        if path.exists():
+            key = ("cells", seed, str(path))
+            found += cache.get(key, lambda: screen_cells(path, train, names=names, seed=seed))
+        else:
+            remarks.append("no cells.h5ad beside the atlas: rows replace the screens' cells")
     return {cells.name: cells for cells in found}, remarks
 
 
@@ -104,16 +99,13 @@ def competition_cells(train: Competition, *, seed: int = 0) -> Cells:
     columns = cells.var_names.get_indexer(genes)
     if (columns < 0).any():
         raise InputError(f"cells lack the genes {quote_some(genes[columns < 0])}")
-    symbols = cells.obs["sgrna_symbol"].astype(str).to_numpy()
-    places = _sampled(symbols, np.random.default_rng(seed))
-    batches = np.zeros(len(places))  # a single one if obs names none
-    if batch := next((name for name in BATCH if name in cells.obs), None):
-        batches = cells.obs[batch].astype(str).to_numpy()[places]
-    values = np.empty((len(places), len(genes)), dtype=np.float16)
-    for start in range(0, len(places), AT_ONCE):
-        rows = places[start : start + AT_ONCE]
-        values[start : start + AT_ONCE] = log_normalise(cells.X[rows])[:, columns].toarray()
-    return _deviating("competition", values, symbols[places], batches)
+    obs = cells.obs.assign(perturbation=cells.obs["sgrna_symbol"].astype(str), batch="")
+    places = _sampled(obs["perturbation"], seed)
+    if column := next((name for name in BATCH if name in cells.obs), None):
+        obs["batch"] = cells.obs[column].astype(str)
+    parts = np.split(places, range(AT_ONCE, len(places), AT_ONCE))
+    blocks = (log_normalise(cells.X[part])[:, columns].toarray() for part in parts)
+    return _deviations("competition", obs.iloc[places], blocks)
 
 
 def screen_cells(
@@ -129,56 +121,48 @@ def screen_cells(
     """
     merged = MergedCells(path, competition, imputation="none")
     symbols = merged.obs["sgrna_symbol"].astype(str)
-    symbols = (symbols if names is None else names.current(symbols)).to_numpy()
-    symbols = np.where(merged.obs["sgrna_symbol"] == CONTROL, CONTROL, symbols)
-    own = own_rows(path, merged.obs)
-    order, found = competition.genes.argsort(), []
-    for dataset in merged.obs["dataset"][~own].astype(str).unique():
-        inside = np.flatnonzero((merged.obs["dataset"] == dataset).to_numpy() & ~own)
-        if CONTROL not in symbols[inside]:
+    current = symbols if names is None else names.current(symbols).to_numpy()
+    obs = merged.obs.assign(perturbation=np.where(symbols == CONTROL, CONTROL, current))
+    own, order, found = own_rows(path, obs), competition.genes.argsort(), []
+    for dataset in obs["dataset"][~own].astype(str).unique():
+        inside = np.flatnonzero((obs["dataset"] == dataset).to_numpy() & ~own)
+        screen = obs.iloc[inside]
+        if CONTROL not in set(screen["perturbation"]):
             continue
-        places = inside[_sampled(symbols[inside], np.random.default_rng(seed))]
-        values = np.empty((len(places), len(order)), dtype=np.float16)
-        blocks = merged.batches(AT_ONCE, rows=places, shuffle=False)
-        for start, block in zip(range(0, len(places), AT_ONCE), blocks, strict=True):
-            values[start : start + AT_ONCE] = block.values[:, order]
-        batches = merged.obs["batch"].astype(str).to_numpy()[places]
-        found.append(_deviating(dataset, values, symbols[places], batches))
+        places = _sampled(screen["perturbation"], seed)
+        batches = merged.batches(AT_ONCE, rows=inside[places], shuffle=False)
+        blocks = (batch.values[:, order] for batch in batches)
+        found.append(_deviations(dataset, screen.iloc[places], blocks))
     return found
 
 
-def _sampled(symbols, random):
-    """Sorted places of a sample with every symbol, of common ones a limited number."""
-    _, codes, counts = np.unique(symbols, return_inverse=True, return_counts=True)
-    each = min(EACH, max(1, TOTAL // len(counts)))
-    order = random.permutation(len(codes))
-    order = order[np.argsort(codes[order], kind="stable")]
-    rank = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    limit = np.where(symbols[order] == CONTROL, CONTROLS, each)
-    return np.sort(order[rank < limit])
+def _sampled(perturbations, seed):
+    """Sorted places of a sample with every perturbation, of common ones a limited number."""
+    symbols = perturbations.to_numpy()
+    order = np.random.default_rng(seed).permutation(len(symbols))
+    rank = pd.Series(order).groupby(symbols[order]).cumcount()
+    each = min(EACH, max(1, TOTAL // len(np.unique(symbols))))
+    return np.sort(order[rank < np.where(symbols[order] == CONTROL, CONTROLS, each)])
 
 
-def _deviating(name, values, symbols, batches):
-    """Cells of one screen from log values (NaN where not measured), less their batch's control mean."""
-    control = symbols == CONTROL
+def _deviations(name, obs, blocks):
+    """Cells of one screen from blocks of log values (NaN: not measured), less their batch's control."""
+    values = np.concatenate([block.astype(np.float16) for block in blocks])
+    control = (obs["perturbation"] == CONTROL).to_numpy()
     overall = values[control].mean(axis=0, dtype=np.float32)
     measured = ~np.isnan(overall)
-    for batch in np.unique(batches):
-        rows = batches == batch
-        own = values[rows & control]
+    for rows in obs.groupby("batch", observed=True).indices.values():
+        own = values[rows[control[rows]]]
         mean = own.sum(axis=0, dtype=np.float32) + SHRINKAGE * overall
         values[rows] -= (mean / (len(own) + SHRINKAGE)).astype(np.float16)
     values[:, ~measured] = 0.0
     variance = values[control].astype(np.float32).var(axis=0)
     # Or single counts of a rare gene would be many standard deviations.
     variance += 0.01 * variance[measured].mean()
-    spread = np.where(measured, np.sqrt(variance), 1.0)
-    perturbations, codes = np.unique(symbols, return_inverse=True)
     return Cells(
         name=name,
-        values=torch.from_numpy(values),
-        perturbations=list(perturbations),
-        codes=codes,
-        measured=torch.from_numpy(measured),
-        spread=torch.as_tensor(spread, dtype=torch.float32),
+        values=values,
+        perturbation=pd.Categorical(obs["perturbation"]),
+        measured=torch.as_tensor(measured, device=device()),
+        spread=to_tensor(np.where(measured, np.sqrt(variance), 1.0)),
     )

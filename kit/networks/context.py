@@ -6,7 +6,7 @@ perturbation without a response in another screen is *hidden*: its similarity to
 response are those of its pathway neighbours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 from ..competition import CONTROL
+from ..io.device import device
 from ..knowledge import Knowledge
-from .screen_data import LEVELS, ScreenData
+from .screen_data import LEVELS, ScreenData, to_tensor
 
 MOST = 256  # context perturbations of a screen
 OWN = (  # need the own response
@@ -35,8 +36,8 @@ class Context:
 
     `perturbations` are the names to predict, `context` those of the context perturbations: up to 256 rows
     of the screen, whose effects are known. `genes` are places (genes,) among the genes that the network
-    was made for. `screen` is the whole ScreenData, `knowledge` the prior knowledge that holds nothing of
-    it. Everything else is a float32 tensor on the screen's device, computed when first used.
+    was made for. `screen` is the whole ScreenData, `prior` the prior knowledge that holds nothing of it.
+    Everything else is a float32 tensor on `device`, computed when first used.
     """
 
     def __init__(
@@ -48,8 +49,7 @@ class Context:
         hide: float = 0.0,
     ):
         self.perturbations, self.screen = list(perturbations), screen
-        self.device = screen.effects.device
-        self.genes = torch.as_tensor(genes, device=self.device)
+        self.device, self.genes = device(), torch.as_tensor(genes, device=device())
         self._places = screen.spread(MOST)
         self.context = [screen.perturbations[place] for place in self._places]
         self._contexts, self._hide = contexts, hide
@@ -57,22 +57,22 @@ class Context:
     @cached_property
     def effects(self) -> torch.Tensor:
         """Effect ranks in each gene's own distribution, centred, 0 if not measured: (context, genes)."""
-        return self.values(channels(self.device)[:, :1])[..., 0]
+        return self.values(channels()[:, :1])[..., 0]
 
     @cached_property
     def measured(self) -> torch.Tensor:
         """1 where the effect was measured, else 0: (context, genes)."""
-        return (self.screen.weights[self._places][:, self.genes] > 0).float()
+        return self.screen.measured[self._places][:, self.genes].float()
 
     @cached_property
     def kernels(self) -> torch.Tensor:
         """Similarity by each kernel of prior knowledge: (perturbations, context, kernels)."""
-        return self._to(self.prior.kernels[self._rows][:, self._columns])
+        return self.prior.kernels[self._rows][:, self._columns]
 
     @cached_property
     def context_kernels(self) -> torch.Tensor:
         """Similarity among the context perturbations: (context, context, kernels)."""
-        return self._to(self.prior.kernels[self._columns][:, self._columns])
+        return self.prior.kernels[self._columns][:, self._columns]
 
     @cached_property
     def other(self) -> torch.Tensor:
@@ -80,7 +80,7 @@ class Context:
 
         A perturbation must not be predicted from its own row: multiply weights by this.
         """
-        return self._to(self.prior.other[self._rows][:, self._columns])
+        return self.prior.other[self._rows][:, self._columns]
 
     @cached_property
     def hidden(self) -> torch.Tensor:
@@ -88,36 +88,37 @@ class Context:
 
         In training also for a random share, so that the network learns to predict these.
         """
-        hidden = ~self.prior.covered[self._rows]
+        hidden = self.prior.uncovered[self._rows]
         if self._hide:
-            hidden = hidden | (torch.rand(len(hidden)) < self._hide)
-        return self._to(hidden)
+            drawn = torch.rand(len(hidden)) < self._hide  # on the CPU: the same on every device
+            hidden = torch.maximum(hidden, drawn.to(hidden))
+        return hidden
 
     @cached_property
     def response(self) -> torch.Tensor:
         """Response expected from other screens, in standard deviations: (perturbations, genes)."""
-        own = self._of_genes(self.prior.response, self._rows)
+        own = self.prior.response[self._rows][:, self.genes]
         return torch.where(self.hidden[:, None] > 0, self.neighbour_response, own)
 
     @cached_property
     def neighbour_response(self) -> torch.Tensor:
         """Response of the pathway neighbours in other screens: (perturbations, genes)."""
-        return self._of_genes(self.prior.neighbour_response, self._rows)
+        return self.prior.neighbour_response[self._rows][:, self.genes]
 
     @cached_property
     def context_response(self) -> torch.Tensor:
         """`response` of the context perturbations: (context, genes)."""
-        return self._of_genes(self.prior.response, self._columns)
+        return self.prior.response[self._columns][:, self.genes]
 
     @cached_property
     def on_target(self) -> torch.Tensor:
         """1 where the gene is the perturbed one: (perturbations, genes)."""
-        return self._of_genes(self.prior.on_target, self._rows)
+        return self.prior.on_target[self._rows][:, self.genes]
 
     @cached_property
     def pathway_similarity(self) -> torch.Tensor:
         """Pathway kernel between perturbation and gene: (perturbations, genes)."""
-        return self._of_genes(self.prior.pathway_similarity, self._rows)
+        return self.prior.pathway_similarity[self._rows][:, self.genes]
 
     @cached_property
     def spread(self) -> torch.Tensor:
@@ -138,10 +139,6 @@ class Context:
         mean = (values * counted).sum(dim=0) / (counted.sum(dim=0) + 1e-6)
         return (values - mean) * counted
 
-    @property
-    def knowledge(self) -> Knowledge:
-        return self.prior.knowledge
-
     @cached_property
     def prior(self) -> "Prior":
         names = [*self.perturbations, *self.context]
@@ -155,12 +152,6 @@ class Context:
     def _columns(self):
         return self.prior.places(self.context)
 
-    def _of_genes(self, table, places):
-        return self._to(table[places][:, self.genes.cpu()])
-
-    def _to(self, tensor):
-        return tensor.to(self.device, torch.float32)
-
 
 class Contexts:
     """Makes a Context for any screen; the prior knowledge of each is made when first used, and kept.
@@ -171,11 +162,11 @@ class Contexts:
 
     def __init__(self, knowledge: Knowledge, genes: pd.Index):
         self.knowledge, self.genes = knowledge, genes
-        self._expected, self._sources, self._kept = [], {}, {}
+        self._expected, self._kept = [], {}
         probe = list(genes[:1])
         found = knowledge.kernels(probe) | knowledge.kernels(probe, exclude_own_response=True)
-        self.kernels = [name for name in found if name not in OWN + NEIGHBOURS]
-        self.kernels += [name for name in OWN + NEIGHBOURS if name in found]
+        responses = [name for name in OWN + NEIGHBOURS if name in found]
+        self.kernels = [name for name in found if name not in responses] + responses
         self.kernels = self.kernels or ["all_sets"]  # nothing is known: all zero
         self.symbols = np.array(knowledge.symbols(list(genes)), dtype=object)
 
@@ -199,88 +190,70 @@ class Contexts:
 
     def expect(self, perturbations: Sequence[str]):
         """Make one Prior for these perturbations of the competition, which will be predicted often."""
-        if new := set(perturbations) - set(self._expected):
-            self._expected += sorted(new)
-            self._sources.pop("competition", None)
+        if not set(perturbations) <= set(self._expected):
+            self._expected = sorted({*self._expected, *perturbations})
             self._kept.pop("competition", None)
 
     def prior(self, screen: str, perturbations: Sequence[str]) -> "Prior":
         """The Prior of a screen that holds at least these perturbations."""
-        if screen not in self._sources:
-            self._sources[screen] = self._without(screen), self._all_of(screen)
-        knowledge, all_of = self._sources[screen]
-        if screen not in self._kept and len(all_of) <= HELD:
-            self._kept[screen] = Prior(self, knowledge, all_of)
-        held = self._kept.get(screen)
-        if held is not None and held.index.issuperset(perturbations):
-            return held
-        return Prior(self, knowledge, list(dict.fromkeys(perturbations)))
+        if screen not in self._kept:
+            self._kept[screen] = self._of_screen(screen)
+        knowledge, whole = self._kept[screen]
+        if whole is not None and whole.place.keys() >= set(perturbations):
+            return whole
+        return Prior(self, knowledge, perturbations)
 
-    def _without(self, screen):
-        """Knowledge without one screen."""
-        return self.knowledge if screen == "competition" else self.knowledge.without_screen(screen)
-
-    def _all_of(self, screen):
-        """All perturbations of a screen; of the competition those that are expected."""
-        if screen == "competition":
-            return self._expected
-        obs = self.knowledge.atlas.obs
-        symbols = obs["sgrna_symbol"][(obs["dataset"] == screen).to_numpy()].astype(str)
-        names = self.knowledge.symbols([name for name in symbols if name != CONTROL])
-        return list(dict.fromkeys(names))
+    def _of_screen(self, screen):
+        """Knowledge without a screen, and the Prior of all its perturbations, None if they are many."""
+        knowledge, names = self.knowledge, self._expected
+        if screen != "competition":
+            obs = knowledge.atlas.obs
+            symbols = obs["sgrna_symbol"][(obs["dataset"] == screen).to_numpy()].astype(str)
+            names = knowledge.symbols([name for name in symbols if name != CONTROL])
+            knowledge = knowledge.without_screen(screen)
+        return knowledge, Prior(self, knowledge, names) if len(names) <= HELD else None
 
 
 class Prior:
-    """What some knowledge holds of some perturbations, as tensors on the CPU."""
+    """What some knowledge holds of some perturbations, as float32 tensors."""
 
-    def __init__(self, contexts: Contexts, knowledge: Knowledge, perturbations: list[str]):
-        self.knowledge, self.genes = knowledge, contexts.genes
-        self._place = {name: place for place, name in enumerate(perturbations)}
-        self.index = set(perturbations)
-        names, count = perturbations, len(perturbations)
+    def __init__(self, contexts: Contexts, knowledge: Knowledge, perturbations: Iterable[str]):
+        names, genes = list(dict.fromkeys(perturbations)), contexts.genes
+        self.knowledge, self.place = knowledge, {name: row for row, name in enumerate(names)}
         symbols = np.array(knowledge.symbols(names), dtype=object)
-        self.kernels = torch.zeros(count, count, len(contexts.kernels))
         found = knowledge.kernels(names, exclude_own_response=True) | knowledge.kernels(names)
-        for place, name in enumerate(contexts.kernels):
-            if name in found:
-                self.kernels[:, :, place] = _tensor(found[name])
-        self.covered = torch.tensor(knowledge.has_response(names).to_numpy(dtype=bool))
-        self.other = torch.from_numpy(np.not_equal.outer(symbols, symbols).astype(bool))
-        on_target = np.equal.outer(symbols, contexts.symbols).astype(bool)
-        self.on_target = torch.from_numpy(on_target)
-        self.pathway_similarity = torch.zeros(count, len(self.genes))
-        if knowledge.pathways is not None:
-            self.pathway_similarity = _tensor(knowledge.pathway_kernel(names, list(self.genes)))
+        nothing = np.zeros((len(names), len(names)))
+        kernels = [to_tensor(found.get(name, nothing)) for name in contexts.kernels]
+        self.kernels = torch.stack(kernels, dim=2)
+        self.uncovered = to_tensor(~knowledge.has_response(names))
+        self.other = to_tensor(np.not_equal.outer(symbols, symbols).astype(bool))
+        self.on_target = to_tensor(np.equal.outer(symbols, contexts.symbols).astype(bool))
+        self.pathway_similarity = to_tensor(knowledge.pathway_kernel(names, list(genes)))
         self.response, self.neighbour_response = (
-            self._response(names, exclude_own_response) for exclude_own_response in (False, True)
+            self._response(names, genes, exclude_own_response=flag) for flag in (False, True)
         )
 
     def places(self, perturbations: Sequence[str]) -> torch.Tensor:
         """Row of each perturbation: (perturbations,), long."""
-        return torch.tensor([self._place[name] for name in perturbations], dtype=torch.long)
+        places = [self.place[name] for name in perturbations]
+        return torch.tensor(places, dtype=torch.long, device=device())
 
-    def _response(self, names, exclude_own_response):
-        """Response expected from other screens, in standard deviations: (perturbations, genes)."""
+    def _response(self, names, genes, **options):
         if self.knowledge.responses_ is None:
-            return torch.zeros(len(names), len(self.genes))
-        found = self.knowledge.response(names, exclude_own_response=exclude_own_response)
-        return standard_response(found, self.knowledge, self.genes)
+            return to_tensor(np.zeros((len(names), len(genes))))
+        return standard_response(self.knowledge.response(names, **options), self.knowledge, genes)
 
 
 def standard_response(found: pd.DataFrame, knowledge: Knowledge, genes: pd.Index) -> torch.Tensor:
     """Return responses in standard deviations of the gene, 0 where unknown: (rows, genes)."""
     spread = np.sqrt((knowledge.responses_**2).mean()) + 1e-9
     found = (found / spread).reindex(columns=genes).fillna(0.0)
-    return _tensor(found.clip(-LARGEST, LARGEST))
+    return to_tensor(found.clip(-LARGEST, LARGEST))
 
 
-def channels(device: torch.device | str = "cpu") -> torch.Tensor:
+def channels() -> torch.Tensor:
     """Weight of each threshold in an effect's channels (overall, far up, far down): (levels, 3)."""
-    levels = torch.as_tensor(LEVELS, dtype=torch.float32)
+    levels = to_tensor(LEVELS)
     found = [torch.ones_like(levels), (levels > 0.75).float(), (levels < 0.25).float()]
     found = torch.stack(found, dim=1)
-    return (2 * found / found.sum(dim=0)).to(device)
-
-
-def _tensor(frame):
-    return torch.as_tensor(frame.to_numpy(), dtype=torch.float32)
+    return 2 * found / found.sum(dim=0)

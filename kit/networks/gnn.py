@@ -12,6 +12,7 @@ learn noise, and a new perturbation would have none.
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from .context_network import (
     standardised,
 )
 from .hub_graph import HubGraph, Walk
+from .screen_data import to_tensor
 from .trained import Setup, Trained
 from .training import Settings
 
@@ -72,7 +74,7 @@ class GNN(Trained):
         screens = [] if knowledge.responses_ is None else list(knowledge.responses_.index)
         nodes = sorted({*setup.genes, *targets, *screens})
         key = ("graph", knowledge.fingerprint, tuple(nodes))
-        graph = setup.cache.get(key, lambda: HubGraph(knowledge, nodes))
+        graph = self.cache.get(key, lambda: HubGraph(knowledge, nodes))
         return GraphNetwork(graph, setup, self.shape)
 
     def carried(self, perturbation: str) -> pd.Series:
@@ -86,9 +88,7 @@ class GNN(Trained):
         volume = torch.ones(len(context.context), device=context.device, requires_grad=True)
         shifts = [network(context, volume)[0] for network in self.networks_]
         shift = torch.stack(shifts).mean(dim=0)
-        with torch.no_grad():
-            parts = [self._logits(network, [perturbation])[0] for network in self.networks_]
-            along = torch.stack(parts).mean(dim=0)  # less what all perturbations have in common
+        along = self._logits([perturbation])[0].mean(dim=0)  # less what all have in common
         (found,) = torch.autograd.grad((along * shift).sum(), volume)
         found = (found / ((along**2).sum() or 1.0)).cpu().numpy()
         index = pd.Index(context.context, name="perturbation")
@@ -154,7 +154,7 @@ class GraphNetwork(ContextNetwork):
         self.graph, self.shape = graph, shape
         self.kernels, self.genes = setup.kernels, setup.genes
         self._elsewhere = {}  # nodes with a response outside a screen, and it, by screen
-        control = torch.as_tensor(standardised(setup.control), dtype=torch.float32)
+        control = to_tensor(standardised(setup.control))
         self.register_buffer("control", control, persistent=False)
         self.walk = Walk(graph, setup.kernels, shape.heads)
         self.register_buffer("channels", channels(), persistent=False)
@@ -194,8 +194,8 @@ class GraphNetwork(ContextNetwork):
     def _passed(self, flow, context):
         """Mean response in other screens of the nodes that the signal reaches: (perturbations, genes)."""
         if context.screen.name not in self._elsewhere:
-            self._elsewhere[context.screen.name] = self._responses(context.knowledge)
-        nodes, responses = (part.to(flow.device) for part in self._elsewhere[context.screen.name])
+            self._elsewhere[context.screen.name] = self._responses(context.prior.knowledge)
+        nodes, responses = self._elsewhere[context.screen.name]
         flow = flow[:, nodes]
         passed = flow @ responses[:, context.genes]
         return passed / (flow.sum(dim=1, keepdim=True) + SHRINKAGE)
@@ -204,6 +204,5 @@ class GraphNetwork(ContextNetwork):
         """Nodes that have a response in other screens, and it: (nodes,), (nodes, genes)."""
         found = knowledge.responses_
         if found is None:
-            return torch.zeros(0, dtype=torch.long), torch.zeros(0, len(self.genes))
-        nodes = torch.from_numpy(self.graph.places(found.index))
-        return nodes, standard_response(found, knowledge, self.genes)
+            return [], to_tensor(np.zeros((0, len(self.genes))))
+        return self.graph.places(found.index), standard_response(found, knowledge, self.genes)

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array, vstack
 
 from ..io.device import device
-from ..knowledge import Knowledge
+from ..knowledge import Knowledge, Pathways
+from ..knowledge.kernels import Vectors
 from .context import NEIGHBOURS, OWN, Context
+from .screen_data import to_tensor
 
 POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
 FLOORS = (0.01, 0.03, 0.003)  # of weights at the start: what a row has that no signal reaches
@@ -34,10 +36,11 @@ class HubGraph:
 
     def __init__(self, knowledge: Knowledge, nodes: Sequence[str]):
         self.knowledge = knowledge
-        pathways = knowledge.pathways
+        nothing = Vectors(pd.Index([]), np.zeros((0, 1)), pd.Index([NONE]))
+        self._parts = (knowledge.pathways or Pathways()).hubs or {NONE: nothing}
+        self.types = list(self._parts)
+        self._rows = {kind: _with_zeros(part.rows) for kind, part in self._parts.items()}
         self.symbols = pd.Index(self._current(nodes)).unique().sort_values()
-        self._parts = {} if pathways is None else pathways.hubs
-        self.types = list(self._parts) or [NONE]
         self._nodes = {kind: self.edges(kind, self.symbols) for kind in self.types}
         self._hubs = {kind: edges.t().coalesce() for kind, edges in self._nodes.items()}
 
@@ -49,17 +52,16 @@ class HubGraph:
 
         Genes that the type does not know have none.
         """
-        index, values, shape = np.zeros((2, 0)), np.zeros(0), (len(names), 1)
-        if kind in self._parts:
-            part = self._parts[kind]
-            places = part.genes.get_indexer(self._current(names))
-            known = np.flatnonzero(places >= 0)
-            found = coo_array(part.rows[places[known]])
-            index, values = np.stack([known[found.row], found.col]), found.data
-            shape = len(names), part.rows.shape[1]
-        index, values = torch.from_numpy(index.astype(np.int64)), torch.from_numpy(values).float()
-        edges = torch.sparse_coo_tensor(index, values, shape, check_invariants=True)
-        return edges.to(device()).coalesce()
+        found = self._rows[kind][self._places(kind, names)].tocoo()
+        return torch.sparse_coo_tensor(
+            np.stack(found.coords).astype(np.int64),
+            found.data,
+            found.shape,
+            dtype=torch.float32,
+            device=device(),
+            check_invariants=True,
+            is_coalesced=True,  # in order, as `_with_zeros` sorts them
+        )
 
     def at_hubs(self, kind: str, signal: torch.Tensor) -> torch.Tensor:
         """Return what nodes bring to the hubs of a type: (nodes, columns) -> (hubs, columns)."""
@@ -78,13 +80,17 @@ class HubGraph:
         open_ = np.ones((len(self.symbols), len(names)), dtype=np.float32)
         places = self.places(names)
         open_[places[places >= 0], np.flatnonzero(places >= 0)] = 0.0
-        return torch.from_numpy(open_).to(device())
+        return to_tensor(open_)
 
     def through(self, kind: str, one: str, other: str) -> pd.Series:
         """Return what each hub carries from one gene to another: series by hub, largest first."""
-        here, there = self.edges(kind, [one, other]).to_dense().cpu().numpy()
-        carried = pd.Series(here * there, self._parts[kind].columns if self._parts else [NONE])
+        here, there = self._rows[kind][self._places(kind, [one, other])].toarray()
+        carried = pd.Series(here * there, self._parts[kind].columns)
         return carried[carried > 0].sort_values(ascending=False, kind="stable")
+
+    def _places(self, kind, names):
+        """Row of each name in a type's edges; -1, the last, is that of unknown genes: all zero."""
+        return self._parts[kind].genes.get_indexer(self._current(names))
 
     def _current(self, names):
         return self.knowledge.symbols([str(name) for name in names])
@@ -120,12 +126,9 @@ class Walk(torch.nn.Module):
         self.types = [*graph.types, *screens]
         own = torch.tensor([name in OWN for name in self.types])
         self.register_buffer("own", own, persistent=False)
-        first, turn = torch.zeros(heads, len(self.types)), torch.arange(min(heads, len(self.types)))
-        first[turn, turn] = FIRST / SPEED
-        power = torch.tensor([POWERS[place % len(POWERS)] for place in range(heads)])
-        floor = torch.tensor([FLOORS[place % len(FLOORS)] for place in range(heads)])
-        self.first = torch.nn.Parameter(first)
+        self.first = torch.nn.Parameter(FIRST / SPEED * torch.eye(heads, len(self.types)))
         self.second = torch.nn.Parameter(torch.zeros(heads, len(graph.types)))
+        power, floor = (torch.tensor(part).repeat(heads)[:heads] for part in (POWERS, FLOORS))
         self.power = torch.nn.Parameter(power.log()[:, None])
         self.floor = torch.nn.Parameter(floor.log()[:, None])
         self.relay = torch.nn.Parameter(torch.full((heads, 1), -2.0))
@@ -171,3 +174,10 @@ class Walk(torch.nn.Module):
 def sharpened(signal, power):
     """Signal to a power, (names, heads, anything); small and negative ones count nearly nothing."""
     return (signal.clamp(min=0) + 1e-6) ** power
+
+
+def _with_zeros(rows):
+    """Rows as a sorted CSR array, below them one of zeros."""
+    found = vstack([csr_array(rows), csr_array((1, rows.shape[1]))], format="csr")
+    found.sort_indices()
+    return found

@@ -4,14 +4,11 @@ A network returns two numbers of each (perturbation, gene): a shift s of the log
 exceeds each of the gene's thresholds, and a log scale t by which these odds are divided. At s = t = 0 the
 predictive distribution is the gene's own in the screen, whose score-optimal values are the best constant:
 a network that has learned nothing does no harm.
-
-Networks learn in episodes: some rows of a screen are predicted from others, their context.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +20,6 @@ from .screen_data import ScreenData
 LIMIT = 10.0  # x the mean: no entry weighs more
 EPS = 1e-6
 APART = 80.0  # largest -log scale: exp of 89 is infinite in float32
-SUPPORT = 80  # context rows in training: as many as the competition has
 AT_ONCE = 32  # perturbations predicted at once
 COMMON = 64  # rows over which the mean of a network's output is taken
 
@@ -39,54 +35,6 @@ class LossWeights:
     chance: float = 1.0
     wmae: float = 0.0
     cosine: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Episodes:
-    """How a network is trained and checked: rows of a screen, predicted from others.
-
-    batch, genes: at most so many rows and genes a step; hide: share of the rows that in training are
-    treated as if no other screen held them.
-    """
-
-    contexts: Contexts
-    weights: LossWeights
-    batch: int
-    genes: int
-    hide: float
-
-    def step_loss(self, network: torch.nn.Module, screen: ScreenData, random: np.random.Generator):
-        """Loss of rows drawn from a screen, at some of its genes: a scalar."""
-        order = random.permutation(len(screen))
-        count = max(1, min(self.batch, len(screen) // 2))
-        rows, support = order[:count], order[count : count + SUPPORT]
-        genes = np.sort(random.permutation(len(screen.genes))[: self.genes])
-        effects, weights = screen.resample(rows, random)[:, genes], screen.weights[rows][:, genes]
-        names = [screen.perturbations[row] for row in rows]
-        seen = screen.subset(support, marginals=True)
-        out = outputs(network, self.contexts(names, seen, genes, hide=self.hide))
-        truth = effects, weights, screen.row_weights[rows]
-        return loss(self.weights, screen.columns(genes), *out, *truth)
-
-    def check_loss(self, network: torch.nn.Module, seen: ScreenData, left: ScreenData):
-        """Loss of rows left out, by the marginals of those seen: a scalar."""
-        out = predict_logits(network, self.contexts, left.perturbations, seen)
-        return loss(self.weights, left, *out, left.effects, left.weights, left.row_weights)
-
-    def row_losses(
-        self, network: torch.nn.Module, seen: ScreenData, left: ScreenData, shares: Sequence[float]
-    ) -> list[list[float]]:
-        """Loss of each row left out if only a share of the network's output counted: lists by share."""
-        place = next(network.parameters()).device
-        seen, left, found = seen.to(place), left.to(place), []
-        with torch.no_grad():
-            out = predict_logits(network, self.contexts, left.perturbations, seen)
-        for row in range(len(left)):
-            one = slice(row, row + 1)
-            truth = left.effects[one], left.weights[one], left.row_weights[one]
-            parts = ([share * part[one] for part in out] for share in shares)
-            found.append([float(loss(self.weights, left, *part, *truth)) for part in parts])
-        return found
 
 
 def outputs(network: torch.nn.Module, context: Context) -> tuple[Tensor, Tensor]:
@@ -110,15 +58,31 @@ def predict_logits(
     Less the network's mean over the rows seen: the genes' odds hold that. A tilt common to all
     perturbations would lower the loss, whose weights lean to large effects, and spoil the decision.
     """
+
+    def in_blocks(names):
+        blocks = (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE))
+        parts = [outputs(network, contexts(block, seen)) for block in blocks]
+        return [torch.cat(part) for part in zip(*parts, strict=True)]
+
     some = [seen.perturbations[place] for place in seen.spread(COMMON)]
-    out, common = (_in_blocks(network, contexts, names, seen) for names in (perturbations, some))
-    return [part - other.mean(dim=0) for part, other in zip(out, common, strict=True)]
+    pairs = zip(in_blocks(perturbations), in_blocks(some), strict=True)
+    return [part - common.mean(dim=0) for part, common in pairs]
 
 
-def _in_blocks(network, contexts, names, seen):
-    blocks = (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE))
-    parts = [outputs(network, contexts(block, seen)) for block in blocks]
-    return [torch.cat(part) for part in zip(*parts, strict=True)]
+def loss(terms: LossWeights, truth: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
+    """Return the sum of the terms for the rows of a screen, by its marginals: a scalar.
+
+    shift, scale: what the network returns for them.
+    """
+    total = shift.sum() * 0.0
+    if terms.chance:
+        total = total + terms.chance * chance_loss(truth, shift, scale)
+    if terms.wmae or terms.cosine:
+        prediction = expected_effect(truth, shift, scale)
+        constant = expected_effect(truth, torch.zeros_like(shift[:1]), torch.zeros_like(scale[:1]))
+        total = total + terms.wmae * (wmae_loss(truth, prediction, constant[0]) - 1)
+        total = total + terms.cosine * cosine_loss(truth, prediction)
+    return total
 
 
 def beyond(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
@@ -144,57 +108,39 @@ def expected_effect(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     return (bin_chances(screen, shift, scale) * screen.values.T[None]).sum(dim=2)
 
 
-def chance_loss(screen: ScreenData, shift, scale, effects, weights, row_weights):
+def chance_loss(truth: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     """Log loss over all thresholds, less that of the gene's own odds: 0 at shift = scale = 0."""
-    target = screen.beyond(effects)
+    target = truth.beyond()
     loss_of = torch.nn.functional.binary_cross_entropy_with_logits
-    found = loss_of(beyond(screen, shift, scale), target, reduction="none").sum(dim=2)
-    own = screen.odds.T[None].expand_as(target)
+    found = loss_of(beyond(truth, shift, scale), target, reduction="none").sum(dim=2)
+    own = truth.odds.T[None].expand_as(target)
     own = loss_of(own, target, reduction="none").sum(dim=2)
-    pull = entry_weights(weights, row_weights)
+    pull = entry_weights(truth)
     return (pull * (found - own)).sum() / (pull.sum() + EPS)
 
 
-def entry_weights(weights: Tensor, row_weights: Tensor) -> Tensor:
+def entry_weights(truth: ScreenData) -> Tensor:
     """Weight of an entry in the log loss: half the same for all, half the metric's; 0 if not measured."""
-    measured = (weights > 0).float()
-    pull = weights * row_weights[:, None]
+    measured = truth.measured.float()
+    pull = truth.weights * truth.row_weights[:, None]
     pull = pull / ((pull * measured).sum() / (measured.sum() + EPS) + EPS)
     return measured * (0.5 + 0.5 * pull.clamp(max=LIMIT))
 
 
-def wmae_loss(prediction, effects, weights, row_weights, constant):
+def wmae_loss(truth: ScreenData, prediction: Tensor, constant: Tensor) -> Tensor:
     """Weighted absolute error over that of the constant (genes,), both summed by row weights."""
-    error = (weights * (effects - prediction).abs()).sum(dim=1)
-    own = (weights * (effects - constant).abs()).sum(dim=1)
-    return (row_weights * error).sum() / ((row_weights * own).sum() + EPS)
+    error, own = (
+        (truth.row_weights * (truth.weights * (truth.effects - guess).abs()).sum(dim=1)).sum()
+        for guess in (prediction, constant)
+    )
+    return error / (own + EPS)
 
 
-def cosine_loss(prediction, effects, measured, gate: float = GATE):
+def cosine_loss(truth: ScreenData, prediction: Tensor, gate: float = GATE) -> Tensor:
     """1 - the competition's gated cosine over all rows; differentiable but for the gate's corners."""
-    size = torch.maximum(effects.abs(), prediction.detach().abs())
+    size = torch.maximum(truth.effects.abs(), prediction.detach().abs())
     ramp = (size / gate).clamp(max=1)
-    square = (ramp * ramp * (3 - 2 * ramp)) ** 2 * measured
-    dot = (square * effects * prediction).sum()
-    norm = (square * effects**2).sum() * (square * prediction**2).sum()
+    square = (ramp * ramp * (3 - 2 * ramp)) ** 2 * truth.measured
+    dot = (square * truth.effects * prediction).sum()
+    norm = (square * truth.effects**2).sum() * (square * prediction**2).sum()
     return 1 - dot / torch.sqrt(norm + EPS)
-
-
-def loss(terms: LossWeights, screen: ScreenData, shift, scale, effects, weights, row_weights):
-    """Sum of the terms for some rows of a screen: a scalar.
-
-    screen: holds the marginals; shift, scale: what the network returns; effects, weights: (rows, genes);
-    row_weights: (rows,).
-    """
-    truth = effects, weights, row_weights
-    total = shift.sum() * 0.0
-    if terms.chance:
-        total = total + terms.chance * chance_loss(screen, shift, scale, *truth)
-    if terms.wmae or terms.cosine:
-        prediction = expected_effect(screen, shift, scale)
-        constant = expected_effect(screen, torch.zeros_like(shift[:1]), torch.zeros_like(scale[:1]))
-        if terms.wmae:
-            total = total + terms.wmae * (wmae_loss(prediction, *truth, constant[0]) - 1)
-        if terms.cosine:
-            total = total + terms.cosine * cosine_loss(prediction, effects, weights > 0)
-    return total

@@ -1,11 +1,11 @@
 """Train any torch module as a model: on other screens, on the competition, or on both in turn.
 
-Several ensemble members each leave out one part of the training rows: on it the member is stopped early,
-and over all parts the network's `shrinkage_` is set, 0 if it does worse than the best constant. What a
-module is given: `context`; what it returns, and its loss: `losses`; the loop over steps: `training`.
+Networks learn in episodes: some rows of a screen are predicted from others, their context. Several
+ensemble members each leave out one part of the training rows: on it the member is stopped early, and over
+all parts the network's `shrinkage_` is set, 0 if it does worse than the best constant. What a module is
+given: `context`; what it returns, and its loss: `losses`; the loop over steps: `training`.
 """
 
-import copy
 import hashlib
 import inspect
 import shutil
@@ -31,18 +31,18 @@ from ..metric import wmae
 from ..models.baselines import Constant
 from ..models.pooled_regression import tilted
 from .context import Context, Contexts
-from .losses import Episodes, LossWeights, bin_chances, predict_logits
+from .losses import LossWeights, bin_chances, loss, outputs, predict_logits
 from .screen_data import atlas_data, competition_data
 from .training import FoldCache, Settings, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEFT_OUT, MOST = 0.15, 64  # share of a screen's rows, and rows, on which pretraining is stopped
-METRIC = LossWeights(chance=0, wmae=1, cosine=0.2)  # the competition's own terms alone
-RESAMPLED = 8  # samples of cells
+SUPPORT = 80  # context rows in training: as many as the competition has
 LOSS = LossWeights()
 PRETRAINING = Settings(steps=400)
 TUNING = Settings(steps=120, rate=1e-3, every=10)
+HIDDEN = 0.3  # share of a step's rows that are treated as if no other screen held them
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,7 @@ class Setup:
     """What a module is made for, given to `make_module`.
 
     genes: names, sorted; kernels: names of the kernels in a Context; control: (genes,), mean log2
-    expression of control cells. Of use to some: train, the Competition of the fit; knowledge; cache, a
-    FoldCache of what need not be made again for the next module.
+    expression of control cells. Of use to some: train, the Competition of the fit; knowledge.
     """
 
     genes: pd.Index
@@ -59,7 +58,6 @@ class Setup:
     control: np.ndarray
     train: Competition
     knowledge: Knowledge
-    cache: FoldCache
 
 
 @dataclass(eq=False, repr=False)
@@ -75,9 +73,9 @@ class Trained:
     `pretrain` learns from other screens, then from the competition. loss: LossWeights. draws: samples of
     resampled cells that replace the rows in tuning, 0 for none. members: ensemble members, each of which
     leaves out one part of the rows; a single one leaves out nothing and gets a shrinkage of 0. batch:
-    rows a step. genes: at most so many, drawn anew, a step. hidden: share of the rows that are treated in
-    training as if no other screen held them. pretraining, tuning: Settings. checkpoints: folder to resume
-    from after a kill, or None. cache: FoldCache shared by models that pretrain on the same data.
+    rows a step. genes: at most so many, drawn anew, a step. pretraining, tuning: Settings. checkpoints:
+    folder to resume from after a kill, or None. cache: FoldCache shared by models that pretrain on the
+    same data.
 
     Learns `shrinkage_`, `shrinkage_curve_`, `networks_`, `history_` (stage, member, step, rate, loss,
     check) and `remarks_`. Perturbations of which nothing is known get the constant's prediction.
@@ -92,7 +90,6 @@ class Trained:
     members: int = 3
     batch: int = 16
     genes: int = 1024
-    hidden: float = 0.3
     pretraining: Settings = PRETRAINING
     tuning: Settings = TUNING
     checkpoints: Path | str | None = None
@@ -107,26 +104,24 @@ class Trained:
         if self.policy not in POLICIES:
             raise InputError(f"policy is `{self.policy}`, want one of {', '.join(POLICIES)}")
         self.train_, self.constant_ = train, Constant().fit(train)
-        self.remarks_, histories = [], []
+        self.remarks_, self.networks_, histories, losses = [], [], [], []
         self.rows_ = competition_data(train, self._resampled(train))
-        self.contexts_ = self._contexts()
-        self.episodes_ = Episodes(self.contexts_, self.loss, self.batch, self.genes, self.hidden)
+        key = ("contexts", self.knowledge.fingerprint, tuple(self.rows_.genes))
+        self.contexts_ = self.cache.get(key, lambda: Contexts(self.knowledge, self.rows_.genes))
+        self.contexts_.expect([*train.effects.index, *train.targets["perturbation"]])
         start = None
         if self.policy != "competition":
             start = self.cache.get(self._key("screens"), self._pretrain)
             if start is None:
                 self.remarks_.append("no screen to learn from: the network starts untrained")
             else:
-                histories.append(start[1].assign(stage="screens", member=0))
-        self.networks_, losses = [], []
+                histories.append(start[1])
         for member, (seen, left) in enumerate(self._parts()):
             network = self._new(self.seed + member)
             if start is not None:
                 network.load_state_dict(start[0])
             if self.policy != "screens":
-                settings = replace(self.tuning, seed=self.tuning.seed + self.seed + member)
-                history = self._learn(network, [(seen, left)], settings, "competition")
-                histories.append(history.assign(stage="competition", member=member))
+                histories.append(self._learn(network, [(seen, left)], "competition", member))
             self.networks_.append(network)
             if left is not None:
                 losses += self._row_losses(network, seen, left)
@@ -150,17 +145,19 @@ class Trained:
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Return the predictive distribution over the training rows' effects, by gene."""
-        train, names = self.train_, pd.Index(list(perturbations), name="perturbation")
-        order = self.rows_.genes.get_indexer(train.genes)
-        chances = np.mean([self._chances(network, names) for network in self.networks_], axis=0)
-        chances = chances[:, order]  # (perturbations, genes, bins)
+        train, rows = self.train_, self.rows_
+        order = rows.genes.get_indexer(train.genes)
+        logits = zip(*(self.shrinkage_ * part for part in self._logits(perturbations)), strict=True)
+        chances = [bin_chances(rows, *one).cpu().numpy() for one in logits]
+        chances = np.mean(chances, axis=0)[:, order]  # (perturbations, genes, bins)
         # In the rows' own precision: a threshold is the effect of a row, which must not exceed itself.
-        bins = self.rows_.beyond(self.rows_.effects).sum(dim=2).int().numpy()[:, order]
+        bins = rows.beyond().sum(dim=2).int().cpu().numpy()[:, order]
         even = np.full((1, 1, len(bins)), 1 / len(bins), dtype=np.float32)
         chance = tilted(even, chances, bins)
         weights = train.weights.to_numpy()
         mass = chance * np.maximum(weights, 1e-9).T[:, None, :].astype(np.float32)
         mass /= mass.sum(axis=2).mean(axis=0)[None, :, None]
+        names = pd.Index(list(perturbations), name="perturbation")
         return Distribution(
             values=train.effects,
             weights=train.weights,
@@ -177,29 +174,30 @@ class Trained:
 
         Mean over the ensemble members, after shrinkage.
         """
-        names = list(perturbations)
-        parts = [self._logits(network, names)[0] for network in self.networks_]
-        shift = self.shrinkage_ * torch.stack(parts).mean(dim=0).cpu().numpy()
-        frame = pd.DataFrame(shift, pd.Index(names, name="perturbation"), self.rows_.genes)
-        return frame[self.train_.genes]
+        shift = self.shrinkage_ * self._logits(perturbations)[0].mean(dim=0).cpu().numpy()
+        names = pd.Index(list(perturbations), name="perturbation")
+        return pd.DataFrame(shift, names, self.rows_.genes)[self.train_.genes]
+
+    def _logits(self, perturbations):
+        """Logit shift and log scale before shrinkage: (networks, perturbations, genes) each."""
+        names, found = list(perturbations), []
+        with torch.no_grad():
+            for network in self.networks_:
+                found.append(predict_logits(network, self.contexts_, names, self.rows_))
+        return [torch.stack(part) for part in zip(*found, strict=True)]
 
     def _context(self, perturbations, genes=None) -> Context:
         """Context of perturbations among the training rows of a fitted model."""
-        return self.contexts_(perturbations, self.rows_.to(device()), genes)
-
-    def _contexts(self):
-        """Contexts of all that is known, kept between fits, that expect this fit's rows and targets."""
-        key = ("contexts", self.knowledge.fingerprint, tuple(self.rows_.genes))
-        contexts = self.cache.get(key, lambda: Contexts(self.knowledge, self.rows_.genes))
-        contexts.expect([*self.train_.effects.index, *self.train_.targets["perturbation"]])
-        return contexts
+        return self.contexts_(perturbations, self.rows_, genes)
 
     def _new(self, seed):
         genes, train = self.rows_.genes, self.train_
-        parts = self.contexts_.kernels, train.control.reindex(genes).to_numpy(), train
-        setup = Setup(genes, *parts, self.knowledge, self.cache)
+        control = train.control.reindex(genes).to_numpy()
         with seeded(seed, 0):
-            return self.make_module(setup).to(device()).eval()  # `train` trains in turns
+            network = self.make_module(
+                Setup(genes, self.contexts_.kernels, control, train, self.knowledge)
+            )
+        return network.to(device()).eval()  # `train` trains in turns
 
     def _parts(self):
         """Rows seen and left out by each member: pairs of ScreenData, (all, None) if none is left out."""
@@ -211,10 +209,9 @@ class Trained:
 
     def _pretrain(self):
         """State and history of a network that has learned from the atlas; None without screens."""
-        if self.knowledge.atlas is None:
-            return None
         random, pairs = np.random.default_rng(self.seed), []
-        for rows in atlas_data(self.knowledge, self.rows_.genes):
+        known = self.knowledge.atlas is not None
+        for rows in atlas_data(self.knowledge, self.rows_.genes) if known else ():
             order = random.permutation(len(rows))
             left = order[: min(MOST, int(LEFT_OUT * len(rows)))]
             seen = rows.subset(np.setdiff1d(order, left))
@@ -222,50 +219,65 @@ class Trained:
         if not pairs:
             return None
         network = self._new(self.seed)
-        settings = replace(self.pretraining, seed=self.pretraining.seed + self.seed)
-        history = self._learn(network, pairs, settings, "screens")
+        history = self._learn(network, pairs, "screens")
         return {name: value.cpu() for name, value in network.state_dict().items()}, history
 
-    def _learn(self, network, pairs, settings, stage):
+    def _learn(self, network, pairs, stage, member=0):
         """Train on the first ScreenData of each pair, stop on the second (None: do not); the history."""
-        checkpoint = self._checkpoint(settings, pairs, stage)
-        place = next(network.parameters()).device
-        pairs = [(seen.to(place), left and left.to(place)) for seen, left in pairs]
+        settings = self.pretraining if stage == "screens" else self.tuning
+        settings = replace(settings, seed=settings.seed + self.seed + member)
         sizes = np.array([len(seen) for seen, _ in pairs])
 
         def drawn(step, random):
-            seen = pairs[random.choice(len(pairs), p=sizes / sizes.sum())][0]
+            seen, _ = pairs[random.choice(len(pairs), p=sizes / sizes.sum())]
             return self._step(network, seen, random)
 
         def check():
-            losses = [float(self.episodes_.check_loss(network, *pair)) for pair in pairs]
-            counts = [len(left) for _, left in pairs]
-            return sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(
-                counts
+            losses = [
+                loss(
+                    self.loss,
+                    left,
+                    *predict_logits(network, self.contexts_, left.perturbations, seen),
+                )
+                for seen, left in pairs
+            ]
+            return np.average(
+                [float(one) for one in losses], weights=[len(left) for _, left in pairs]
             )
 
-        stopped = all(left is not None for _, left in pairs)
-        options = {"check": check if stopped else None, "checkpoint": checkpoint}
-        return train(network, drawn, settings, label=f"{self._name}, {stage}", **options)
+        history = train(
+            network,
+            drawn,
+            settings,
+            check=None if pairs[0][1] is None else check,
+            checkpoint=self._checkpoint(settings, pairs, stage),
+            label=f"{type(network).__name__}, {stage}",
+        )
+        return history.assign(stage=stage, member=member)
 
-    def _step(self, network, seen, random):
-        """Loss of one step on rows of one screen."""
-        loss = self.episodes_.step_loss(network, seen, random)
+    def _step(self, network, screen, random):
+        """Loss of rows drawn from a screen, predicted from others, at some of its genes: a scalar."""
+        order = random.permutation(len(screen))
+        count = max(1, min(self.batch, len(screen) // 2))
+        rows, support = order[:count], order[count : count + SUPPORT]
+        genes = np.sort(random.permutation(len(screen.genes))[: self.genes])
+        truth = screen.resample(rows, random).columns(genes)
+        seen = screen.subset(support, marginals=True)
+        context = self.contexts_(truth.perturbations, seen, genes, hide=HIDDEN)
+        found = loss(self.loss, truth, *outputs(network, context))
         extra = getattr(network, "extra_loss", None)
-        return loss if extra is None else loss + extra(seen, random)
+        return found if extra is None else found + extra(screen, random)
 
     def _row_losses(self, network, seen, left):
-        return self.episodes_.row_losses(network, seen, left, SHRINKAGES)
-
-    def _logits(self, network, names):
-        """Logit shift and log scale of perturbations by one network, before shrinkage."""
+        """Loss of each row left out if only a share of the output counted: lists by shrinkage."""
         with torch.no_grad():
-            return predict_logits(network, self.contexts_, names, self.rows_.to(device()))
-
-    def _chances(self, network, names):
-        """Probability of each bin, by the odds of all training rows: (perturbations, genes, bins)."""
-        parts = [self.shrinkage_ * part for part in self._logits(network, names)]
-        return bin_chances(self.rows_.to(device()), *parts).cpu().numpy()
+            shift, scale = predict_logits(network, self.contexts_, left.perturbations, seen)
+        found = []
+        for row in range(len(left)):
+            truth = left.subset([row], marginals=True)
+            parts = [(share * shift[[row]], share * scale[[row]]) for share in SHRINKAGES]
+            found.append([float(loss(self.loss, truth, *part)) for part in parts])
+        return found
 
     def _resampled(self, train):
         """Effects in resampled cells, kept for all fits on the same rows; None without cells."""
@@ -278,19 +290,13 @@ class Trained:
         make = partial(bootstrap_effects, train, self.draws, seed=self.seed)
         return self.cache.get((*key, *train.genes), make)
 
-    @property
-    def _name(self):
-        if type(self) is not Trained:
-            return type(self).__name__
-        return getattr(self.make_module, "__qualname__", type(self.make_module).__name__)
-
     def _key(self, stage, *parts):
         """A name for what a model of this kind, seed and knowledge makes in a stage from these parts."""
-        targets = sorted(self.train_.targets["perturbation"])
-        parts = [self._name, self.seed, self.knowledge.fingerprint, targets, stage, *parts]
-        parts += [list(self.rows_.genes), self.pretraining, self.loss, self.genes, self.batch]
-        parts += [self.hidden, *_description(self._new(0))]
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+        targets, genes = sorted(self.train_.targets["perturbation"]), list(self.rows_.genes)
+        module = getattr(self.make_module, "__qualname__", ""), _description(self._new(0))
+        data = self.knowledge.fingerprint, targets, genes, stage
+        options = self.seed, self.pretraining, self.loss, self.genes, self.batch
+        return hashlib.sha256(repr((*module, *data, *options, *parts)).encode()).hexdigest()[:16]
 
     def _checkpoint(self, settings, pairs, stage):
         """File of a training run, named by all that it depends on."""
@@ -298,39 +304,16 @@ class Trained:
             return None
         folder = Path(self.checkpoints)
         folder.mkdir(parents=True, exist_ok=True)
-        content = [hashlib.sha256(seen.effects.numpy()).hexdigest() for seen, _ in pairs]
+        content = [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
         names = [seen.perturbations for seen, _ in pairs]
         start = () if stage == "screens" else (self.policy, self.draws)
-        key = self._key(stage, settings, content, names, *start)
-        place = folder / f"{self._name.lower()}-{key}.pt"
+        place = folder / f"{self._key(stage, settings, content, names, *start)}.pt"
         # On Kaggle a session begins with an empty folder; what an earlier one left may be attached.
         kernels = [run for kind in locate.places(locate.RUNS).values() for run in kind]
         attached = [one for run in kernels for one in run.glob(f"*/{place.name}")]
         if attached and not place.exists():
             shutil.copy(min(attached), place)
         return place
-
-
-def variants(model: Trained, *, cells: bool, screens: bool) -> dict[str, Trained]:
-    """Return models by name: `model` with one thing changed at a time.
-
-    cells: whether the competition has cells to resample; screens: whether there is an atlas. Policies
-    come first; then, of the policy that uses most, rows of resampled cells and the competition's loss.
-    All share what they have learned from the same screens.
-    """
-
-    def changed(**options):
-        one = copy.deepcopy(model)  # shares `cache`
-        vars(one).update(options)
-        return one
-
-    policies = ("screens", "competition", "pretrain") if screens else ("competition",)
-    found = {policy: changed(policy=policy) for policy in policies}
-    last = policies[-1]
-    if cells:
-        found[f"{last}, resampled"] = changed(policy=last, draws=RESAMPLED)
-    found[f"{last}, metric loss"] = changed(policy=last, loss=METRIC)
-    return found
 
 
 def _description(module):
@@ -345,5 +328,4 @@ def _description(module):
 
 
 def _plain(value):
-    size = is_dataclass(value) and not isinstance(value, Setup)
-    return size or isinstance(value, (bool, int, float, str, tuple))
+    return is_dataclass(value) or isinstance(value, (bool, int, float, str, tuple))

@@ -5,7 +5,7 @@ had not been: on CPU to the same bits. Not here: what a network is, what its los
 """
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,26 +15,34 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ..io.device import device
 from ..io.files import InputError, replacing
 
-HISTORY = ["step", "rate", "loss", "check"]
+WARMUP = 0.05  # share of the steps in which the rate rises
+DECAY = 1e-2  # weight decay
+CLIP = 1.0  # largest norm of a gradient
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. steps: of AdamW; rate: the highest learning rate, reached after the share `warmup` of
-    the steps and lowered along a cosine to 0; decay: weight decay; clip: largest norm of a gradient;
-    every: steps between checks; patience: checks without a gain before stopping.
+    """How to train. steps: of AdamW; rate: the highest learning rate, reached after a twentieth of the
+    steps and lowered along a cosine to 0; every: steps between checks; patience: checks without a gain
+    before stopping.
     """
 
     steps: int = 300
     rate: float = 2e-3
-    warmup: float = 0.05
-    decay: float = 1e-2
-    clip: float = 1.0
     every: int = 20
     patience: int = 6
     seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step: up in a line, down along a cosine."""
+        warm = max(1, round(WARMUP * self.steps))
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        along = (step - warm) / max(1, self.steps - warm)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * along))
 
 
 class FoldCache:
@@ -75,117 +83,82 @@ def train(
     """
     from tqdm import tqdm
 
-    parameters = module.parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=settings.rate, weight_decay=settings.decay)
-    state = _State(module, optimizer, settings)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.rate, weight_decay=DECAY)
+    state = {"step": 0, "best": None, "best_check": math.inf, "waited": 0, "history": []}
+
+    def keep_if_best():
+        module.eval()
+        with torch.no_grad():
+            found = math.nan if check is None else float(check())
+        if found < state["best_check"]:
+            state.update(best=deepcopy(module.state_dict()), best_check=found, waited=0)
+        elif check is not None:
+            state["waited"] += 1
+        return found
+
     if checkpoint is not None and Path(checkpoint).exists():
-        state.load(checkpoint)
-    elif check is not None:
-        state.keep(_checked(module, check))
+        state = _load(checkpoint, module, optimizer, settings)
+    else:
+        keep_if_best()
     # Shown on a terminal only.
-    bar = tqdm(total=settings.steps, initial=state.step, desc=label, disable=None, leave=False)
-    while state.step < settings.steps and not state.done:
-        rate = _rate(state.step, settings)
+    bar = tqdm(total=settings.steps, initial=state["step"], desc=label, disable=None, leave=False)
+    while state["step"] < settings.steps and state["waited"] < settings.patience:
+        step, rate = state["step"], settings.rate_at(state["step"])
         for group in optimizer.param_groups:
             group["lr"] = rate
         module.train()
-        with seeded(settings.seed, state.step) as random:
-            value = loss(state.step, random)
+        with seeded(settings.seed, step) as random:
+            value = loss(step, random)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+            torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
             optimizer.step()
-        state.step += 1
+        state["step"] = step = step + 1
         bar.update()
-        if state.step % settings.every == 0 or state.step == settings.steps:
-            number = float(value.detach())
-            if not math.isfinite(number):
-                raise InputError(
-                    f"{label}: the loss is {number} at step {state.step}; lower the rate "
-                    f"(now {settings.rate:g}) or look for values that are not finite"
-                )
-            found = math.nan if check is None else _checked(module, check)
-            state.record(rate, number, found)
-            if checkpoint is not None:
-                state.save(checkpoint)
+        if step % settings.every and step < settings.steps:
+            continue
+        number = float(value.detach())
+        if not math.isfinite(number):
+            raise InputError(
+                f"{label}: the loss is {number} at step {step}; lower the rate "
+                f"(now {settings.rate:g}) or look for values that are not finite"
+            )
+        state["history"].append([step, rate, number, keep_if_best()])
+        if checkpoint is not None:
+            parts = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+            with replacing(checkpoint) as place:
+                torch.save(state | parts | {"settings": vars(settings)}, place)
     bar.close()
-    if state.best is not None:
-        module.load_state_dict(state.best)
+    if state["best"] is not None:
+        module.load_state_dict(state["best"])
     module.eval()
-    return pd.DataFrame(state.history, columns=HISTORY)
+    return pd.DataFrame(state["history"], columns=["step", "rate", "loss", "check"])
 
 
-class _State:
-    """What a run needs to go on: network, optimiser, step, best state, history."""
-
-    PARTS = ("module", "optimizer")
-    NUMBERS = ("step", "best", "best_check", "waited", "history")
-
-    def __init__(self, module, optimizer, settings):
-        self.module, self.optimizer, self.settings = module, optimizer, settings
-        self.step, self.best, self.best_check, self.waited = 0, None, math.inf, 0
-        self.history = []
-
-    @property
-    def done(self):
-        return self.waited >= self.settings.patience
-
-    def keep(self, found):
-        """Remember this state if its check is the best."""
-        self.waited += 1
-        if found < self.best_check:
-            self.best, self.best_check, self.waited = deepcopy(self.module.state_dict()), found, 0
-
-    def record(self, rate, loss, found):
-        self.history.append([self.step, rate, loss, found])
-        if not math.isnan(found):
-            self.keep(found)
-
-    def save(self, path):
-        content = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        content |= {name: getattr(self, name) for name in self.NUMBERS}
-        with replacing(path) as place:
-            torch.save(content | {"settings": vars(self.settings)}, place)
-
-    def load(self, path):
-        remedy = "delete it, or train with the settings it was made with"
-        try:
-            content = torch.load(path, weights_only=True, map_location="cpu")
-            same = content["settings"] == vars(self.settings)
-        except Exception as error:  # torch, pickle and zipfile raise nearly every kind
-            reason = f"{type(error).__name__} {error}".splitlines()[0][:200]
-            raise InputError(f"{path} is no checkpoint: {reason}; {remedy}") from None
-        if not same:
-            raise InputError(f"{path} was made with {content['settings']}; {remedy}")
-        try:
-            for name in self.PARTS:
-                getattr(self, name).load_state_dict(content[name])
-        except (RuntimeError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} is of another network: {reason}; {remedy}") from None
-        for name in self.NUMBERS:
-            setattr(self, name, content[name])
-
-
-def _rate(step, settings):
-    """Learning rate of a step: up in a line, down along a cosine."""
-    warm = max(1, round(settings.warmup * settings.steps))
-    if step < warm:
-        return settings.rate * (step + 1) / warm
-    along = (step - warm) / max(1, settings.steps - warm)
-    return settings.rate * 0.5 * (1 + math.cos(math.pi * along))
+def _load(path, module, optimizer, settings):
+    """State of the run that a checkpoint holds; module and optimiser take up theirs."""
+    remedy = "delete it, or train with the settings it was made with"
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        made_with = state.pop("settings")
+    except Exception as error:  # torch, pickle and zipfile raise nearly every kind
+        reason = f"{type(error).__name__} {error}".splitlines()[0][:200]
+        raise InputError(f"{path} is no checkpoint: {reason}; {remedy}") from None
+    if made_with != vars(settings):
+        raise InputError(f"{path} was made with {made_with}; {remedy}")
+    try:
+        module.load_state_dict(state.pop("module"))
+        optimizer.load_state_dict(state.pop("optimizer"))
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is of another network: {reason}; {remedy}") from None
+    return state
 
 
 @contextmanager
-def seeded(seed: int, step: int):
+def seeded(seed: int, step: int) -> Iterator[np.random.Generator]:
     """A numpy generator and torch's own, set by seed and step; torch's is then given back as it was."""
     random = np.random.default_rng([seed, step])
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([0] if device().type == "cuda" else []):
         torch.manual_seed(int(random.integers(2**31)))
         yield random
-
-
-def _checked(module, check):
-    module.eval()
-    with torch.no_grad():
-        return float(check())

@@ -34,6 +34,7 @@ from .context_network import (
     signed_root,
     standardised,
 )
+from .screen_data import to_tensor
 from .trained import Setup, Trained
 from .training import Settings
 
@@ -52,15 +53,13 @@ class Shape:
     """Size of the transformer.
 
     heads: attentions over perturbations whose weights are a power of similarity; solved: those that weigh
-    as kernel ridge regression does; width: of gene tokens; latents: through which they exchange; blocks:
-    of attention between genes.
+    as kernel ridge regression does; width: of gene tokens; latents: through which they exchange.
     """
 
     heads: int = 12
     solved: int = 4
     width: int = 32
     latents: int = 16
-    blocks: int = 1
 
 
 SHAPE = Shape()
@@ -127,15 +126,14 @@ class AttentionNetwork(ContextNetwork):
     def __init__(self, setup: Setup, shape: Shape):
         super().__init__()
         fixed = np.column_stack([standardised(setup.control), _identity(setup.genes)])
-        self.register_buffer("genes", torch.from_numpy(fixed.astype(np.float32)), persistent=False)
+        self.register_buffer("genes", to_tensor(fixed), persistent=False)
         self.channels = torch.nn.Parameter(channels())
         self.heads = Heads(setup.kernels, shape)
         soft = shape.heads + CROSS
         findings = (soft + shape.solved) * CHANNELS + 3 + CHANNELS
 
         def middle():
-            blocks = [Block(shape) for _ in range(shape.blocks)]
-            return torch.nn.Sequential(*blocks, torch.nn.LayerNorm(shape.width))
+            return torch.nn.Sequential(Block(shape), torch.nn.LayerNorm(shape.width))
 
         others = fixed.shape[1] + 6 + 2 * soft + shape.solved
         self.decoder = Decoder(findings, others, shape.width, middle)

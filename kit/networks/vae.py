@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -35,6 +36,7 @@ OPTIONS = {
     "tuning": Settings(steps=240, rate=3e-3),
 }
 ANCHORS = 512  # perturbations, similarity to which makes the features
+AT_ONCE = 512  # cells encoded at once
 BLOCK = 256  # perturbations whose similarity to the anchors is computed at once
 FOREIGN = ("all_sets", "small_sets")  # kernels that hold no response of another screen
 KERNELS = (*FOREIGN, "response_cosine", "response_components", "smoothed_response")
@@ -68,7 +70,8 @@ class VAE(Trained):
     """The autoencoder as a model; size: a Size, the other options are those of `Trained`.
 
     Learns from the cells of the competition's training rows and, of other screens, from those of the
-    `cells.h5ad` beside the atlas. Of a screen without cells each row stands for a cell.
+    `cells.h5ad` beside the atlas. Of a screen without cells each row stands for a cell. `latent_shifts`,
+    `decoded_effects` and `cell_states` return what a fitted one has learned.
     """
 
     def __init__(self, knowledge: Knowledge | None = None, *, size: Size = Size(), **options):
@@ -76,42 +79,70 @@ class VAE(Trained):
         self.size = size
 
     def fit(self, train: Competition) -> Self:
+        """Read the cells, train the ensemble members and set the shrinkage."""
         self.cells_, remarks = {}, []
         if self.size.evidence:
-            atlas = self.knowledge.atlas if self._foreign else None
-            own, names = self.policy != "screens", self.knowledge.names
-            options = {"own": own, "names": names, "cache": self.cache, "seed": self.seed}
-            self.cells_, remarks = gather_cells(train, atlas, **options)
+            parts = train, self.knowledge, self.policy
+            self.cells_, remarks = gather_cells(*parts, cache=self.cache, seed=self.seed)
         super().fit(train)
         self.remarks_ += remarks
         return self
+
+    def latent_shifts(self, perturbations: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the shift of each latent axis and the probability that its gate is open.
+
+        Two frames, perturbation x axis, of the first ensemble member: axes differ between members.
+        """
+        network, names = self.networks_[0], list(perturbations)
+        with torch.no_grad():
+            found = network.shift(names), network.open(names)
+        index = pd.Index(names, name="perturbation")
+        return tuple(pd.DataFrame(part.cpu().numpy(), index) for part in found)
+
+    def decoded_effects(self, perturbations: Sequence[str]) -> pd.DataFrame:
+        """Return the decoded change of log2(1 + CP10k), mean over ensemble members: perturbation x gene.
+
+        The effect on cells, before it is compared with other perturbations and becomes a logit shift.
+        """
+        names = list(perturbations)
+        with torch.no_grad():
+            parts = [one.moved(one.shift(names)) @ one.outer.T for one in self.networks_]
+            values = torch.stack(parts).mean(dim=0) * self.networks_[0].cell_spread(self.rows_)
+        index = pd.Index(names, name="perturbation")
+        return pd.DataFrame(values.cpu().numpy(), index, self.rows_.genes)[self.train_.genes]
+
+    def cell_states(self, cells: Cells, places: Sequence[int]) -> pd.DataFrame:
+        """Return the state of each cell, all encoded as control cells: cell x axis.
+
+        cells: in the competition's genes; places: which of them. Index: the cells' perturbations.
+        """
+        parts, size = [], cells.measured.sum().clamp(min=1).sqrt()
+        for first in range(0, len(places), AT_ONCE):
+            values = cells.standard(places[first : first + AT_ONCE]) * cells.measured
+            with torch.no_grad():
+                parts.append(self.networks_[0].encode(values / size)[0].cpu().numpy())
+        return pd.DataFrame(
+            np.concatenate(parts), pd.Index(cells.names(places), name="perturbation")
+        )
 
     @property
     def _foreign(self):
         return self.policy != "competition" and self.knowledge.atlas is not None
 
     def _make(self, setup: Setup):
-        held, symbols = self._held(setup), self.knowledge.symbols
-        features, count = self._features(setup, held), len(setup.genes)
-        return SparseShift(features, symbols, held, count, self.size, self.cells_)
-
-    def _features(self, setup, held):
-        """Coordinates by targets and a sample of the perturbations in training, made once."""
+        symbols, train = self.knowledge.symbols, setup.train
+        held = sorted(set(symbols(train.effects.index)))
+        if self._foreign:  # the perturbations of screens, the same in all folds
+            responses = self.knowledge.responses_
+            held = [] if responses is None else sorted(responses.index)
         sample = np.random.default_rng(self.seed).permutation(held)
-        targets = self.knowledge.symbols(setup.train.targets["perturbation"])
-        anchors = list(dict.fromkeys([*targets, *sample]))[:ANCHORS]
+        anchors = dict.fromkeys([*symbols(train.targets["perturbation"]), *sample])
         # A screen's own responses must not be among what it is predicted from.
         kernels = FOREIGN if self._foreign else KERNELS
-        parts = anchors, kernels, self.size.features
+        parts = list(anchors)[:ANCHORS], kernels, self.size.features
         key = ("features", self.knowledge.fingerprint, repr(parts))
-        return setup.cache.get(key, lambda: Features(self.knowledge, *parts))
-
-    def _held(self, setup):
-        """Symbols of the perturbations of the first stage: of screens, the same in all folds."""
-        if self._foreign:
-            responses = self.knowledge.responses_
-            return [] if responses is None else sorted(responses.index)
-        return sorted(set(self.knowledge.symbols(setup.train.effects.index)))
+        features = self.cache.get(key, lambda: Features(self.knowledge, *parts))
+        return SparseShift(features, symbols, held, len(setup.genes), self.size, self.cells_)
 
     def _key(self, stage, *parts):
         cells = set(self.cells_)
@@ -210,7 +241,7 @@ class SparseShift(torch.nn.Module):
     def cell_spread(self, screen: ScreenData) -> Tensor:
         """Standard deviation of control cells, log2; of effects where there are no cells: (genes,)."""
         cells = self.cells.get(screen.name)
-        return spread_of(screen) if cells is None else cells.spread.to(screen.effects.device)
+        return spread_of(screen) if cells is None else cells.spread
 
     def shift(self, names: Sequence[str], own: bool = True) -> Tensor:
         """Shift of the state by each perturbation: (names, latent). own: with the shift of its own."""
@@ -261,14 +292,13 @@ class SparseShift(torch.nn.Module):
             return open_gates
         cells = self.cells.get(screen.name)
         if cells is None:
-            places = random.permutation(len(screen))[: self.size.cells]
-            values = screen.resample(places, random) / spread_of(screen)
-            measured = screen.measured[places]
-            names = [screen.perturbations[place] for place in places]
+            drawn = screen.resample(random.permutation(len(screen))[: self.size.cells], random)
+            values, measured = drawn.effects / spread_of(screen), drawn.measured
+            names = drawn.perturbations
         else:
             places = random.choice(cells.of(screen.perturbations), self.size.cells)
-            values, names = cells.standard(places, self.own.device), cells.names(places)
-            measured = cells.measured.to(values.device).expand_as(values)
+            values, names = cells.standard(places), cells.names(places)
+            measured = cells.measured.expand_as(values)
         evidence = self.evidence(values * measured, measured.float(), names)
         return open_gates - self.size.evidence * evidence
 

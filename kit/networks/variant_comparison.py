@@ -1,6 +1,7 @@
 """Compare the variants of a network with simple models on the same folds, and state the verdict."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -11,7 +12,11 @@ from ..evaluation.comparison import Recorder, choose, compare
 from ..evaluation.predictions import OutOfFold, versus
 from ..models.baselines import OnTargetGene
 from ..models.transfer import reference_models
-from .trained import Trained, variants
+from .losses import LossWeights
+from .trained import POLICIES, Trained
+
+METRIC = LossWeights(chance=0, wmae=1, cosine=0.2)  # the competition's own terms alone
+RESAMPLED = 8  # samples of cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,26 @@ class VariantComparison:
     lines: list[str]
 
 
+def variants(model: Trained, competition: Competition) -> dict[str, Trained]:
+    """Return models by name: `model` with one thing changed at a time.
+
+    Policies come first; then, of the policy that uses most, rows of resampled cells, where there are
+    cells, and the competition's loss. All share what they have learned from the same screens.
+    """
+
+    def changed(**options):
+        one = deepcopy(model)  # shares `cache`
+        vars(one).update(options)
+        return one
+
+    policies = POLICIES if model.knowledge.atlas is not None else ("competition",)
+    found, last = {policy: changed(policy=policy) for policy in policies}, policies[-1]
+    if competition.cells is not None and find_spec("anndata") is not None:
+        found[f"{last}, resampled"] = changed(policy=last, draws=RESAMPLED)
+    found[f"{last}, metric loss"] = changed(policy=last, loss=METRIC)
+    return found
+
+
 def compare_variants(
     model: Trained,
     label: str,
@@ -46,11 +71,9 @@ def compare_variants(
     label: start of the variants' names; held_out, run: as for `compare`; simple, more: further models to
     compare with, and further variants, by name. All variants set the on-target effect.
     """
-    knowledge = model.knowledge
-    cells = competition.cells is not None and find_spec("anndata") is not None
-    ours = {**variants(model, cells=cells, screens=knowledge.atlas is not None), **(more or {})}
+    ours = variants(model, competition) | dict(more or {})
     ours = {f"{label}, {name}": OnTargetGene(one) for name, one in ours.items()}
-    others = reference_models(knowledge, seed=model.seed) | dict(simple or {})
+    others = reference_models(model.knowledge, seed=model.seed) | dict(simple or {})
     table, runs = compare(others | ours, competition, held_out, run=run)
     scored = {name: runs[name] for name in ours if name in runs}
     known = {name: runs[name] for name in others if name in runs}

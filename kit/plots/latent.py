@@ -14,8 +14,8 @@ CLEAR = 0.3  # gain in cosine from which cells lie where the shift predicts
 def one_shift(shift: pd.Series, gates: pd.Series, decoded: pd.Series, truth: pd.Series) -> Figure:
     """Draw the axes that one perturbation shifts, and the decoded against the measured effects.
 
-    shift, gates: by axis, of `latent_shifts`, named by the perturbation; decoded, truth: by gene, log2,
-    the truth held out from training.
+    shift, gates: by axis, of `VAE.latent_shifts`, named by the perturbation; decoded, truth: by gene,
+    log2, the truth held out from training.
     """
     moved = gates >= OPEN
     figure, (left, right) = new_figure(

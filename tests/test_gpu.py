@@ -1,0 +1,116 @@
+"""On a GPU the networks compute what they compute on the CPU: `pytest -m gpu`."""
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from small_planted import an_atlas, killed, planted
+
+from kit.knowledge import Knowledge
+from kit.networks import GNN, VAE, Settings, Transformer, device
+
+pytestmark = pytest.mark.gpu
+NETWORKS = {"vae": VAE, "gnn": GNN, "transformer": Transformer}
+STEPS = Settings(steps=30, rate=2e-3, every=10)
+
+
+@pytest.fixture(autouse=True)
+def a_gpu():
+    """Skips where torch finds no GPU that works, and makes every warning an error."""
+    if device().type != "cuda":
+        pytest.skip(f"no GPU: torch {torch.__version__} works on the CPU only")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def fitted(name, folder, policy="pretrain", **options):
+    """A network after 30 steps on a screen and 30 on the competition, without shrinkage."""
+    competition, pathways = planted(folder, rows=24)
+    knowledge = Knowledge(pathways, an_atlas(competition))
+    options |= {"pretraining": STEPS, "tuning": STEPS, "members": 2}
+    model = NETWORKS[name](knowledge, policy=policy, **options).fit(competition)
+    model.shrinkage_ = 1.0
+    return model
+
+
+def numbers(model):
+    """What a model predicts and what it has learned, as frames."""
+    names = ["P1", "P20", "X1", "NOBODY"]
+    found = {"shift": model.logit_shift(names), "prediction": model.predict(names)}
+    found["losses"] = model.history_[["loss", "check"]]
+    if isinstance(model, VAE):
+        found["shifts"], found["gates"] = model.latent_shifts(names)
+        found["decoded"] = model.decoded_effects(names)
+    if isinstance(model, Transformer):
+        found["attention"], found["contributions"] = (
+            model.attention(names),
+            model.contributions(names).to_frame(),
+        )
+        found["mixtures"] = model.mixtures()[0]
+    if isinstance(model, GNN):
+        found["carried"] = model.carried("P1").sort_index().to_frame()
+        found["signal"], found["gates"] = model.signal("P1"), model.gates()[0].fillna(0.0)
+        found["routes"] = model.routes("P1")[["amount"]].sort_values("amount", ignore_index=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory):
+    """The same numbers from a process that sees no GPU, by network."""
+    folder = tmp_path_factory.mktemp("cpu")
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=True)
+    return pickle.loads((folder / "numbers.pkl").read_bytes())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_thirty_steps_end_where_they_end_on_the_cpu(name, on_cpu, tmp_path):
+    model = fitted(name, tmp_path)
+    assert {part.device.type for part in model.networks_[0].parameters()} == {"cuda"}
+    for part, found in numbers(model).items():
+        wanted = on_cpu[name][part].to_numpy().ravel()
+        found = found.to_numpy().ravel()
+        assert np.abs(found - wanted).max() < 0.05, part
+        if wanted.std() > 1e-6:
+            assert np.corrcoef(found, wanted)[0, 1] > 0.9999, part
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_same_parameters_give_the_same_shifts(name, on_cpu, tmp_path):
+    np.testing.assert_allclose(drawn_logits(name, tmp_path), on_cpu[name, "drawn"], atol=1e-3)
+
+
+def drawn_logits(name, folder):
+    """Logit shifts of networks with parameters drawn on the CPU."""
+    model, random = fitted(name, folder, policy="screens"), np.random.default_rng(0)
+    for network in model.networks_:
+        for part in network.parameters():
+            drawn = 0.1 * random.standard_normal(tuple(part.shape), dtype=np.float32)
+            part.data = torch.as_tensor(drawn, device=part.device)
+    return model.logit_shift(["P1", "P20"]).to_numpy()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_killed_fit_goes_on_from_its_checkpoint(name, tmp_path, monkeypatch):
+    whole = fitted(name, tmp_path).logit_shift(["P1"])
+    kind, kept = type(fitted(name, tmp_path).networks_[0]), tmp_path / "kept"
+    killed(monkeypatch, kind, 45, lambda: fitted(name, tmp_path, checkpoints=kept))
+    assert len(list(kept.glob("*.pt"))) == 2
+    resumed = fitted(name, tmp_path, checkpoints=kept).logit_shift(["P1"])
+    np.testing.assert_allclose(resumed, whole, atol=0.05)  # atomic sums differ from run to run
+
+
+if __name__ == "__main__":
+    place, found = Path(sys.argv[1]), {}
+    for kind in NETWORKS:
+        found[kind] = numbers(fitted(kind, place))
+        found[kind, "drawn"] = drawn_logits(kind, place)
+    (place / "numbers.pkl").write_bytes(pickle.dumps(found))
