@@ -67,7 +67,7 @@ def test_without_pathways_the_graph_is_silent():
     graph = HubGraph(Knowledge(), ["A", "B"])
     assert graph.types == [NONE]
     assert not passed(graph, NONE, "A", ["A", "B"]).any()
-    assert not graph.at_nodes(NONE, graph.at_hubs(NONE, torch.ones(2, 3))).any()
+    assert not (graph.to_nodes[NONE] @ (graph.to_hubs[NONE] @ torch.ones(2, 3))).any()
 
 
 def test_old_names_meet_new_ones(tmp_path):

@@ -12,7 +12,6 @@ learn noise, and a new perturbation would have none.
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -51,7 +50,6 @@ class Shape:
     width: int = 24
 
 
-SHAPE = Shape()
 OPTIONS = {
     "batch": 12,
     "pretraining": Settings(steps=400, rate=3e-3),
@@ -65,7 +63,7 @@ class GNN(Trained):
     `carried`, `signal`, `routes` and `gates` explain the predictions of a fitted one.
     """
 
-    def __init__(self, knowledge: Knowledge | None = None, *, shape: Shape = SHAPE, **options):
+    def __init__(self, knowledge: Knowledge | None = None, *, shape: Shape = Shape(), **options):
         super().__init__(self._make, knowledge, **OPTIONS | options)
         self.shape = shape
 
@@ -131,19 +129,18 @@ class GNN(Trained):
 
         Mean over heads and ensemble members; NaN in the second round for edges between perturbations.
         """
-        walks = [network.walk for network in self.networks_]
-        graph = self.networks_[0].graph
-        start = Walk(graph, self.networks_[0].kernels, self.shape.heads)
+        walks, network = [network.walk for network in self.networks_], self.networks_[0]
+        start = Walk(network.graph, network.kernels, self.shape.heads)
         with torch.no_grad():
-            return [_opened(part, graph.types) for part in (walks, [start])]
+            return [_opened(part) for part in (walks, [start])]
 
 
-def _opened(walks, types):
+def _opened(walks):
     """Gates of both rounds, mean over heads and walks: round x type frame."""
-    first = torch.stack([walk.gates()[0].mean(dim=0) for walk in walks]).mean(dim=0)
-    second = torch.stack([walk.second_gates().mean(dim=0) for walk in walks]).mean(dim=0)
-    rows = [pd.Series(first.cpu(), walks[0].types), pd.Series(second.cpu(), types)]
-    return pd.DataFrame(rows, ["first", "second"])[walks[0].types]
+    rounds, types = zip(*(walk.gates() for walk in walks), strict=True), walks[0].types
+    shares = [torch.stack(part).mean(dim=(0, 1)).cpu() for part in rounds]
+    rows = [pd.Series(part, types[: len(part)]) for part in shares]  # the graph's types come first
+    return pd.DataFrame(rows, ["first", "second"])[types]
 
 
 class GraphNetwork(ContextNetwork):
@@ -193,16 +190,14 @@ class GraphNetwork(ContextNetwork):
 
     def _passed(self, flow, context):
         """Mean response in other screens of the nodes that the signal reaches: (perturbations, genes)."""
-        if context.screen.name not in self._elsewhere:
-            self._elsewhere[context.screen.name] = self._responses(context.prior.knowledge)
-        nodes, responses = self._elsewhere[context.screen.name]
+        screen, knowledge = context.screen.name, context.prior.knowledge
+        found = knowledge.responses_
+        if found is None:
+            return torch.zeros_like(context.response)
+        if screen not in self._elsewhere:
+            nodes = torch.as_tensor(self.graph.places(found.index), device=flow.device)
+            self._elsewhere[screen] = nodes, standard_response(found, knowledge, self.genes)
+        nodes, responses = self._elsewhere[screen]
         flow = flow[:, nodes]
         passed = flow @ responses[:, context.genes]
         return passed / (flow.sum(dim=1, keepdim=True) + SHRINKAGE)
-
-    def _responses(self, knowledge):
-        """Nodes that have a response in other screens, and it: (nodes,), (nodes, genes)."""
-        found = knowledge.responses_
-        if found is None:
-            return [], to_tensor(np.zeros((0, len(self.genes))))
-        return self.graph.places(found.index), standard_response(found, knowledge, self.genes)

@@ -31,7 +31,8 @@ class HubGraph:
 
     nodes: names of the genes that pass messages on; any other gene can send and receive them too.
     `types`: each source of sets twice (of 3 to 500 genes, and `small`, of 3 to 60), each source of
-    interactions, each table. `symbols` are the nodes' current symbols.
+    interactions, each table. `symbols` are the nodes' current symbols. A product with `to_hubs[type]`
+    or `to_nodes[type]`, sparse, brings numbers of nodes to hubs, or back.
     """
 
     def __init__(self, knowledge: Knowledge, nodes: Sequence[str]):
@@ -41,8 +42,8 @@ class HubGraph:
         self.types = list(self._parts)
         self._rows = {kind: _with_zeros(part.rows) for kind, part in self._parts.items()}
         self.symbols = pd.Index(self._current(nodes)).unique().sort_values()
-        self._nodes = {kind: self.edges(kind, self.symbols) for kind in self.types}
-        self._hubs = {kind: edges.t().coalesce() for kind, edges in self._nodes.items()}
+        self.to_nodes = {kind: self.edges(kind, self.symbols) for kind in self.types}
+        self.to_hubs = {kind: edges.t().coalesce() for kind, edges in self.to_nodes.items()}
 
     def __deepcopy__(self, memo):
         return self  # prior knowledge, never changed
@@ -53,23 +54,10 @@ class HubGraph:
         Genes that the type does not know have none.
         """
         found = self._rows[kind][self._places(kind, names)].tocoo()
-        return torch.sparse_coo_tensor(
-            np.stack(found.coords).astype(np.int64),
-            found.data,
-            found.shape,
-            dtype=torch.float32,
-            device=device(),
-            check_invariants=True,
-            is_coalesced=True,  # in order, as `_with_zeros` sorts them
-        )
-
-    def at_hubs(self, kind: str, signal: torch.Tensor) -> torch.Tensor:
-        """Return what nodes bring to the hubs of a type: (nodes, columns) -> (hubs, columns)."""
-        return torch.sparse.mm(self._hubs[kind], signal)
-
-    def at_nodes(self, kind: str, signal: torch.Tensor) -> torch.Tensor:
-        """Return what hubs of a type bring to the nodes: (hubs, columns) -> (nodes, columns)."""
-        return torch.sparse.mm(self._nodes[kind], signal)
+        places = torch.from_numpy(np.stack(found.coords).astype(np.int64))
+        parts = places.to(device()), to_tensor(found.data), found.shape
+        # In order, as `_with_zeros` sorts them.
+        return torch.sparse_coo_tensor(*parts, check_invariants=True, is_coalesced=True)
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """Return the node of each name, -1 where it is none: (names,), int."""
@@ -133,38 +121,32 @@ class Walk(torch.nn.Module):
         self.floor = torch.nn.Parameter(floor.log()[:, None])
         self.relay = torch.nn.Parameter(torch.full((heads, 1), -2.0))
 
-    def gates(self):
-        """Share of each type in the first round: (heads, types), and the same if hidden."""
-        logits = SPEED * self.first
-        return logits.softmax(dim=1), logits.masked_fill(self.own, -1e4).softmax(dim=1)
+    def gates(self, hidden: torch.Tensor | bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the share of each type in the first round, and of the graph's types in the second.
 
-    def second_gates(self):
-        """Share of each of the graph's types in the second round: (heads, types)."""
-        return (SPEED * self.second).softmax(dim=1)
+        (heads, types) each, the first by perturbation where `hidden` is (perturbations, 1, 1), bool.
+        """
+        first = (SPEED * self.first).masked_fill(self.own & hidden, -1e4)
+        return first.softmax(dim=-1), (SPEED * self.second).softmax(dim=-1)
 
     def forward(self, graph: HubGraph, context: Context) -> WalkOutput:
         """Send a signal from each perturbation of a Context to its context perturbations."""
         types, power = graph.types, self.power.exp()
-        sent = [graph.edges(kind, context.perturbations).to_dense().T for kind in types]
-        seen = [graph.edges(kind, context.context) for kind in types]
-        open_, closed = self.gates()
-        gates = torch.where(context.hidden[:, None, None] > 0, closed, open_)
-        arrived = [torch.sparse.mm(*pair) for pair in zip(seen, sent, strict=True)]
-        # (context, perturbations) each, as those by hubs
+        gates, second_gates = self.gates(context.hidden[:, None, None] > 0)
+        sent = {kind: graph.edges(kind, context.perturbations).to_dense().T for kind in types}
+        seen = {kind: graph.edges(kind, context.context) for kind in types}
+        arrived = [seen[kind] @ sent[kind] for kind in types]  # (context, perturbations)
         arrived += list(context.kernels[:, :, self.straight].permute(2, 1, 0))
         first = torch.einsum("qht,tsq->qhts", gates, torch.stack(arrived))
         one = sharpened(first.sum(dim=2), power)
-        spread = [graph.at_nodes(*pair) for pair in zip(types, sent, strict=True)]
-        spread = torch.einsum("qht,tnq->qhn", gates[:, :, : len(types)], torch.stack(spread))
+        spread = torch.stack([graph.to_nodes[kind] @ sent[kind] for kind in types])
+        spread = torch.einsum("qht,tnq->qhn", gates[:, :, : len(types)], spread)
         flow = sharpened(spread, power) * graph.receiving(context.perturbations).T[:, None]
         flow = flow / (flow.sum(dim=2, keepdim=True) + 1e-6)
         column = flow.permute(2, 0, 1).flatten(1)  # (nodes, perturbations x heads)
-        relayed = [
-            torch.sparse.mm(edges, graph.at_hubs(kind, column))
-            for kind, edges in zip(types, seen, strict=True)
-        ]
+        relayed = [seen[kind] @ (graph.to_hubs[kind] @ column) for kind in types]
         relayed = torch.stack(relayed).unflatten(2, flow.shape[:2])  # (types, context, ..., heads)
-        relayed = torch.einsum("ht,tsqh->qhs", self.second_gates(), relayed)
+        relayed = torch.einsum("ht,tsqh->qhs", second_gates, relayed)
         relayed = self.relay.exp() * sharpened(relayed, power)
         other = context.other[:, None]
         weights = (one + relayed + self.floor.exp()) * other

@@ -84,9 +84,15 @@ class ScreenData:
         kept = {name: getattr(self, name)[:, genes] for name in names}
         return replace(self, genes=self.genes[genes], draws=None, error=None, **kept)
 
-    def like(self, other: "ScreenData") -> "ScreenData":
-        """Return these rows with the marginals of another: to check a network that was trained on it."""
-        return replace(self, **{name: getattr(other, name) for name in MARGINALS})
+    def split(self, left: Sequence[int]) -> tuple["ScreenData", "ScreenData | None"]:
+        """Return the rows to learn from, and those left out with the marginals of the others.
+
+        left: their places; None for no rows.
+        """
+        seen = self.subset(np.setdiff1d(np.arange(len(self)), left))
+        marginals = {name: getattr(seen, name) for name in MARGINALS}
+        rest = replace(self.subset(left, marginals=True), **marginals)
+        return seen, rest if len(rest) else None
 
     def resample(self, places: Sequence[int], random: np.random.Generator) -> "ScreenData":
         """Return some rows, with the marginals of all and the effects of another sample of cells."""
@@ -170,10 +176,9 @@ def _marginals(effects, measured):
     thresholds[:, count < LEAST] = 0.0
     place = sum((values > threshold).astype(int) for threshold in thresholds)
     place, shape = (place * len(genes) + genes)[measured], (len(LEVELS) + 1, len(genes))
-    held, total = (
-        np.bincount(place, weight, minlength=np.prod(shape)).reshape(shape)
-        for weight in (None, effects[measured])
-    )
+    held = np.bincount(place, minlength=np.prod(shape)).reshape(shape)
+    total = np.zeros(shape, dtype=np.float32)
+    np.add.at(total.reshape(-1), place, effects[measured])
     beyond = held[::-1].cumsum(axis=0)[-2::-1]  # values above each threshold
     share = (beyond + PRIOR * (1 - LEVELS[:, None])) / (count + PRIOR)
     edges = np.vstack([thresholds[:1], thresholds])  # for bins that hold nothing

@@ -203,21 +203,19 @@ class Trained:
         """Rows seen and left out by each member: pairs of ScreenData, (all, None) if none is left out."""
         places = np.arange(len(self.rows_))
         count = max(1, min(self.members, len(places) // 2))
-        for part in folds(places, count, seed=self.seed) if count > 1 else [[]]:
-            seen = self.rows_.subset(np.setdiff1d(places, part))
-            yield seen, self.rows_.subset(part).like(seen) if len(part) else None
+        parts = folds(places, count, seed=self.seed) if count > 1 else [[]]
+        return [self.rows_.split(part) for part in parts]
 
     def _pretrain(self):
         """State and history of a network that has learned from the atlas; None without screens."""
-        random, pairs = np.random.default_rng(self.seed), []
         known = self.knowledge.atlas is not None
-        for rows in atlas_data(self.knowledge, self.rows_.genes) if known else ():
-            order = random.permutation(len(rows))
-            left = order[: min(MOST, int(LEFT_OUT * len(rows)))]
-            seen = rows.subset(np.setdiff1d(order, left))
-            pairs.append((seen, rows.subset(left).like(seen)))
-        if not pairs:
+        screens = atlas_data(self.knowledge, self.rows_.genes) if known else []
+        if not screens:
             return None
+        random, pairs = np.random.default_rng(self.seed), []
+        for rows in screens:
+            count = min(MOST, int(LEFT_OUT * len(rows)))
+            pairs.append(rows.split(random.permutation(len(rows))[:count]))
         network = self._new(self.seed)
         history = self._learn(network, pairs, "screens")
         return {name: value.cpu() for name, value in network.state_dict().items()}, history
@@ -304,10 +302,10 @@ class Trained:
             return None
         folder = Path(self.checkpoints)
         folder.mkdir(parents=True, exist_ok=True)
-        content = [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
-        names = [seen.perturbations for seen, _ in pairs]
+        rows = [seen.perturbations for seen, _ in pairs]
+        rows += [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
         start = () if stage == "screens" else (self.policy, self.draws)
-        place = folder / f"{self._key(stage, settings, content, names, *start)}.pt"
+        place = folder / f"{self._key(stage, settings, *rows, *start)}.pt"
         # On Kaggle a session begins with an empty folder; what an earlier one left may be attached.
         kernels = [run for kind in locate.places(locate.RUNS).values() for run in kind]
         attached = [one for run in kernels for one in run.glob(f"*/{place.name}")]
@@ -323,9 +321,10 @@ def _description(module):
     except (OSError, TypeError):  # typed in at a prompt
         code = type(module).forward.__code__.co_code
     shapes = [(name, tuple(value.shape)) for name, value in module.state_dict().items()]
-    options = {name: value for name, value in vars(module).items() if _plain(value)}
+    plain = (bool, int, float, str, tuple)
+    options = [
+        (name, value)
+        for name, value in vars(module).items()
+        if is_dataclass(value) or isinstance(value, plain)
+    ]
     return code, repr(module), shapes, options
-
-
-def _plain(value):
-    return is_dataclass(value) or isinstance(value, (bool, int, float, str, tuple))

@@ -62,7 +62,6 @@ class Shape:
     latents: int = 16
 
 
-SHAPE = Shape()
 OPTIONS = {
     "batch": 8,
     "pretraining": Settings(steps=400, rate=2e-3),
@@ -73,7 +72,7 @@ OPTIONS = {
 class Transformer(Trained):
     """The transformer as a model; shape: its size, the other options are those of `Trained`."""
 
-    def __init__(self, knowledge: Knowledge | None = None, *, shape: Shape = SHAPE, **options):
+    def __init__(self, knowledge: Knowledge | None = None, *, shape: Shape = Shape(), **options):
         super().__init__(self._make, knowledge, **OPTIONS | options)
         self.shape = shape
 
@@ -170,11 +169,10 @@ class Heads(torch.nn.Module):
 
     def forward(self, context: Context) -> tuple[Tensor, Tensor]:
         """Weights, (perturbations, heads, context), not yet shares; solved ones, of any sign."""
-        hidden = context.hidden[:, None, None] > 0
-        open_, closed = (self._mixed(context.kernels, flag) for flag in (False, True))
+        hidden, other = context.hidden[:, None, None] > 0, context.other[:, None]
+        open_, closed = (context.kernels @ self.mixture(flag).T for flag in (False, True))
         similarity = torch.where(hidden, closed, open_).transpose(1, 2)
-        other = context.other[:, None]  # a perturbation does not attend to itself
-        similarity = similarity * other
+        similarity = similarity * other  # a perturbation does not attend to itself
         power, floor = self.power.exp(), self.floor.exp()
         weights = ((similarity[:, : self.count] + 1e-6) ** power + floor) * other
         solvers = [self._solver(context.context_kernels, flag) for flag in (False, True)]
@@ -183,17 +181,15 @@ class Heads(torch.nn.Module):
         return weights, torch.where(hidden, closed, open_)
 
     def mixture(self, hidden: bool = False) -> Tensor:
-        """Share of each kernel in a head's similarity: (all heads, kernels)."""
-        logits = SPEED * self.mix
-        return (logits.masked_fill(self.own, -1e4) if hidden else logits).softmax(dim=1)
+        """Share of each kernel in a head's similarity: (all heads, kernels).
 
-    def _mixed(self, kernels, hidden):
-        """Similarity by head, of hidden ones without their own responses: (..., all heads)."""
-        return kernels @ self.mixture(hidden).T
+        hidden: without those that need a response of the perturbation itself.
+        """
+        return (SPEED * self.mix).masked_fill(self.own & hidden, -1e4).softmax(dim=1)
 
     def _solver(self, kernels, hidden):
         """Inverse of the context's similarity plus a ridge: (solved, context, context)."""
-        mixed = self._mixed(kernels, hidden)[..., self.count :].permute(2, 0, 1)
+        mixed = (kernels @ self.mixture(hidden).T)[..., self.count :].permute(2, 0, 1)
         mixed = (mixed + mixed.transpose(1, 2)) / 2
         size = mixed.diagonal(dim1=1, dim2=2).sum(dim=1) / max(mixed.shape[1], 1) + 1e-3
         ridge = (0.1 + self.ridge.exp()) * size

@@ -251,7 +251,7 @@ class SparseShift(torch.nn.Module):
             places = [self.places.get(name, -1) for name in self.symbols(names)]
             kept = torch.tensor([place >= 0 for place in places], device=device)
             if self.training:  # or it would explain all, and prior knowledge nothing
-                kept = kept & (torch.rand(len(places), device=device) >= self.size.forget)
+                kept = kept & (torch.rand(len(places)).to(device) >= self.size.forget)
             shift = shift + self.own[places] * kept[:, None]
         return self.gates(known) * shift
 
@@ -260,10 +260,13 @@ class SparseShift(torch.nn.Module):
         return torch.as_tensor(self.features(list(names)), device=self.own.device)
 
     def gates(self, known: Tensor) -> Tensor:
-        """How far each axis is open, 0 to 1 and often exactly these: (names, latent)."""
+        """How far each axis is open, 0 to 1 and often exactly these: (names, latent).
+
+        Random numbers are drawn on the CPU here, so that they are the same on every device.
+        """
         odds, (low, high) = HASTE * self.gate(known), STRETCH
         if self.training:
-            odds = (odds + torch.logit(torch.rand_like(odds), eps=1e-6)) / TEMPERATURE
+            odds = (odds + torch.logit(torch.rand(odds.shape).to(odds), eps=1e-6)) / TEMPERATURE
         return (torch.sigmoid(odds) * (high - low) + low).clamp(0, 1)
 
     def open(self, names: Sequence[str]) -> Tensor:
@@ -311,7 +314,7 @@ class SparseShift(torch.nn.Module):
         shift, count = self.shift(names), measured.sum(dim=1).clamp(min=1)
         rest = (values - self.moved(shift) @ self.outer.T) * measured
         mean, log_sd = self.encode(rest / count.sqrt()[:, None])
-        state = mean + torch.exp(log_sd) * torch.randn_like(mean)
+        state = mean + torch.exp(log_sd) * torch.randn(mean.shape).to(mean)
         # Without a shift cells are centred where the control is, at 0.
         found = (self.hidden(state + shift) - self.hidden(self.states).mean(dim=0)) @ self.outer.T
         error = (values - found) * torch.exp(-self.log_noise)
