@@ -20,11 +20,12 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
+from scipy.sparse import csr_array
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kit.competition import CONTROL, Competition
 from kit.screens.cells import MergedCells
-from kit.screens.writer import Counts, new_h5ad, write_labels
+from kit.screens.writer import new_counts, new_h5ad, write_labels
 
 BATCH = 256
 PERTURBATIONS = 80
@@ -40,16 +41,14 @@ def write_cells(path, cells, genes, seed=0):
     dataset = (place >= cells // 2).astype(np.int8)
     totals = []
     with new_h5ad(path, names) as file:
-        stored = Counts(file, genes)
+        stored = new_counts(file, genes)
         for start in range(0, cells, 2_000):
             own = dataset[start : start + 2_000]
             chance = present * measured.to_numpy().T[own]
             row, column = np.nonzero(random.random(chance.shape, dtype=np.float32) < chance)
             counts = random.geometric(0.5, len(row)).astype(np.float32)
-            ends = np.cumsum(np.bincount(row, minlength=len(own)))
-            stored.append(np.concatenate([[0], ends]), column.astype(np.int32), counts)
+            stored.append(csr_array((counts, (row, column)), shape=chance.shape))
             totals.append(3.0 * np.bincount(row, counts, minlength=len(own)))
-        stored.close()
         anndata.io.write_elem(file, "varm", {"measured": measured})
         labels = [CONTROL, *(f"P{i}" for i in range(1, PERTURBATIONS))]
         of_cell = place * 2 * PERTURBATIONS // cells % PERTURBATIONS

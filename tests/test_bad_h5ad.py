@@ -172,7 +172,10 @@ MADE_UP = {
     "more names than memory": (enormous("var/gene_name", (2**50,), "S9"), "not enough memory"),
     "shares above all": (all_of("obs/mitopercent", 5.0), "goes from 5 to 5, want a fraction"),
     "shares below zero": (all_of("obs/mitopercent", -0.1), "want a fraction, 0 to 1"),
-    "no totals": (all_of("obs/UMI_count", np.nan), "is not above 0 in all cells"),
+    "no totals": (
+        all_of("obs/UMI_count", np.nan),
+        "goes from nan to nan, want UMI by cell, above 0",
+    ),
     "totals that overflow": (all_of("obs/UMI_count", 1e300), "or too large"),
     "counts that overflow": (all_of("X", 2**40), "more UMI than any cell has"),
     "no counts": (all_of("X", 0), "holds no count above 0"),

@@ -400,8 +400,8 @@ def test_a_table_of_symbols_alone_is_enough(tmp_path):
         (b"symbol\tprev_symbol\n", "names no approved gene"),
         (b"symbol\tprev_symbol\nA\tB\nA\tC\n", "line 3, repeats the symbol `A`"),
         (b"symbol\tprev_symbol\nA\tB\n\tC\n", "line 3, has no symbol"),
-        (b"symbol\tprev_symbol\talias_symbol\nA\tB\t\nC\tD", "line 3: 2 fields, want 3"),
-        (b"symbol\tprev_symbol\nA\tB\tC\n", "line 2: 3 fields, want 2"),
+        (b"symbol\tprev_symbol\talias_symbol\nA\tB\t\nC\tD", "is cut off"),
+        (b"symbol\tprev_symbol\nA\tB\tC\n", "line 2, has more fields than the header"),
         (b"symbol\tprev_symbol\nA\t\xff\xfe\n", "cannot be read as text"),
     ],
 )

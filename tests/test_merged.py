@@ -336,7 +336,7 @@ def no_total(file):
         (spoil_data(-1), "X holds -1; want raw counts"),
         (spoil_data(np.inf), "X holds inf; want raw counts"),
         (spoil_index, "X has indices beyond its genes; is the file corrupt"),
-        (spoil_indptr, "indptr of X does not fit; is the file corrupt"),
+        (spoil_indptr, "X does not fit obs and var, or its indptr is broken"),
         (
             drop_column("sgrna_symbol"),
             "no obs column sgrna_symbol, it has dataset, batch, RNAcount",

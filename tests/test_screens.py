@@ -249,7 +249,10 @@ def test_mitochondrial_shares_come_in_one_unit(tmp_path):
         (Layout(perturbation="gene", symbols="name"), "no column name"),
         (Layout(perturbation="gene", counts=("layers/counts",)), "has no layers/counts"),
         (Layout(perturbation="gene", total="word"), "column `word` holds text, want numbers"),
-        (Layout(perturbation="gene", total="zero"), "`zero` is not above 0 in all cells"),
+        (
+            Layout(perturbation="gene", total="zero"),
+            "`zero` goes from 0 to 0, want UMI by cell, above 0",
+        ),
     ],
 )
 def test_a_column_that_a_layout_wants_must_be_there(layout, fault, tmp_path):

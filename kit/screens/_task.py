@@ -1,7 +1,7 @@
 """One task of `streaming`: a range of rows of one file, read block by block, and its sums by group."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import parent_process
@@ -37,31 +37,6 @@ class Sums:
     mitochondrial: np.ndarray
 
 
-def join(parts: Iterable[Sums]) -> Sums:
-    """Add up the sums of row ranges that follow each other, in their order, into the first of them."""
-    whole, by_cell = None, []
-    for part in parts:
-        by_cell.append((part.total, part.detected, part.mitochondrial))
-        whole = whole or part
-        if part is not whole:
-            groups = np.union1d(whole.groups, part.groups)
-            for name in ("cells", "sums", "squares"):
-                array, more = getattr(whole, name), getattr(part, name)
-                if len(groups) > len(array):
-                    wider = np.zeros((len(groups), *array.shape[1:]), array.dtype)
-                    wider[np.searchsorted(groups, whole.groups)] = array
-                    array = wider
-                array[np.searchsorted(groups, part.groups)] += more
-                setattr(whole, name, array)
-            whole.groups = groups
-            del array, more
-        del part  # or it would stay while the next one is made
-    whole.total, whole.detected, whole.mitochondrial = map(
-        np.concatenate, zip(*by_cell, strict=True)
-    )
-    return whole
-
-
 @dataclass(frozen=True, eq=False)
 class Task:
     """A pass over a range of rows of a matrix; called, it returns their Sums.
@@ -69,10 +44,10 @@ class Task:
     `group`: group id of each of these cells, -1 to leave it out. `columns`: output gene (0 .. `genes`
     - 1) of each source column, -1 for none; several columns of one gene are summed. `mito`: which
     source columns are mitochondrial. `total`: UMI of each of these cells over all genes of the source,
-    where the file does not hold them all. `log_normalised`: None for raw counts, which are checked to
-    be whole, or the scale of the file: "log1p_cp10k" (natural logarithm) or "log2_cp10k"; totals are
-    then those given, or NaN. `rows`: by default all, as always for a CSC matrix. Raises InputError for
-    an argument that does not fit the file.
+    where the file does not hold them all. `scale`: "counts", which are checked to be whole, or
+    "log1p_cp10k" (natural logarithm) or "log2_cp10k"; totals are then those given, or NaN. `rows`: by
+    default all. Raises InputError for a matrix that is stored by columns (`streaming.by_rows` copies
+    it), and for labels that do not fit it.
     """
 
     matrix: Matrix
@@ -81,42 +56,33 @@ class Task:
     genes: int
     mito: np.ndarray = ()  # empty: unknown
     total: np.ndarray = ()  # empty: what the file adds up to
-    log_normalised: str | None = None
+    scale: str = "counts"
     budget: int = BUDGET
     rows: range | None = None
 
     def __post_init__(self):
         cells, width = self.matrix.shape
+        if self.matrix.format == "csc":
+            raise InputError(f"{self.matrix} is stored by columns, want rows")
         if self.rows is None:
             object.__setattr__(self, "rows", range(cells))
-        for name, kind, lengths in (
-            ("group", None, (len(self.rows),)),
-            ("columns", None, (width,)),
-            ("mito", bool, (0, width)),
-            ("total", np.float64, (0, len(self.rows))),
-        ):
-            array = np.asarray(getattr(self, name), dtype=kind)
-            object.__setattr__(self, name, array)
-            if array.ndim != 1 or len(array) not in lengths:
-                want = f"{lengths[-1]} for {self.matrix}"
-                raise InputError(f"{name} has shape {array.shape}, want {want}")
-        if width and self.columns.max() >= self.genes:
-            last = self.genes - 1
-            raise InputError(f"columns name gene {self.columns.max()}, want -1 to {last}")
-        if self.log_normalised not in (None, *LOG_SCALES):
-            known = f"None or one of {[*LOG_SCALES]}"
-            raise InputError(f"log_normalised is {self.log_normalised!r}, want {known}")
+        kinds = {"group": np.int64, "columns": np.int32, "mito": bool, "total": np.float64}
+        for name, kind in kinds.items():
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=kind))
+        for name, length in (("group", len(self.rows)), ("columns", width)):
+            shape = getattr(self, name).shape
+            if shape != (length,):
+                raise InputError(f"{name} has shape {shape}, want {length} for {self.matrix}")
 
     def split(self) -> list["Task"]:
-        """Return tasks of fewer rows that together do the same; `join` adds up what they return."""
-        step = max(1, len(self.rows))
-        if self.matrix.format != "csc":
-            # A result should cost less to send and to add than its task to do.
-            groups, (cells, width) = len(np.unique(self.group[self.group >= 0])), self.matrix.shape
-            values = max(TASK_VALUES, 4 * groups * width)
-            number = -(-self.matrix.header.stored * len(self.rows) // (values * max(1, cells)))
-            step = -(-step // max(1, number))
-            step = -(-step // self.matrix.header.chunk_rows) * self.matrix.header.chunk_rows
+        """Return tasks of fewer rows that together do the same."""
+        # A result should cost less to send and to add than its task to do.
+        groups, (cells, width) = len(self.groups), self.matrix.shape
+        values = max(TASK_VALUES, 4 * groups * width)
+        number = -(-self.matrix.header.stored * len(self.rows) // (values * max(1, cells)))
+        step = -(-len(self.rows) // max(1, number))
+        chunk = self.matrix.header.chunk_rows
+        step = max(1, -(-step // chunk) * chunk)
         spans = [slice(start, start + step) for start in range(0, len(self.rows), step) or [0]]
         return [
             replace(self, rows=self.rows[span], group=self.group[span], total=self.total[span])
@@ -124,114 +90,94 @@ class Task:
         ]
 
     def __call__(self) -> Sums:
-        slots = Slots(self.columns, self.genes)
-        result = self.nothing(slots)
-        for _ in (add_columns if self.matrix.format == "csc" else add_rows)(self, slots, result):
+        result = self.nothing()
+        for _ in self.add_to(result):
             pass
         self.check_totals(result.total)
         if len(self.total):
             result.total = self.total
-        elif self.log_normalised:
+        elif self.scale in LOG_SCALES:
             result.total = np.full(len(self.rows), np.nan)
-        if self.log_normalised:
+        if self.scale in LOG_SCALES:
             result.mitochondrial = np.full(len(self.rows), np.nan)
-        result.sums = result.sums.take(slots.of_gene, axis=1)
-        result.squares = result.squares.take(slots.of_gene, axis=1)
         return result
 
-    def nothing(self, slots: "Slots") -> Sums:
+    @property
+    def groups(self) -> np.ndarray:
+        """The increasing ids of the groups that occur."""
+        return np.unique(self.group[self.group >= 0])
+
+    def nothing(self) -> Sums:
         """Return the Sums of the range before anything is added."""
-        groups = np.unique(self.group[self.group >= 0])
+        groups, rows = self.groups, len(self.rows)
         cells = np.bincount(self.place(groups) + 1, minlength=len(groups) + 1)[1:]
-        shape, rows = (len(groups), slots.unwanted + 2), len(self.rows)
+        sums, squares = (np.zeros((len(groups), self.genes)) for _ in range(2))
         mitochondrial = np.full(rows, 0.0 if len(self.mito) else np.nan)
         by_cell = np.zeros(rows), np.zeros(rows, np.int32), mitochondrial
-        return Sums(groups, cells, np.zeros(shape), np.zeros(shape), *by_cell)
+        return Sums(groups, cells, sums, squares, *by_cell)
+
+    def add_to(self, result: Sums) -> Iterator[tuple]:
+        """Add the rows of the range to `result`; yields each block once it is added."""
+        from . import _kernels
+
+        place, whole = self.place(result.groups), self.scale == "counts"
+        wanted = self.columns[self.columns >= 0]
+        shared = len(np.unique(wanted)) < len(wanted)
+        # A process of a pool has a core of its own, and no other.
+        threads = 1 if parent_process() else min(MOST_THREADS, os.cpu_count() or 1)
+        seen = np.full((threads, max(len(self.columns), self.genes)), -1)
+        with ThreadPoolExecutor(threads) as pool:
+            for block in self.blocks():
+                first, indptr, *stored = block
+                here = slice(first - self.rows.start, first - self.rows.start + len(indptr) - 1)
+
+                def add(order, seen, indptr=indptr, stored=stored, here=here):
+                    return _kernels.sum_rows(
+                        indptr, *stored, order, place[here], self.columns, shared, self.mito,
+                        self.total[here], whole, seen, result.total[here], result.detected[here],
+                        result.mitochondrial[here], result.sums, result.squares,
+                    )  # fmt: skip
+
+                if max(pool.map(add, _orders(place[here], threads), seen)) >= 0:
+                    raise self.matrix.fault(*block, None if whole else self.scale)
+                yield block
 
     def place(self, groups: np.ndarray) -> np.ndarray:
         """Return the row of the sums for each cell, -1 for none."""
         return np.where(self.group < 0, -1, np.searchsorted(groups, self.group)).astype(np.int32)
 
-    def blocks(self, start: int, stop: int) -> Iterator[tuple]:
-        """Yield blocks of the matrix; of a log-normalised one, with CP10k for their logarithms."""
-        unit = LOG_SCALES.get(self.log_normalised)
-        for first, indptr, indices, data in self.matrix.blocks(start, stop, self.budget):
+    def blocks(self) -> Iterator[tuple]:
+        """Yield the range in blocks; of a log-normalised matrix, with CP10k for its logarithms."""
+        unit, span = LOG_SCALES.get(self.scale), (self.rows.start, self.rows.stop)
+        for first, indptr, indices, data in self.matrix.blocks(*span, self.budget):
             if unit:
                 data = data.astype(np.float64)
                 largest = (np.log1p(PER) + 1e-5) / unit
                 if not ((data >= 0) & (data <= largest)).all():
-                    fault = self.log_normalised, largest
-                    raise self.matrix.fault(first, indptr, indices, data, *fault)
+                    raise self.matrix.fault(first, indptr, indices, data, self.scale, largest)
                 np.expm1(data * unit, out=data)
             yield first, indptr, indices, data
 
     def check_totals(self, counted: np.ndarray) -> None:
         """Raise InputError where a cell holds more than its total allows."""
-        limit = "its total is"
-        if self.log_normalised:
-            most, wrong = np.full(len(counted), PER), counted > 1.01 * PER
-            remedy = f"want {self.log_normalised}: name the file's scale, or its raw counts"
-        elif (counted > MOST).any():
-            most, wrong = np.full(len(counted), MOST), counted > MOST
-            limit, remedy = "more UMI than any cell has:", "is the file corrupt?"
+        limits = [(MOST, 0, "more UMI than any cell has:", "is the file corrupt?")]
+        if self.scale in LOG_SCALES:
+            remedy = f"want {self.scale}: name the file's scale, or its raw counts"
+            limits = [(PER, 0.01, "its total is", remedy)]
         elif len(self.total):
             # Totals come from files as float32 too: equal to about 1e-7. Cells left out may lack one.
-            most = self.total
-            wrong = ~((most >= counted * (1 - 1e-6)) & np.isfinite(most)) & (self.group >= 0)
+            most = np.where(self.group < 0, np.inf, self.total)
             remedy = "want the total over all genes of the source"
-        else:
-            return
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise InputError(
-                f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, "
-                f"{limit} {most[row]:g}; {remedy}"
-            )
-
-
-class Slots:
-    """Where sums lie while they are made: in the order of the source, so that rows walk one way.
-
-    `of_column`, `of_gene`: the slot of each source column and output gene. Two more follow those of the
-    genes: `unwanted` takes the columns not wanted, the last stays zero for genes that the source lacks.
-    `shared`: slots of several columns.
-    """
-
-    def __init__(self, columns: np.ndarray, genes: int) -> None:
-        wanted = np.flatnonzero(columns >= 0)
-        found, first, times = np.unique(columns[wanted], return_index=True, return_counts=True)
-        self.unwanted = len(found)
-        self.of_gene = np.full(genes, self.unwanted + 1)
-        self.of_gene[found[np.argsort(first)]] = np.arange(self.unwanted)
-        self.of_column = np.full(len(columns), self.unwanted, np.uint32)
-        self.of_column[wanted] = self.of_gene[columns[wanted]]
-        self.shared = self.of_gene[found[times > 1]]
-
-
-def add_rows(task: Task, slots: Slots, result: Sums) -> Iterator[tuple]:
-    """Add the rows of a task's range to `result`; yields each block once it is added."""
-    from . import _kernels
-
-    place = task.place(result.groups)
-    # A process of a pool has a core of its own, and no other.
-    threads = 1 if parent_process() else min(MOST_THREADS, os.cpu_count() or 1)
-    seen = np.full((threads, len(slots.of_column) + 2), -1)
-    with ThreadPoolExecutor(threads) as pool:
-        for block in task.blocks(task.rows.start, task.rows.stop):
-            first, indptr, *stored = block
-            here = slice(first - task.rows.start, first - task.rows.start + len(indptr) - 1)
-
-            def add(order, seen, indptr=indptr, stored=stored, here=here):
-                return _kernels.sum_rows(
-                    indptr, *stored, order, place[here], slots.of_column, len(slots.shared) > 0,
-                    task.mito, task.total[here], task.log_normalised is None, seen,
-                    result.total[here], result.detected[here], result.mitochondrial[here],
-                    result.sums, result.squares,
-                )  # fmt: skip
-
-            if max(pool.map(add, _orders(place[here], threads), seen)) >= 0:
-                raise task.matrix.fault(*block, task.log_normalised)
-            yield block
+            limits.append((most, 1e-6, "its total is", remedy))
+        for most, slack, limit, remedy in limits:
+            wrong = ~(counted * (1 - slack) <= most)
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                most = np.broadcast_to(most, wrong.shape)[row]
+                raise InputError(
+                    f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, "
+                    f"{limit} {most:g}; {remedy}"
+                )
 
 
 def _orders(place, parts):
@@ -243,37 +189,3 @@ def _orders(place, parts):
     ordered = place[order]
     starts = [len(place) * part // parts for part in range(1, parts)]
     return np.split(order, np.searchsorted(ordered, ordered[starts]) if len(place) else starts)
-
-
-def add_columns(task: Task, slots: Slots, result: Sums) -> Iterator[tuple]:
-    """Add all rows of a CSC matrix to `result` by two readings; yields each block of the second."""
-    from . import _kernels
-
-    cells, width = task.matrix.shape
-    seen = np.full(max(cells, width), -1)
-    whole = task.log_normalised is None
-    for block in task.blocks(0, width):
-        first, indptr, *stored = block
-        mito = task.mito[first : first + len(indptr) - 1]
-        by_cell = result.total, result.detected, result.mitochondrial
-        if _kernels.weigh_columns(indptr, *stored, whole, mito, seen, *by_cell) >= 0:
-            raise task.matrix.fault(*block, task.log_normalised)
-    if not len(result.groups) or not slots.unwanted:
-        return
-    scale = np.ones(cells)
-    if whole:
-        divisor = task.total if len(task.total) else result.total
-        scale = np.divide(PER, divisor, out=np.zeros(cells), where=divisor > 0)
-    to = scale, task.place(result.groups), seen, result.sums, result.squares
-    alone = slots.of_column.astype(np.int64)
-    alone[np.isin(alone, [*slots.shared, slots.unwanted])] = -1
-    for block in task.blocks(0, width):
-        first, indptr, *stored = block
-        _kernels.sum_columns(indptr, *stored, alone[first : first + len(indptr) - 1], *to)
-        yield block
-    for slot in slots.shared:
-        columns = np.flatnonzero(slots.of_column == slot)
-        parts = [block[2:] for column in columns for block in task.blocks(column, column + 1)]
-        stored = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-        # As one column, in which a cell may occur several times.
-        _kernels.sum_columns(np.array([0, len(stored[0])]), *stored, np.array([slot]), *to)

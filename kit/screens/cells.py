@@ -9,7 +9,6 @@ the file.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from .atlas import check_labels, common_genes, element_reader, visible_rows
 from .imputation import RULES, PathwayGuess, aligned_weights
 
 SCALE = 10_000  # counts per ten thousand
+STORED = 8  # bytes of a count and its gene, where they are held
 CHUNK = 64  # rows read together: fewer mix better, more read faster
 LEARN_FROM = 1_000  # cells a dataset, for the rule `pathway`
 LABELS = ("sgrna_symbol", "dataset", "batch", "RNAcount")
@@ -70,6 +70,7 @@ class MergedCells:
         obs, file_genes, measured = self._read_layout()
         self._file_rows = np.flatnonzero(visible_rows(self.path, obs, competition))
         self.obs = obs.iloc[self._file_rows]
+        self._bytes = STORED * np.diff(self._indptr)[self._file_rows]  # by cell
         self.genes = file_genes if competition is None else competition.genes
         self._columns = common_genes(self.path, file_genes, self.genes)
         self.measured = measured.reindex(self.genes, fill_value=False)
@@ -120,15 +121,16 @@ class MergedCells:
 
     def _iterate(self, cells, batch_size, random, shuffle, counts):
         groups = self._groups(cells, batch_size, random, shuffle)
+        blocks = map(self._read, groups)
         with ThreadPoolExecutor(1) as reader:
-            following = reader.submit(self._read, groups[0])
-            for group, after in zip(groups, [*groups[1:], None], strict=True):
-                block, rows = following.result()
-                following = None if after is None else reader.submit(self._read, after)
+            following = reader.submit(next, blocks, None)
+            for group in groups:
+                block = following.result()
+                following = reader.submit(next, blocks, None)
                 order = random.permutation(len(group)) if shuffle else np.arange(len(group))
                 for start in range(0, len(group), batch_size):
                     chosen = order[start : start + batch_size]
-                    yield self._batch(block[rows[chosen]], group[chosen], counts)
+                    yield self._batch(block[chosen], group[chosen], counts)
                 del block  # or a third would be read beside it
 
     def _groups(self, cells, batch_size, random, shuffle):
@@ -140,9 +142,8 @@ class MergedCells:
             chunk = self._file_rows[cells] // self._chunk
             rank = random.permutation(len(self._indptr) // self._chunk + 1)
             cells = cells[np.argsort(rank[chunk], kind="stable")]
-        ends = np.cumsum(self._bytes(cells))
-        groups, start = [], 0
-        while start < len(cells) or not groups:
+        ends, groups, start = np.cumsum(self._bytes[cells]), [], 0
+        while start < len(cells):
             limit = self._room + (ends[start - 1] if start else 0)
             stop = np.searchsorted(ends, limit, side="right")
             if stop < len(cells):
@@ -150,11 +151,6 @@ class MergedCells:
             groups.append(np.sort(cells[start:stop]))
             start = stop
         return groups
-
-    def _bytes(self, cells):
-        """Memory of each cell's counts: a value and its gene, four bytes each."""
-        rows = self._file_rows[cells]
-        return 8 * (self._indptr[rows + 1] - self._indptr[rows])
 
     def _batch(self, block, cells, counts):
         values, dataset = self._dense(block, cells, counts), self._dataset[cells]
@@ -206,59 +202,54 @@ class MergedCells:
 
     def _read_layout(self):
         """Check the file; keep where its rows lie; return obs, genes and the measured mask."""
-        read_elem = element_reader()
+        read_elem, header = element_reader(), Matrix(self.path).header
+        if header.format != "csr":
+            raise InputError(f"{self.path}: X is {header.format}, want raw counts as csr_matrix")
         with opened(self.path) as file:
-            kind = file["X"].attrs.get("encoding-type", "dense") if "X" in file else "missing"
-            if kind != "csr_matrix":
-                raise InputError(f"{self.path}: X is {kind}, want raw counts as csr_matrix")
             if "measured" not in file.get("varm", ()):
                 raise InputError(f'{self.path} has no varm["measured"]; want merged cells')
             obs, genes = read_elem(file["obs"]), read_elem(file["var"]).index
             measured = read_elem(file["varm/measured"])
-            stored = Matrix(self.path).header.stored
             self._indptr, data = file["X/indptr"][:].astype(np.int64), file["X/data"]
             # Rows that are compressed together are read together, or each would unpack them all.
             packed = data.chunks[0] if data.compression else 0
         kinds = {kind.kind for kind in getattr(measured, "dtypes", ())}
         if kinds != {"b"} or len(measured) != len(genes):
             raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
-        steps = np.diff(self._indptr)
-        if len(steps) != len(obs) or self._indptr[-1] != stored or (steps < 0).any():
-            raise InputError(f"{self.path}: indptr of X does not fit; is the file corrupt?")
+        if header.shape != (len(obs), len(genes)) or (np.diff(self._indptr) < 0).any():
+            raise InputError(f"{self.path}: X does not fit obs and var, or its indptr is broken")
         self._file_genes = len(genes)
-        self._chunk = max(CHUNK, packed * len(obs) // max(stored, 1))
+        self._chunk = max(CHUNK, packed * len(obs) // max(header.stored, 1))
         check_labels(self.path, obs, LABELS, numbers=("RNAcount",))
         return obs, genes, measured.set_axis(genes).astype(bool)
 
     def _read(self, cells):
-        """Counts that hold these sorted cells, cell x gene of the file, and their rows in there."""
+        """Counts of sorted cells, cell x gene of the file; where the buffer holds all, read once."""
+        if self._bytes.sum() > self._room:
+            return self._read_rows(cells)
         if self._held is None:
-            everything = np.arange(len(self))
-            if self._bytes(everything).sum() > self._room:
-                return self._read_rows(cells), np.arange(len(cells))
-            self._held = self._read_rows(everything)
-        return self._held, cells
+            self._held = self._read_rows(np.arange(len(self)))
+        return self._held[cells]
 
     def _read_rows(self, cells):
         """Counts of sorted cells, cell x gene of the file, CSR float32, checked."""
         from scipy.sparse import csr_array
 
         rows = self._file_rows[cells]
-        starts, lengths = self._indptr[rows], self._indptr[rows + 1] - self._indptr[rows]
-        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        indptr = np.concatenate([[0], np.cumsum(self._bytes[cells]) // STORED])
         counts, genes = np.empty(indptr[-1], np.float32), np.empty(indptr[-1], np.int32)
-        chunks = np.flatnonzero(np.diff(rows // self._chunk, prepend=-1, append=-1))
+        start = 0
         with opened(self.path) as file:
-            for first, stop in pairwise(chunks):
-                low, high = starts[first], starts[stop - 1] + lengths[stop - 1]
-                here, wanted = slice(indptr[first], indptr[stop]), slice(None)
-                if high - low > here.stop - here.start:  # rows between them are not wanted
-                    shift = starts[first:stop] - low - indptr[first:stop]
-                    wanted = np.arange(here.start, here.stop)
-                    wanted += np.repeat(shift, lengths[first:stop])
+            for chunk in np.split(rows, 1 + np.flatnonzero(np.diff(rows // self._chunk))):
+                ends = self._indptr[chunk[0] : chunk[-1] + 2]
+                wanted = np.repeat(
+                    np.isin(np.arange(chunk[0], chunk[-1] + 1), chunk), np.diff(ends)
+                )
+                here = slice(start, start + wanted.sum())
                 for name, array in (("data", counts), ("indices", genes)):
-                    array[here] = file["X"][name][low:high][wanted]
+                    array[here] = file["X"][name][ends[0] : ends[-1]][wanted]
                 self._check_counts(counts[here], genes[here])
+                start = here.stop
         # Of two kinds of integers scipy would copy the one.
         indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
         block = csr_array((counts, genes, indptr), shape=(len(rows), self._file_genes))

@@ -61,12 +61,11 @@ class GeneNames:
         names, ids = self._labels(symbols, ensembl)
         keys, spellings = self._wanted(wanted)
         rows = [
-            self._match(name, identifier, keys, spellings)
+            (name, *self._match(name, identifier, keys, spellings))
             for name, identifier in zip(names, ids, strict=True)
         ]
-        genes, rules, conflicts = zip(*rows, strict=True) if rows else ((), (), ())
-        columns = {"name": names, "gene": genes, "rule": rules, "conflict": conflicts}
-        return pd.DataFrame({column: list(values) for column, values in columns.items()})
+        found = pd.DataFrame(rows, columns=["name", "gene", "rule", "conflict"])
+        return found.astype({"gene": object, "conflict": bool})
 
     def current(self, names: Iterable) -> pd.Series:
         """Return the current symbol of each name, or the name where none is certain: a series by name."""
@@ -194,12 +193,10 @@ def coverage(resolved: pd.DataFrame, wanted: Iterable[str]) -> pd.Series:
     """
     rules = resolved["rule"].value_counts()
     names = set(filter(None, _clean(wanted)))
-    counts = {"measured": len(resolved)}
-    counts |= {rule: int(rules.get(rule, 0)) for rule in (*RULES, *UNMAPPED)}
-    counts["conflict"] = int(resolved["conflict"].sum())
-    counts["repeated"] = len(repeats(resolved))
+    counts = {"measured": len(resolved), **rules.reindex([*RULES, *UNMAPPED], fill_value=0)}
+    counts |= {"conflict": resolved["conflict"].sum(), "repeated": len(repeats(resolved))}
     counts |= {"wanted": len(names), "covered": len(names & set(resolved["gene"].dropna()))}
-    return pd.Series(counts, name="genes")
+    return pd.Series(counts, name="genes", dtype=int)
 
 
 def repeats(resolved: pd.DataFrame) -> pd.Series:

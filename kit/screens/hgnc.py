@@ -1,5 +1,6 @@
 """HGNC's table of gene names: find it, fetch it once, read it. What names mean is in `gene_names`."""
 
+import csv
 import io
 import re
 import warnings
@@ -51,7 +52,7 @@ def find_table(
 
 def _table_in(content):
     """The content of an answer; InputError where it is no table of gene names."""
-    _read(io.BytesIO(content), URL)
+    _parse(content, URL)
     return content
 
 
@@ -63,50 +64,43 @@ def read_table(path: Path | str) -> tuple[set[str], dict, dict, dict]:
     previous symbol and alias to the set of symbols that have it. Raises InputError.
     """
     try:
-        with open(path, "rb") as file:
-            return _read(file, path)
+        return _parse(Path(path).read_bytes(), path)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; want HGNC's {TABLE}") from None
 
 
-def _read(file, said):
-    """Read an open binary file. HGNC quotes fields that hold `|` and has no tab inside a field."""
+def _parse(content, said):
     symbols = set()
-    names = {name: defaultdict(set) for name in ("ensembl_gene_id", "prev_symbol", "alias_symbol")}
+    ids, previous, alias = defaultdict(set), defaultdict(set), defaultdict(set)
+    columns = {"ensembl_gene_id": ids, "prev_symbol": previous, "alias_symbol": alias}
     try:
-        lines = io.TextIOWrapper(file, encoding="utf-8-sig")
-        header = [name.strip('" ') for name in next(lines, "").rstrip("\n").split("\t")]
-        if "symbol" not in header:
+        text = content.decode("utf-8-sig")
+        rows = csv.DictReader(io.StringIO(text), delimiter="\t", restval="")
+        if "symbol" not in (rows.fieldnames or ()):
             raise InputError(
-                f"{said} has no column `symbol`; it begins {quote_some(header)[:80]}; want HGNC's "
-                f"{TABLE}, separated by tabs"
+                f"{said} has no column `symbol`; it begins {quote_some(rows.fieldnames or ())[:80]}; "
+                f"want HGNC's {TABLE}, separated by tabs"
             )
-        place = {name: number for number, name in enumerate(header)}
-        columns = [(place[name], index) for name, index in names.items() if name in place]
-        last = max(place["symbol"], place.get("status", 0), *(column for column, _ in columns))
-        for number, line in enumerate(lines, start=2):
-            tabs = line.count("\t")
-            # Editors strip empty fields at the end of a line; a cut line ends without a break.
-            if tabs >= len(header) or (tabs < len(header) - 1 and line[-1] != "\n"):
-                fault = f"{tabs + 1} fields, want {len(header)}"
-                raise InputError(f"{said}, line {number}: {fault}; is it cut off?")
-            fields = line.rstrip("\n").split("\t", last + 1)  # the rest is half of the table
-            fields += [""] * (last + 1 - len(fields))
-            symbol = fields[place["symbol"]].strip('" ')
-            if ("status" in place and fields[place["status"]] != "Approved") or not line.strip():
+        for row in rows:
+            if row.get("status", "Approved") != "Approved":
                 continue
-            if not symbol or symbol in symbols:
-                fault = f"repeats the symbol `{symbol}`" if symbol else "has no symbol"
-                raise InputError(f"{said}, line {number}, {fault}; want each gene once")
+            symbol = row["symbol"].strip()
+            fault = "" if symbol else "has no symbol"
+            if symbol in symbols:
+                fault = f"repeats the symbol `{symbol}`"
+            if None in row:
+                fault = "has more fields than the header"
+            if fault:
+                raise InputError(f"{said}, line {rows.line_num}, {fault}; want each gene once")
             symbols.add(symbol)
-            for column, index in columns:
-                if text := fields[column].strip('"'):
-                    for name in filter(None, map(str.strip, text.split("|"))):
-                        index[name].add(symbol)
-    except UnicodeDecodeError as error:
+            for column, index in columns.items():
+                for name in filter(None, map(str.strip, row.get(column, "").split("|"))):
+                    index[name].add(symbol)
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{said} cannot be read as text: {error}; want HGNC's {TABLE}") from None
-    if not symbols:
-        raise InputError(f"{said} names no approved gene; is it cut off? want HGNC's {TABLE}")
-    ids, previous, alias = names.values()
+    # Editors strip empty fields at the end of a line; a cut line ends without a break, too.
+    last = text.rpartition("\n")[2]
+    if not symbols or (last and last.count("\t") + 1 < len(rows.fieldnames)):
+        raise InputError(f"{said} names no approved gene, or is cut off; want HGNC's {TABLE}")
     ids = {bare: found for name, found in ids.items() if (bare := bare_ensembl(name))}
     return symbols, ids, dict(previous), dict(alias)

@@ -17,7 +17,7 @@ from ..competition import CONTROL
 from ..io.files import InputError, quote_some
 from ..io.hdf5 import opened
 from ..io.matrix import MOST
-from .layouts import INDEX, MITO_UNITS, Layout, load_layout, recognise
+from .layouts import COLUMNS, INDEX, MITO_UNITS, Layout, load_layout, recognise
 
 NO_BATCH = "none"
 
@@ -54,10 +54,11 @@ def read_screen(
     """
     path = Path(path)
     dataset = path.name.removesuffix(".h5ad") if dataset is None else dataset
-    declared = None if layout is None else load_layout(layout)
     with opened(path) as file:
-        cells, obs_columns = file["obs"], column_names(file["obs"])
-        layout = declared or recognise(path, obs_columns, column_names(file["var"]))
+        obs_columns, var_columns = column_names(file["obs"]), column_names(file["var"])
+        if layout is None:
+            layout = recognise(path, obs_columns, var_columns)
+        layout = load_layout(layout)
         matrix = next((place for place in layout.counts if place in file), None)
         if matrix is None:
             raise InputError(
@@ -65,48 +66,44 @@ def read_screen(
                 "counts; declare another place as `counts`"
             )
         genes = file["raw/var"] if matrix == "raw/X" else file["var"]
-        layout, missing = layout.present(obs_columns, column_names(genes))
+        var_columns = column_names(genes)
+        layout, missing = layout.present(obs_columns, var_columns)
         if missing:
             raise InputError(
                 f"{path} has no column {quote_some(missing)}, which layout `{layout.name}` wants; "
-                f"obs has {quote_some(obs_columns, 20)}; var has {quote_some(column_names(genes))}"
+                f"obs has {quote_some(obs_columns, 20)}; var has {quote_some(var_columns)}"
             )
+        wanted = [getattr(layout, field) for field in COLUMNS] + [name for name, _ in layout.where]
+        cells = [name for name in layout.cells if name in obs_columns and layout.kind == "bulk"]
+        columns = _read(path, file["obs"], wanted + cells)
+        names = _read(path, genes, [layout.symbols, layout.ensembl])
 
-        def read(table, *fields):
-            columns = {field: getattr(layout, field) for field in fields}
-            return {
-                field: _column(path, table, column)
-                for field, column in columns.items()
-                if column is not None
-            }
-
-        columns = read(cells, "perturbation", "control_column", "guide", "batch", "dataset")
-        numbers = read(cells, "total", "mito")
-        for field, values in numbers.items():
-            numbers[field] = _numbers(path, getattr(layout, field), values)
-        if layout.kind == "bulk":
-            counts = [column for column in layout.cells if column in obs_columns]
-            each = [_numbers(path, column, _column(path, cells, column)) for column in counts]
-            numbers["cells"] = pd.DataFrame(each).bfill().iloc[0].to_numpy()
-        tests = {column: _column(path, cells, column) for column, _ in layout.where}
-        var = read(genes, "symbols", "ensembl")
-    for table, read_from_it in (("obs", columns | numbers | tests), ("var", var)):
-        lengths = sorted({len(values) for values in read_from_it.values()})
-        if len(lengths) > 1:
-            raise InputError(
-                f"{path}: columns of {table} have {quote_some(lengths)} values, want as many in each; is "
-                "the file corrupt?"
-            )
-    if "mito" in numbers:
-        numbers["mito"] = numbers["mito"] / MITO_UNITS[layout.mito_unit]
-    obs, left_out = _labels(path, columns, tests, layout, dataset)
-    var = pd.DataFrame({name: _texts(values) for name, values in var.items()}, dtype=object)
-    var = var.rename(columns={"symbols": "name"})
-    if "name" not in var:
-        var.insert(0, "name", var["ensembl"])
-    screen = Screen(path, layout, matrix, obs.assign(**numbers), var, left_out)
+    obs, left_out = _labels(path, columns, layout, dataset)
+    if layout.total:
+        obs["total"] = _numbers(path, columns, layout.total)
+    if layout.mito:
+        obs["mito"] = _numbers(path, columns, layout.mito) / MITO_UNITS[layout.mito_unit]
+    if cells:
+        each = [pd.Series(_numbers(path, columns, column)) for column in cells]
+        obs["cells"] = pd.concat(each, axis=1).bfill(axis=1).iloc[:, 0]
+    var = pd.DataFrame({"name": names[layout.symbols or layout.ensembl]}, dtype=object)
+    if layout.ensembl:
+        var["ensembl"] = names[layout.ensembl]
+    screen = Screen(path, layout, matrix, obs, var.map(str, na_action="ignore"), left_out)
     _check(screen)
     return screen
+
+
+def _read(path, table, columns):
+    """Some columns of a table as one frame; None is no column."""
+    values = {column: _column(path, table, column) for column in filter(None, columns)}
+    lengths = sorted({len(column) for column in values.values()})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{path}: columns of {table.name} have {quote_some(lengths)} values, want as many in "
+            "each; is the file corrupt?"
+        )
+    return pd.DataFrame(values)
 
 
 def column_names(table: h5py.Group | h5py.Dataset) -> list[str]:
@@ -124,23 +121,20 @@ def read_column(
     """Return one column of an obs or var table in an open file: a plain array or a categorical."""
     from anndata.io import read_elem
 
-    if not hasattr(table, "keys"):  # a compound array, its categories in uns
-        column = table.dtype.names[0] if column == INDEX else column
-        values = table[column]
-        categories = f"uns/{column}_categories"
-        if categories in table.file:
-            return pd.Categorical.from_codes(values, _strings(table.file[categories][()]))
-        return _strings(values)
-    if column == INDEX:
-        column = _text(table.attrs.get("_index", "_index"))
-    element = table[column]
-    if hasattr(element, "keys"):
-        return read_elem(element)
-    values = _strings(element[()])
-    if "categories" in element.attrs:  # a reference to the dataset of their names
-        categories = element.file[element.attrs["categories"]]
+    if hasattr(table, "keys"):
+        name = _text(table.attrs.get("_index", "_index")) if column == INDEX else column
+        element = table[name]
+        if hasattr(element, "keys"):
+            return read_elem(element)
+        values, categories = element[()], element.attrs.get("categories")
+        if categories is not None:  # a reference to the dataset of their names
+            categories = element.file[categories]
+    else:  # a compound array, its categories in uns
+        name = table.dtype.names[0] if column == INDEX else column
+        values, categories = table[name], table.file.get(f"uns/{name}_categories")
+    if categories is not None:
         return pd.Categorical.from_codes(values, _strings(categories[()]))
-    return values
+    return _strings(values)
 
 
 def _column(path, table, column):
@@ -165,20 +159,12 @@ def _strings(values):
     return values
 
 
-def _texts(values):
-    """Strings, None where the value is missing."""
-    return [
-        None if missing else str(value)
-        for value, missing in zip(values, pd.isna(values), strict=True)
-    ]
-
-
-def _numbers(path, column, values):
-    numeric = pd.api.types.is_numeric_dtype(values.dtype)
-    if not numeric or isinstance(values, pd.Categorical) or values.dtype.kind == "b":
+def _numbers(path, columns, column):
+    values = columns[column]
+    if not pd.api.types.is_numeric_dtype(values.dtype) or values.dtype.kind == "b":
         kind = "truths" if values.dtype.kind == "b" else "text"
         raise InputError(f"{path}: column `{column}` holds {kind}, want numbers")
-    return pd.Series(values).to_numpy(dtype=np.float64, na_value=np.nan)
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def as_categories(values: np.ndarray, rename: Callable[[str], str | None] = str) -> pd.Categorical:
@@ -186,6 +172,7 @@ def as_categories(values: np.ndarray, rename: Callable[[str], str | None] = str)
 
     `values`: an array, a series or a categorical. Names are stripped of blanks; empty ones are missing.
     """
+    values = getattr(values, "array", values)
     if isinstance(values, pd.Categorical):
         codes, names = np.asarray(values.codes), values.categories
     else:
@@ -198,10 +185,9 @@ def as_categories(values: np.ndarray, rename: Callable[[str], str | None] = str)
     return pd.Categorical.from_codes(moved[codes], pd.Index(kept, dtype=object))
 
 
-def _labels(path, columns, tests, layout, dataset):
+def _labels(path, columns, layout, dataset):
     """The frame `obs` of a screen without its numbers, and its rows left out, by reason."""
-    labels = as_categories(columns["perturbation"])
-    target = labels
+    labels = target = as_categories(columns[layout.perturbation])
     if layout.pattern:
         found = {label: re.fullmatch(layout.pattern, label) for label in labels.categories}
         if not any(found.values()):
@@ -210,33 +196,32 @@ def _labels(path, columns, tests, layout, dataset):
                 f"{quote_some(found)}; declare another layout"
             )
         target = as_categories(labels, lambda label: found[label][1] if found[label] else label)
-    marks = as_categories(columns["control_column"]) if layout.control_column else target
+    marks = as_categories(columns[layout.control_column]) if layout.control_column else target
     control = _where(marks, layout.is_control) | _where(target, CONTROL.__eq__)
     combined = _where(target, lambda name: bool(layout.combination) and layout.combination in name)
-    split = as_categories(columns["dataset"]) if layout.dataset else None
 
-    target = target.add_categories([CONTROL] if CONTROL not in target.categories else [])
-    obs = pd.DataFrame({"target": target})
-    obs.loc[control, "target"] = CONTROL
-    obs["target"] = obs["target"].cat.remove_unused_categories()
-    one = pd.Categorical.from_codes(np.zeros(len(obs), dtype=np.int8), [dataset])
-    if split is not None:
-        one = split.rename_categories(lambda part: f"{dataset}:{part}")
-    obs["dataset"] = one
-    if "guide" in columns:
-        obs["guide"] = as_categories(columns["guide"])
-    obs["batch"] = NO_BATCH
-    if "batch" in columns:
-        obs["batch"] = as_categories(columns["batch"])
-        if obs["batch"].isna().any():
-            known = obs["batch"].cat.categories.union([NO_BATCH], sort=False)
-            obs["batch"] = obs["batch"].cat.set_categories(known).fillna(NO_BATCH)
-    obs["batch"] = obs["batch"].astype("category")
+    target = pd.Series(target).cat.set_categories(target.categories.union([CONTROL], sort=False))
+    obs = pd.DataFrame({"target": target.mask(control, CONTROL).cat.remove_unused_categories()})
+    obs["dataset"] = pd.Categorical.from_codes(np.zeros(len(obs), dtype=np.int8), [dataset])
+    if layout.dataset:
+        parts = as_categories(columns[layout.dataset])
+        obs["dataset"] = parts.rename_categories(lambda part: f"{dataset}:{part}")
+    if layout.guide:
+        obs["guide"] = as_categories(columns[layout.guide])
+    batch = (
+        as_categories(columns[layout.batch]) if layout.batch else pd.Categorical([None] * len(obs))
+    )
+    if (batch.codes < 0).any():
+        batch = batch.set_categories(batch.categories.union([NO_BATCH], sort=False)).fillna(
+            NO_BATCH
+        )
+    obs["batch"] = batch
+
     faults = {}
     for column, wanted in layout.where:
-        passed = _where(as_categories(tests[column]), set(wanted).__contains__)
+        passed = _where(as_categories(columns[column]), set(wanted).__contains__)
         faults[f"{column} is not {' or '.join(wanted)}"] = ~passed
-    faults["no target"] = ~control & target.isna()
+    faults["no target"] = ~control & obs["target"].isna().to_numpy()
     faults["no dataset"] = obs["dataset"].isna().to_numpy()
     faults["several targets"] = ~control & combined
     kept, left_out = np.ones(len(obs), dtype=bool), {}
@@ -245,8 +230,7 @@ def _labels(path, columns, tests, layout, dataset):
             left_out[reason] = number
         kept &= ~fault
     obs["kept"], obs["control"] = kept, control & kept
-    unused = obs["dataset"].cat.categories.difference(obs.loc[kept, "dataset"].unique())
-    obs["dataset"] = obs["dataset"].cat.remove_categories(unused)
+    obs["dataset"] = obs["dataset"].where(kept).cat.remove_unused_categories()
     return obs, left_out
 
 
@@ -271,20 +255,19 @@ def _check(screen):
             f"{' or '.join(layout.controls)}, the commonest are {quote_some(seen.index)}; declare the "
             "screen's control labels as `controls`"
         )
-    for name, said, what in (
-        ("total", layout.total, "UMI by cell"),
-        ("cells", quote_some(layout.cells), "cells by row"),
+    unit = MITO_UNITS[layout.mito_unit]
+    for name, column, want in (
+        ("total", layout.total, "UMI by cell, above 0"),
+        ("cells", quote_some(layout.cells), "cells by row, above 0"),
+        ("mito", layout.mito, f"a {layout.mito_unit}, 0 to {unit:g}; declare its `mito_unit`"),
     ):
-        if name in used and not used[name].between(0, MOST, inclusive="neither").all():
-            low, high = used[name].min(), used[name].max()
+        if name not in used:
+            continue
+        values = used[name]
+        sound = values.between(0, MOST, inclusive="neither")
+        if name == "mito":
+            values, sound = values * unit, values.isna() | values.between(0, 1 + 1e-6)
+        if not sound.all():
             raise InputError(
-                f"{path}: `{said}` is not above 0 in all cells, or too large: {low:g} to {high:g}; "
-                f"want {what}"
+                f"{path}: `{column}` goes from {values.min():g} to {values.max():g}, want {want}"
             )
-    if "mito" in used and not (used["mito"].isna() | used["mito"].between(0, 1 + 1e-6)).all():
-        most = MITO_UNITS[layout.mito_unit]
-        low, high = most * used["mito"].min(), most * used["mito"].max()
-        raise InputError(
-            f"{path}: `{layout.mito}` goes from {low:g} to {high:g}, want a {layout.mito_unit}, 0 to "
-            f"{most:g}; declare its `mito_unit`"
-        )

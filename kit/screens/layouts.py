@@ -74,22 +74,18 @@ class Layout:
     unless: tuple[str, ...] = ()
 
     def __post_init__(self):
-        if not self.perturbation:
-            raise InputError(f"layout `{self.name}` names no column `perturbation`; want one")
-        choices = {"scale": SCALES, "kind": KINDS, "mito_unit": MITO_UNITS}
-        for field, allowed in choices.items():
-            if (value := getattr(self, field)) not in allowed:
-                raise InputError(
-                    f"layout `{self.name}`: {field} is `{value}`, want one of {quote_some(allowed)}"
-                )
-        if self.kind == "bulk" and self.scale != "counts":
-            raise InputError(f"layout `{self.name}`: bulk takes mean UMI, want scale `counts`")
-        if self.symbols is None and self.ensembl is None:
-            raise InputError(f"layout `{self.name}` names neither symbols nor ensembl; want one")
-        if self.pattern is not None and not _has_group(self.pattern):
-            raise InputError(
-                f"layout `{self.name}`: pattern is `{self.pattern}`, want a regular expression with (.+)"
-            )
+        faults = {"names no column `perturbation`; want one": not self.perturbation}
+        for field, allowed in (("scale", SCALES), ("kind", KINDS), ("mito_unit", MITO_UNITS)):
+            value = getattr(self, field)
+            fault = f"is no layout: {field} is `{value}`, want one of {quote_some(allowed)}"
+            faults[fault] = value not in allowed
+        bulk = self.kind == "bulk" and self.scale != "counts"
+        faults["is bulk, which takes mean UMI; want scale `counts`"] = bulk
+        faults["names neither symbols nor ensembl; want one"] = not (self.symbols or self.ensembl)
+        fault = f"is no layout: pattern is `{self.pattern}`, want a regular expression with (.+)"
+        faults[fault] = self.pattern is not None and not _has_group(self.pattern)
+        if fault := next((fault for fault, holds in faults.items() if holds), ""):
+            raise InputError(f"layout `{self.name}` {fault}")
 
     def is_control(self, label: str) -> bool:
         """Whether a label is one of non-targeting cells."""

@@ -9,7 +9,8 @@ and the others wait.
 What is read and written how often. Every run reads each file's bytes once for its SHA-256 and its
 labels twice, so that those of one file at a time are in memory. A part that is not there yet reads the
 counts: the responses once, or once for each range of genes whose sums fit the budget; the cells once
-more. (CSC is read more often: see `streaming`.) Merged cells are written twice, into their part and
+more. Of a file stored by columns (CSC) a copy by rows is made first, by two readings, and read instead;
+it lies in `parts` until the file's parts are there. Merged cells are written twice, into their part and
 into `cells.h5ad`, which is joined anew only when a part is another.
 
 Rules. Counts are normalised over all genes of the source. A perturbation needs `min_cells` cells, and
@@ -36,18 +37,18 @@ import pandas as pd
 from ..competition import Competition
 from ..io.files import InputError, alone_in, replacing
 from ..io.hdf5 import opened
-from ._parts import write_cells, write_responses
 from .gene_names import GeneNames, load_gene_names
 from .layouts import Layout
 from .sources import VERSION, coverage_rows, open_sources, remarks
-from .writer import join_parts
+from .streaming import by_rows
+from .writer import join_parts, write_cells, write_responses
 
 MIN_CELLS = 10  # of a perturbation
 MIN_CONTROLS = 10  # control cells of a batch, to be compared with its own
 BUDGET = 10**9  # bytes
 RESPONSES, CELLS, COVERAGE, PARTS = "responses.h5ad", "cells.h5ad", "coverage.csv", "parts"
 # A finished part, or the hidden folder in which one was being made.
-PART_NAME = re.compile(r".+\.(responses|cells)\.[0-9a-f]{16}\.h5ad(\..+)?")
+PART_NAME = re.compile(r".+\.(responses|cells|rows)\.[0-9a-f]{16}\.h5ad(\..+)?")
 EFFECTS = {
     "cells": "difference of means of log2(CP10k + 1) over cells",
     "bulk": "difference of log2(CP10k + 1) of mean UMI; no standard error",
@@ -103,41 +104,44 @@ def merge(
     for source in sources:
         source.give_names(names, competition)
     counted = [source for source in sources if source.counted]
-    wanted = {
-        "responses": [source.key("responses", competition, settings) for source in sources],
-        "cells": [source.key("cells", competition, {}) for source in counted],
-    }
-    writers = {"responses": write_responses} | ({"cells": write_cells} if cells else {})
+    # The names of the parts, by source.
+    responses = {source: source.key("responses", competition, settings) for source in sources}
+    of_cells = {source: source.key("cells", competition, {}) for source in counted}
 
     with alone_in(out):
-        parts = {kind: [out / PARTS / name for name in wanted[kind]] for kind in writers}
         rows = []
         for source in sources:
             part = source.part(competition, **settings)
             rows += coverage_rows(part, competition, min_controls=min_controls)
             lines += remarks(part)
-            for kind, write in writers.items():
-                members = sources if kind == "responses" else counted
-                if source not in members or (place := parts[kind][members.index(source)]).exists():
+            todo = {write_responses: responses[source]}
+            if cells and source.counted:
+                todo[write_cells] = of_cells[source]
+            copy = out / PARTS / source.key("rows", competition, {})
+            for write, name in todo.items():
+                if (out / PARTS / name).exists():
                     continue
-                with _bar(progress, f"{kind} of {source.name}", len(part.screen.obs)) as bar:
-                    write(place, part, budget=budget, executor=executor, progress=bar.update)
+                part.matrix = by_rows(part.matrix, copy, budget)
+                with _bar(progress, name.rsplit(".", 2)[0], len(part.screen.obs)) as bar:
+                    write(out / PARTS / name, part, budget, executor, bar.update)
+            copy.unlink(missing_ok=True)
 
         table = pd.DataFrame(rows).set_index("dataset")
         if not table["perturbations"].any():
             raise InputError(
                 f"no perturbation has {min_cells} cells in any screen; lower min_cells"
             )
-        genes = competition.genes
-        uns = {"provenance": _provenance(sources, wanted["responses"], settings), "coverage": table}
-        join_parts(out / RESPONSES, parts["responses"], genes, uns)
-        has_cells = bool(parts.get("cells"))
-        if has_cells and _parts_of(out / CELLS) != wanted["cells"]:
-            uns = {"provenance": _provenance(counted, wanted["cells"], settings)}
-            join_parts(out / CELLS, parts["cells"], genes, uns, _measured(counted, genes))
+        genes, places = competition.genes, [out / PARTS / name for name in responses.values()]
+        uns = {"provenance": _provenance(responses, settings), "coverage": table}
+        join_parts(out / RESPONSES, places, genes, uns)
+        has_cells = cells and bool(counted)
+        if has_cells and _parts_of(out / CELLS) != [*of_cells.values()]:
+            places = [out / PARTS / name for name in of_cells.values()]
+            uns = {"provenance": _provenance(of_cells, settings)}
+            join_parts(out / CELLS, places, genes, uns, _measured(counted, genes))
         with replacing(out / COVERAGE) as place:
             table.to_csv(place)
-        _tidy(out, {*wanted["responses"], *wanted["cells"]})
+        _tidy(out, {*responses.values(), *of_cells.values()})
         return Merged(out / RESPONSES, out / CELLS if has_cells else None, table, lines)
 
 
@@ -151,21 +155,25 @@ def _bar(progress, what, rows):
 def _measured(sources, genes):
     """Whether each dataset measured each gene: a frame gene x dataset of bool."""
     columns = {
-        dataset: np.isin(genes, source.genes["gene"].dropna())
+        dataset: genes.isin(source.genes["gene"])
         for source in sources
         for dataset in source.datasets
     }
     return pd.DataFrame(columns, index=genes)
 
 
-def _provenance(sources, parts, settings):
-    """Where a merged file comes from: by source its file, hash, layout and part; date and settings."""
+def _provenance(parts, settings):
+    """Where a merged file comes from: by source its file, hash, layout and part; date and settings.
+
+    `parts`: names by source.
+    """
+    sources = list(parts)
     by_source = {
         "file": [source.path.name for source in sources],
         "hash": [source.sha256 for source in sources],
         "layout": [json.dumps(asdict(source.layout)) for source in sources],
         "effect": [EFFECTS[source.layout.kind] for source in sources],
-        "part": parts,
+        "part": list(parts.values()),
     }
     by_source = {name: np.array(values, dtype=object) for name, values in by_source.items()}
     date = datetime.now(UTC).isoformat(timespec="seconds")

@@ -52,15 +52,12 @@ class Groups:
 class Contrast:
     """Perturbations of one dataset and the control cells that they are compared with.
 
-    rows: their groups. controls: groups of control cells. cells, control_cells: cells of these. shares:
-    row x control group, weights of the control means; sum to 1. few: control groups with fewer than
-    two or `min_controls` cells.
+    rows: their groups. controls: groups of control cells. shares: row x control group, weights of the
+    control means; sum to 1. few: control groups with fewer than two or `min_controls` cells.
     """
 
     rows: np.ndarray
-    cells: np.ndarray
     controls: np.ndarray
-    control_cells: np.ndarray
     shares: np.ndarray
     few: np.ndarray
 
@@ -68,44 +65,36 @@ class Contrast:
 def group_cells(screen: Screen, symbols: dict[str, str]) -> Groups:
     """Group the cells of a screen that are kept; `symbols`: final symbol by target label."""
     obs, kept = screen.obs, screen.obs["kept"].to_numpy()
-    names = sorted({CONTROL, *symbols.values()})
-    place = {name: number for number, name in enumerate(names)}
-    labels = obs["target"].cat.categories
-    # Code -1, no label, takes the last; such cells are not kept.
-    target = np.array([place[symbols.get(label, label)] for label in labels] + [0])
-    target = target[obs["target"].cat.codes]
-    batch, batches = obs["batch"].cat.codes.to_numpy(np.int64), len(obs["batch"].cat.categories)
-    dataset = obs["dataset"].cat.codes.to_numpy().astype(np.int64)
-    key = (dataset * len(names) + target) * batches + np.where(obs["control"], batch, 0)
-    keys, group = np.unique(key[kept], return_inverse=True)
+    labels = {
+        "dataset": obs["dataset"].cat.codes,
+        "sgrna_symbol": obs["target"].astype(object).map(symbols),
+        "batch": obs["batch"].cat.codes.where(obs["control"], 0),
+    }
+    by_label = pd.DataFrame(labels)[kept].groupby(list(labels))
+    of_cell = np.full(len(obs), -1, dtype=np.int64)
+    of_cell[kept] = group = by_label.ngroup().to_numpy()
+    table = by_label.size().index.to_frame(index=False)
+    table["dataset"] = np.array(screen.datasets, dtype=object)[table["dataset"]]
     # A row of bulk is many cells.
     weights = obs["cells"].to_numpy()[kept] if "cells" in obs else None
-    of_cell = np.full(len(obs), -1, dtype=np.int64)
-    of_cell[kept] = group
-    where, number = np.divmod(keys // batches, len(names))
-    table = {
-        "dataset": np.array(screen.datasets, dtype=object)[where],
-        "sgrna_symbol": np.array(names, dtype=object)[number],
-        "batch": keys % batches,
-        "cells": np.bincount(group, weights, len(keys)).astype(np.int64),
-    }
-    in_batch = np.bincount(group * batches + batch[kept], weights, len(keys) * batches)
-    return Groups(of_cell, pd.DataFrame(table), in_batch.reshape(len(keys), batches))
+    table["cells"] = np.bincount(group, weights, len(table)).astype(np.int64)
+    batch, batches = obs["batch"].cat.codes.to_numpy()[kept], len(obs["batch"].cat.categories)
+    in_batch = np.bincount(group * batches + batch, weights, len(table) * batches)
+    return Groups(of_cell, table, in_batch.reshape(len(table), batches))
 
 
 def plan_contrasts(groups: Groups, *, min_cells: int, min_controls: int) -> dict[str, Contrast]:
     """Return the contrast of each dataset, of perturbations with at least `min_cells` cells."""
-    table, control = groups.table, groups.control
-    contrasts = {}
+    table, control, contrasts = groups.table, groups.control, {}
+    cells, batch = table["cells"].to_numpy(), table["batch"].to_numpy()
     for dataset in dict.fromkeys(table["dataset"]):
         own = (table["dataset"] == dataset).to_numpy()
-        rows = np.flatnonzero(own & ~control & (table["cells"] >= min_cells).to_numpy())
+        rows = np.flatnonzero(own & ~control & (cells >= min_cells))
         controls = np.flatnonzero(own & control)
-        cells = table["cells"].to_numpy()
-        in_batch = groups.in_batch[np.ix_(rows, table["batch"].to_numpy()[controls])]
+        in_batch = groups.in_batch[np.ix_(rows, batch[controls])]
         shares = control_shares(in_batch, cells[rows], cells[controls], min_controls)
         few = cells[controls] < max(min_controls, 2)
-        contrasts[dataset] = Contrast(rows, cells[rows], controls, cells[controls], shares, few)
+        contrasts[dataset] = Contrast(rows, controls, shares, few)
     return contrasts
 
 
@@ -125,19 +114,20 @@ def control_shares(
 def effects_and_errors(contrast: Contrast, sums: Sums) -> tuple[np.ndarray, np.ndarray]:
     """Return effect and standard error of each row, two arrays row x gene, float32."""
     control_mean, variance = _moments(sums, contrast.controls)
-    freedom = contrast.control_cells[:, None] - 1
+    control_cells = sums.cells[contrast.controls, None]
+    freedom = control_cells - 1
     with np.errstate(invalid="ignore"):
         within = np.where(freedom > 0, variance * freedom, 0).sum(axis=0) / freedom.sum()
     variance = np.where(contrast.few[:, None], within, variance)
-    control_error = variance / contrast.control_cells[:, None]
+    control_error = variance / control_cells
     effect, se = np.empty((2, len(contrast.rows), len(within)), dtype=np.float32)
     for start in range(0, len(effect), ROWS_AT_ONCE):
         block = slice(start, start + ROWS_AT_ONCE)
         shares = contrast.shares[block]
         mean, variance = _moments(sums, contrast.rows[block])
         effect[block] = mean - shares @ control_mean
-        error = variance / contrast.cells[block, None] + shares**2 @ control_error
-        se[block] = np.sqrt(error)
+        cells = sums.cells[contrast.rows[block], None]
+        se[block] = np.sqrt(variance / cells + shares**2 @ control_error)
     return effect, se
 
 
@@ -155,7 +145,7 @@ def mitochondrial_umi(obs: pd.DataFrame, total: np.ndarray, counted: np.ndarray)
     return obs["mito"].to_numpy() * total if "mito" in obs else counted
 
 
-def group_table(screen: Screen, groups: Groups, sums: "Sums | Means") -> pd.DataFrame:
+def group_table(screen: Screen, groups: Groups, sums: Sums) -> pd.DataFrame:
     """Return by group `sgrna_symbol, dataset, n_cells, guides`, and means of the cells' counts."""
     table, kept = groups.table, groups.of_cell >= 0
     by_cell = {
@@ -177,39 +167,26 @@ def guides_by_group(screen: Screen, groups: Groups) -> np.ndarray:
     """Return the number of guides of each group's cells; NaN where the screen names none."""
     if "guide" not in screen.obs:
         return np.full(len(groups.table), np.nan)
-    guide = screen.obs["guide"].cat.codes.to_numpy()
-    known = (groups.of_cell >= 0) & (guide >= 0)
-    pairs = np.unique(np.column_stack([groups.of_cell, guide])[known], axis=0)
-    return np.bincount(pairs[:, 0], minlength=len(groups.table)).astype(float)
-
-
-@dataclass(eq=False)
-class Means:
-    """Bulk by group: logs, log2(1 + CP10k) of the mean UMI, group x gene. By row: as Sums by cell."""
-
-    logs: np.ndarray
-    total: np.ndarray
-    detected: np.ndarray
-    mitochondrial: np.ndarray
+    guides = screen.obs["guide"].groupby(groups.of_cell).nunique()
+    return guides.reindex(range(len(groups.table))).to_numpy(dtype=float)
 
 
 def group_means(
     screen: Screen, matrix: Matrix, groups: Groups, columns: np.ndarray, genes: int, budget: int
-) -> Means:
-    """Average the rows of each group of a bulk file, weighted by their cells.
+) -> Sums:
+    """Return log2(1 + CP10k) of each group's mean UMI, times its cells, as the Sums of a bulk file.
 
-    `columns`: output gene of each source column, -1 for none. Raises InputError for values that are no
-    means of counts, such as z-scores.
+    Rows are weighted by their cells; squares are NaN, unknown. `columns`: output gene of each source
+    column, -1 for none. Raises InputError for values that are no means of counts, such as z-scores.
     """
-    from scipy.sparse import csr_array
+    from scipy.sparse import csc_array, csr_array
 
-    if matrix.format == "csc":
-        raise InputError(f"{matrix} is stored by columns; want bulk as a dense or CSR matrix")
-    rows, width = matrix.shape
-    wanted = np.flatnonzero(columns >= 0)
+    (rows, width), wanted = matrix.shape, np.flatnonzero(columns >= 0)
     pick = csr_array((np.ones(len(wanted)), (wanted, columns[wanted])), shape=(width, genes))
+    kept, cells = np.flatnonzero(groups.of_cell >= 0), screen.obs["cells"].to_numpy()
+    member = cells[kept], (groups.of_cell[kept], kept)
+    member = csc_array(member, shape=(len(groups.table), rows))
     sums, total = np.zeros((len(groups.table), genes)), np.zeros(rows)
-    weight = screen.obs["cells"].to_numpy()
     for first, indptr, indices, data in matrix.blocks(0, rows, budget):
         wrong = ~((data >= 0) & (data <= MOST))
         if wrong.any():
@@ -217,20 +194,13 @@ def group_means(
                 f"{matrix} holds {data[wrong][0]:g}, want mean UMI from 0; z-normalised bulk has no "
                 "effects in log2: take the raw bulk file"
             )
-        group = groups.of_cell[first : first + len(indptr) - 1]
-        kept = np.flatnonzero(group >= 0)
-        counts = csr_array((data, indices, indptr), shape=(len(group), width))
-        member = (weight[first + kept], (group[kept], kept))
-        sums += (csr_array(member, shape=(len(sums), len(group))) @ (counts @ pick)).toarray()
-        total[first : first + len(group)] = counts.sum(axis=1)
-    of_group = np.zeros(len(sums) + 1)
-    np.add.at(of_group, groups.of_cell, weight * total)  # -1, left out, adds to the last
-    scale = np.divide(PER, of_group[:-1], out=np.zeros(len(sums)), where=of_group[:-1] > 0)
+        counts = csr_array((data, indices, indptr), shape=(len(indptr) - 1, width))
+        here = slice(first, first + counts.shape[0])
+        sums += (member[:, here] @ (counts @ pick)).toarray()
+        total[here] = counts.sum(axis=1)
+    of_group = (member @ total)[:, None]
+    scale = np.divide(PER, of_group, out=np.zeros(of_group.shape), where=of_group > 0)
+    ids, number = np.arange(len(sums)), groups.table["cells"].to_numpy()
+    sums = np.log2(1 + sums * scale) * number[:, None]
     unknown = np.full(rows, np.nan)
-    return Means(np.log2(1 + sums * scale[:, None]), total, unknown, unknown)
-
-
-def bulk_effects(contrast: Contrast, means: Means) -> tuple[np.ndarray, np.ndarray]:
-    """Return the effect of each row, row x gene, and NaN for its standard error."""
-    effect = means.logs[contrast.rows] - contrast.shares @ means.logs[contrast.controls]
-    return effect, np.full_like(effect, np.nan)
+    return Sums(ids, number, sums, np.full_like(sums, np.nan), total, unknown, unknown)

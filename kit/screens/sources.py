@@ -74,8 +74,9 @@ class Source:
         contrasts = plan_contrasts(groups, min_cells=min_cells, min_controls=min_controls)
         genes, named = pd.Index(competition.genes), self.genes["gene"]
         mitochondrial = named.where(named.notna(), self.genes["name"]).str.startswith("MT-")
-        mito = mitochondrial.to_numpy(dtype=bool) if mitochondrial.any() else None
-        return Part(self, screen, groups, contrasts, genes, genes.get_indexer(named), mito)
+        mito = mitochondrial.to_numpy(dtype=bool) if mitochondrial.any() else ()
+        matrix, columns = Matrix(screen.path, screen.matrix), genes.get_indexer(named)
+        return Part(self, screen, matrix, groups, contrasts, genes, columns, mito)
 
     def key(self, kind: str, competition: Competition, settings: dict) -> str:
         """Return the name of a finished part: another one wherever the part would be another."""
@@ -89,23 +90,25 @@ class Source:
 class Part:
     """What the parts of one file are made from, in memory for one file at a time.
 
-    genes: the competition's; columns: the place among them of each column of the matrix, -1 for none;
-    mitochondrial: mask of columns, or None where no gene is known as such.
+    matrix: the file's, or its copy by rows. genes: the competition's; columns: the place among them of
+    each column of the matrix, -1 for none; mitochondrial: mask of columns, empty where no gene is known
+    as such.
     """
 
     source: Source
     screen: Screen
+    matrix: Matrix
     groups: Groups
     contrasts: dict[str, Contrast]
     genes: pd.Index
     columns: np.ndarray
-    mitochondrial: np.ndarray | None
+    mitochondrial: np.ndarray
 
     def task(self, budget: int) -> Task:
         """Return a pass over all counts of the file."""
-        matrix, group = Matrix(self.screen.path, self.screen.matrix), self.groups.of_cell
-        mito = () if self.mitochondrial is None else self.mitochondrial
-        return Task(matrix, group, self.columns, len(self.genes), mito, budget=budget)
+        by_column = self.columns, len(self.genes), self.mitochondrial
+        total, scale = self.screen.obs.get("total", ()), self.screen.layout.scale
+        return Task(self.matrix, self.groups.of_cell, *by_column, total, scale, budget)
 
 
 def open_sources(
@@ -181,7 +184,7 @@ def coverage_rows(part: Part, competition: Competition, *, min_controls: int) ->
             "few_controls": int((used & (controls < min_controls)).sum()) if batched else 0,
             "perturbations": len(contrast.rows),
             "too_few_cells": int((own & ~groups.control).sum()) - len(contrast.rows),
-            "cells_a_target": pd.Series(contrast.cells).median(),
+            "cells_a_target": table["cells"].iloc[contrast.rows].median(),
             "guides_a_target": pd.Series(guides[contrast.rows]).median(skipna=False),
         }
         row |= {f"targets_{split}": int((found == split).sum()) for split in split_of.unique()}

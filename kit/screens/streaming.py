@@ -11,9 +11,8 @@ total too), above what the interpreter and its packages take. Not in it: the Sum
 bytes a cell for the totals, and results of other processes that wait for their turn. Where the sums
 of all genes exceed their share, the caller makes one pass for each range of `gene_tiles`.
 
-`group_sums` reads a CSR or dense matrix once. A CSC matrix cannot be had by rows. It is one task: one
-reading for the totals of the cells, one for the sums, about 50 bytes a cell beside the budget;
-`read_rows` reads it once for the totals and once more for each block.
+`group_sums` and `read_rows` read a CSR or dense matrix once. A CSC matrix cannot be had by rows:
+`by_rows` copies it first.
 """
 
 import os
@@ -21,67 +20,75 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..io.files import InputError
-from ._task import BUDGET, Slots, Sums, Task, add_rows, join
+from ..io.files import InputError, replacing
+from ..io.hdf5 import made
+from ..io.matrix import Matrix
+from ._task import BUDGET, Sums, Task
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SUMS_SHARE = 6  # of the budget, for the sums of a task; 3 times as much is needed at worst
+SORTED = np.dtype([("row", np.int32), ("column", np.int32), ("value", np.float64)])
+SORT_BYTES = 4 * SORTED.itemsize  # of a value while its rows are sorted
 LOST_WORKER = (BrokenExecutor, CancelledError, ConnectionError, EOFError)
 
 
 def group_sums(
-    task: Task,
-    executor: Executor | None = None,
-    progress: Callable[[Task], None] | None = None,
+    task: Task, executor: Executor | None = None, progress: Callable[[int], None] | None = None
 ) -> Sums:
-    """Return the Sums of a task that is split; `executor`, `progress`: as `run` takes them."""
-    return join(run(task.split(), executor, progress))
+    """Return the Sums of a task that is split; `executor` as `run` takes it.
+
+    `progress` is called with the number of rows of each part.
+    """
+    whole, start = task.nothing(), 0
+    for part in run(task.split(), executor):
+        place, stop = np.searchsorted(whole.groups, part.groups), start + len(part.total)
+        whole.sums[place] += part.sums
+        whole.squares[place] += part.squares
+        for name in ("total", "detected", "mitochondrial"):
+            getattr(whole, name)[start:stop] = getattr(part, name)
+        if progress:
+            progress(stop - start)
+        start = stop
+        del part  # or it would stay while the next one is made
+    return whole
 
 
 def gene_tiles(groups: int, genes: int, budget: int = BUDGET) -> list[range]:
     """Return the ranges of genes that are summed one after the other for the sums to fit the budget."""
     fit = max(1, budget // (SUMS_SHARE * 16 * max(1, groups)))
-    passes = max(1, -(-genes // fit))
-    bounds = [genes * i // passes for i in range(passes + 1)]
-    return [range(*pair) for pair in pairwise(bounds)]
+    return [range(start, min(start + fit, genes)) for start in range(0, genes, fit)] or [range(0)]
 
 
-def run(
-    tasks: Iterable[Callable],
-    executor: Executor | None = None,
-    progress: Callable[[Callable], None] | None = None,
-) -> Iterator:
+def run(tasks: Iterable[Callable], executor: Executor | None = None) -> Iterator:
     """Yield the results of tasks (callables without arguments, picklable) in the tasks' order.
 
     `executor`: None runs them here, one by one; otherwise anything with `submit`, such as a
     `ProcessPoolExecutor` or `dask.distributed.Client(...).get_executor()`, left open. Twice as many
     tasks as it has workers (or this machine cores, where it does not say) are handed in and not yet
-    yielded. `progress(task)` is called after each. An error cancels the tasks not yet begun; a task
-    that is lost with its worker raises InputError.
+    yielded. An error cancels the tasks not yet begun; a task that is lost with its worker raises
+    InputError.
     """
     tasks, waiting = iter(tasks), deque()
     if executor is None:
         for task in tasks:
-            # No name may hold on to the result while the next one is made.
             yield task()
-            if progress:
-                progress(task)
         return
     ahead = 2 * (getattr(executor, "_max_workers", None) or os.cpu_count() or 1)
     try:
         while True:
-            for task in islice(tasks, ahead - len(waiting)):
-                waiting.append((task, executor.submit(task)))
+            waiting += [executor.submit(task) for task in islice(tasks, ahead - len(waiting))]
             if not waiting:
                 return
-            yield waiting[0][1].result()
-            task, _ = waiting.popleft()
-            del _
-            if progress:
-                progress(task)
+            yield waiting[0].result()
+            waiting.popleft()  # no name may hold on to the result while the next one is made
     except Exception as error:
         # distributed's KilledWorker, CommClosedError and the like; it need not be installed.
         if isinstance(error, LOST_WORKER) or type(error).__module__.startswith("distributed"):
@@ -91,83 +98,93 @@ def run(
             ) from error
         raise
     finally:
-        for _, future in waiting:
+        for future in waiting:
             future.cancel()
 
 
-@dataclass
-class Rows:
-    """Some cells: `rows` (numbers in the file), `counts` (CSR array, cell x output gene), totals.
-
-    `total`, `detected` and `mitochondrial` as in Sums.
-    """
-
-    rows: np.ndarray
-    counts: object
-    total: np.ndarray
-    detected: np.ndarray
-    mitochondrial: np.ndarray
-
-
-def read_rows(task: Task, rows: np.ndarray) -> Iterator[Rows]:
-    """Yield the raw counts of a task's genes, several columns of one summed, in blocks of Rows.
+def read_rows(task: Task, rows: np.ndarray) -> tuple[Iterator["csr_array"], Sums]:
+    """Return the raw counts of some rows in blocks, CSR arrays cell x output gene, and totals.
 
     `rows`: increasing row numbers; the task's own rows, groups and totals play no part. The counts are
-    float32 or float64, as exact as the file.
+    float32 or float64, as exact as the file; several columns of one gene are summed. The totals are
+    those of all rows of the matrix, known once the last block has been taken.
     """
+    columns, cells = task.columns, task.matrix.shape[0]
+    nothing = {"group": np.full(cells, -1), "columns": np.full(len(columns), -1), "total": ()}
+    whole = replace(task, rows=range(cells), genes=0, **nothing)
+    totals = whole.nothing()
+    return _chosen(whole.add_to(totals), rows, columns, task.genes), totals
+
+
+def _chosen(blocks, rows, columns, genes):
     from scipy.sparse import csr_array
 
-    if not len(rows):
-        return
-    columns, genes, csc = (
-        np.asarray(task.columns, np.int32),
-        task.genes,
-        task.matrix.format == "csc",
-    )
-    span = range(task.matrix.shape[0]) if csc else range(int(rows[0]), int(rows[-1]) + 1)
-    no_group, no_columns = (np.full(number, -1, np.int32) for number in (len(span), len(columns)))
-    task = replace(task, rows=span, group=no_group, columns=no_columns, genes=0, total=())
-    if csc:
-        totals = task()
-        blocks = _rows_of_columns(task, rows, totals.detected, columns >= 0)
-    else:
-        slots = Slots(no_columns, 0)
-        totals = task.nothing(slots)
-        blocks = add_rows(task, slots, totals)
     for first, indptr, indices, data in blocks:
         chosen = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + len(indptr) - 1)]
-        if not len(chosen):
-            continue
         gene = columns[indices]
         kept = gene >= 0
         ends = np.concatenate([[0], np.cumsum(kept)])[indptr]
         counts = csr_array((data[kept], gene[kept], ends), shape=(len(indptr) - 1, genes))
         counts.sum_duplicates()
         counts.eliminate_zeros()
-        counts = counts if len(chosen) == counts.shape[0] else counts[chosen - first]
-        by_cell = totals.total, totals.detected, totals.mitochondrial
-        yield Rows(chosen, counts, *(values[chosen - task.rows.start] for values in by_cell))
+        yield counts[chosen - first]
 
 
-def _rows_of_columns(task, rows, detected, wanted):
-    """Yield blocks of the rows of a CSC matrix from the first to the last of `rows`, each by one reading.
+@dataclass(frozen=True)
+class _Copy(Matrix):
+    """A copy of a matrix, which messages name as what it was made from."""
 
-    Only wanted columns. `detected`: values by row.
+    source: Matrix | None = None
+
+    def __str__(self):
+        return str(self.source)
+
+
+def by_rows(matrix: Matrix, path: Path, budget: int = BUDGET) -> Matrix:
+    """Return the matrix or, of one stored by columns, its copy by rows in the file `path`.
+
+    The copy is made where it is not there yet: the columns are read once to count, and once more to
+    sort their values, 16 bytes each, into files that hold as many rows as the budget allows. Beside the
+    budget it needs 32 bytes a cell. Values are checked where the copy is read.
     """
-    from scipy.sparse import csr_array
+    if matrix.format != "csc":
+        return matrix
+    if not path.exists():
+        with replacing(path) as place:
+            _write_by_rows(matrix, place, budget)
+    return _Copy(path, source=matrix)
 
-    fit = max(1, task.budget // 80)  # values of a block: 12 to 16 bytes, copied and sorted
-    bounds = np.concatenate([[0], np.cumsum(detected, dtype=np.int64)])
-    low, width = int(rows[0]), task.matrix.shape[1]
-    while low <= rows[-1]:
-        high = int(np.searchsorted(bounds, bounds[low] + fit, side="right")) - 1
-        high = min(max(high, low + 1), int(rows[-1]) + 1)
-        parts = []
-        for start, indptr, row, data in task.blocks(0, width):
-            column = np.repeat(np.arange(start, start + len(indptr) - 1), np.diff(indptr))
-            kept = wanted[column] & (row >= low) & (row < high)
-            parts.append((data[kept], row[kept] - low, column[kept].astype(np.int32)))
-        data, row, column = map(np.concatenate, zip(*parts, strict=True))
-        block = csr_array((data, (row, column)), shape=(high - low, width))
-        yield low, block.indptr, block.indices, block.data
-        low = high
+
+def _write_by_rows(matrix, path, budget):
+    """Write the copy; the folder of `path` takes the files in between."""
+    cells, genes = matrix.shape
+    stored = np.zeros(cells, np.int64)  # values by row
+    for first, indptr, rows, data in matrix.blocks(0, genes, budget):
+        if ((rows < 0) | (rows >= cells)).any():
+            raise matrix.fault(first, indptr, rows, np.zeros(len(data)))
+        stored += np.bincount(rows, minlength=cells)
+    ends = np.concatenate([[0], np.cumsum(stored)])
+    share = ends[1:] * SORT_BYTES // budget  # by row, the number of its file
+    for first, indptr, rows, data in matrix.blocks(0, genes, budget):
+        values = np.empty(len(rows), SORTED)
+        values["row"], values["value"] = rows, data
+        values["column"] = np.repeat(np.arange(first, first + len(indptr) - 1), np.diff(indptr))
+        values = values[np.argsort(rows, kind="stable")]
+        for part in np.split(values, 1 + np.flatnonzero(np.diff(share[values["row"]]))):
+            if len(part):
+                with open(path.with_name(str(share[part["row"][0]])), "ab") as file:
+                    part.tofile(file)
+    with made(path) as file:
+        copy = file.create_group("X")
+        copy.attrs.update({"encoding-type": "csr_matrix", "shape": matrix.shape})
+        copy["indptr"] = ends
+        indices = copy.create_dataset("indices", ends[-1:], np.int32)
+        data = copy.create_dataset("data", ends[-1:], np.float64)
+        start = 0
+        for number in np.unique(share[stored > 0]):
+            values = np.fromfile(path.with_name(str(number)), SORTED)
+            path.with_name(str(number)).unlink()
+            values = values[np.argsort(values["row"], kind="stable")]
+            here = slice(start, start + len(values))
+            indices[here], data[here] = values["column"], values["value"]
+            start = here.stop
