@@ -750,7 +750,7 @@ def test_a_full_disk_is_one_clear_line(whole_world, tmp_path):
     assert process.exitcode == 0
     fault = faults.recv() if faults.poll(0) else "none"
     assert fault.startswith(f"cannot write {tmp_path}")
-    assert fault.endswith(": File too large")
+    assert ": File too large" in fault
     assert not list(tmp_path.rglob("*.h5ad*"))
     assert same(merge_world(world, tmp_path).cells, expected.cells)
 
