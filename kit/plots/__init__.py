@@ -3,8 +3,8 @@
 Frames are perturbation x gene as in `Competition`. Each function draws one figure 8 inches wide and
 neither reads nor writes a file: `Run.save_figure` keeps and marks it. The one package that needs
 matplotlib; `import kit` leaves it out. `data`: cells, effects, weights; `screens`: merged screens;
-`knowledge`: pathways; `scores`: models side by side; `explanation`: why a model predicts what it does;
-`networks`, `latent`: what networks learned; `uncertainty`: predictive distributions and expected scores.
+`knowledge`: pathways and what models make of them; `scores`: models side by side; `networks`, `latent`:
+what networks learned; `uncertainty`: predictive distributions and expected scores.
 """
 
 import matplotlib.pyplot as plt
@@ -20,8 +20,15 @@ from .data import (
     weight_agreement,
     weight_distribution,
 )
-from .explanation import contributions, importances, shrinkage, training_probabilities
-from .knowledge import complexes, neighbourhood, pathway_coverage
+from .knowledge import (
+    complexes,
+    contributions,
+    importances,
+    neighbourhood,
+    pathway_coverage,
+    shrinkage,
+    training_probabilities,
+)
 from .latent import latent_map, one_shift, shift_map
 from .networks import attention, carriers, episode, gates, mixtures, routes, training_curves
 from .scores import (
@@ -33,13 +40,7 @@ from .scores import (
     model_similarity,
     nearness,
 )
-from .screens import (
-    agreement,
-    batches,
-    hidden_genes,
-    targets_covered,
-    without_batches,
-)
+from .screens import agreement, batches, hidden_genes, targets_covered, without_batches
 from .uncertainty import distributions, exchange, expected_scores, trade
 
 __all__ = [

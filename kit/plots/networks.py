@@ -8,6 +8,7 @@ from .style import (
     BLUE,
     ORANGE,
     RED,
+    bars,
     colours_of,
     cut,
     name_rows,
@@ -105,17 +106,15 @@ def attention(shares: pd.DataFrame, similarity: pd.DataFrame | None = None) -> F
     for axis, name in zip(axes, shown, strict=True):
         rows = shares.loc[name].nlargest(min(CONTEXT, shares.shape[1]))
         times = rows * shares.shape[1]
-        axis.barh(range(len(rows)), times, color=BLUE, label="attention, 1 = the average row")
+        bars(axis, times, label="attention, 1 = the average row")
         if similarity is not None:
             beside = axis.twiny()
             beside.spines[["right"]].set_visible(False)
             beside.plot(similarity.loc[name, rows.index], range(len(rows)), "D", color=ORANGE)
-            label = "similarity by pathways, 0 to 1 (above)"
-            axis.plot([], [], "D", color=ORANGE, label=label)
+            axis.plot([], [], "D", color=ORANGE, label="similarity by pathways, 0 to 1 (above)")
             beside.set_xlim(-0.03, 1.03)
             beside.tick_params(labelsize=8)
         axis.axvline(1, color="black", linewidth=0.8)
-        name_rows(axis, rows.index)
         axis.set_title(name, fontsize=10)
     return with_legend(figure, axes[0])
 
@@ -138,8 +137,7 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
     left.plot(first, range(len(start)), "o", label="where a head started", **style)
     left.plot([], [], "s", color=BLUE, label="learned share of each kernel")
     name_rows(left, rows)
-    right.barh(range(len(rows)), 100 * counts[rows], color=BLUE)
-    name_rows(right, [""] * len(rows))
+    bars(right, 100 * counts[rows].rename(lambda _: ""))
     right.set(xlabel="% of the differences\nbetween perturbations")
     left.set_xticks(range(learned.shape[1]), learned.columns, rotation=40, ha="right", fontsize=8)
     return with_legend(figure, left)
@@ -152,23 +150,18 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     row. carried: share of the prediction that each row carries, named after the perturbation. The wider
     a line the more signal; shown are the rows that most arrives at.
     """
-    ways = ways.astype({"amount": float})
     kind = ways["type"].str.removesuffix(", small")  # the same hubs, counted twice
-    ways = ways.assign(type=kind).groupby(["row", "type", "hub"], sort=False, as_index=False)
-    ways = ways["amount"].sum()
+    ways = ways.astype({"amount": float}).assign(type=kind)
+    ways = ways.groupby(["row", "type", "hub"], sort=False, as_index=False)["amount"].sum()
     reached = ways.groupby("row")["amount"].sum().nlargest(REACHED)
     shown = ways[ways["row"].isin(reached.index)]
     by_hub = shown[shown["hub"] != ""].groupby("hub")["amount"].sum()
-    title, total = (
-        f"No signal of {carried.name} reaches a training perturbation",
-        ways["amount"].sum(),
-    )
-    if total:
-        title = (
-            f"The signal of {carried.name} reaches {reached.index[0]} most; the {len(reached)} rows"
-        )
-        title += f" shown get {percent(round(reached.sum() / total, 3))} of it\nand carry "
-        title += f"{percent(round(carried[reached.index].sum(), 3))} of the prediction"
+    title = f"No signal of {carried.name} reaches a training perturbation"
+    if total := ways["amount"].sum():
+        share, part = reached.sum() / total, carried[reached.index].sum()
+        title = f"The signal of {carried.name} reaches {reached.index[0]} most; the {len(reached)} "
+        title += f"rows shown get {percent(round(share, 3))} of it\nand carry "
+        title += f"{percent(round(part, 3))} of the prediction"
     figure, (axis,) = new_figure(title, height=4.6)
     hubs, rows = (
         pd.Series(np.linspace(0.97, 0.03, max(len(names), 1))[: len(names)], names, dtype=float)
@@ -213,10 +206,9 @@ def carriers(carried: pd.Series, signal: pd.DataFrame) -> Figure:
     """
     largest = carried.abs().sort_values(ascending=False, kind="stable").index[:CARRIERS]
     shown = carried[carried.index.isin(largest)]
-    kind = signal.loc[shown.index].idxmax(axis=1).map(_plain)
-    kind = kind.where(
-        signal.loc[shown.index].max(axis=1) >= FAINT, "hardly any signal: as all rows"
-    )
+    arrived = signal.loc[shown.index]
+    kind = arrived.idxmax(axis=1).map(_plain)
+    kind = kind.where(arrived.max(axis=1) >= FAINT, "hardly any signal: as all rows")
     positive = carried.clip(lower=0)
     half = int(np.argmax(positive.cumsum().to_numpy() >= positive.sum() / 2)) + 1
     figure, (axis,) = new_figure(
@@ -250,9 +242,9 @@ def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
         height=2.3 + 0.24 * learned.shape[1],
     )
     for axis, (name, row) in zip(axes, learned.iterrows(), strict=True):
-        axis.barh(range(len(row)), 100 * row.fillna(0), color=BLUE, label="learned")
+        shown = row.fillna(0).rename(_plain if axis is axes[0] else lambda _: "")
+        bars(axis, 100 * shown, label="learned")
         axis.plot(100 * start.loc[name], range(len(row)), "D", color=ORANGE, label="at the start")
-        name_rows(axis, [_plain(kind) if axis is axes[0] else "" for kind in row.index])
         axis.set(xlabel="share of the gates, %", title=f"{name} round")
         axis.title.set_fontsize(10)
     return with_legend(figure, axes[0])
