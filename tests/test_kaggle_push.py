@@ -75,8 +75,8 @@ def assert_names(done, *words):
 
 @needs_kaggle
 def test_everything_is_pushed_as_its_metadata_says_and_outputs_come_back(checkout, kaggle):
-    caches = checkout / "kit" / "stream" / "__pycache__"
-    caches.mkdir()
+    caches = checkout / "kit" / "screens" / "__pycache__"
+    caches.mkdir(parents=True)
     (caches / "kernels.nbc").write_bytes(b"cached")
     done = push(checkout, kaggle)
     assert done.returncode == 0, done.stderr
