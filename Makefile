@@ -8,8 +8,9 @@ ifdef ESG_DATA
 export ESG_DATA := $(call absolute,$(ESG_DATA))
 endif
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
+RUNS := $(NOTEBOOKS:notebooks/%.ipynb=run-%)
 
-.PHONY: env demo test lint owner push submit
+.PHONY: env data $(RUNS) demo test lint owner push submit
 
 env: .venv/installed
 
@@ -20,19 +21,30 @@ env: .venv/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-# The twin stands in where there is no competition data; it is made once.
-demo: env
-	@if [ -z "$$ESG_DATA" ] && [ ! -d data/echoes-of-silenced-genes ]; then \
-		$(BIN)/python -m kit twin data/twin-quick; fi
-	@for notebook in $(NOTEBOOKS); do \
-		name=$$(basename $$notebook .ipynb); echo "$$notebook"; \
-		(cd notebooks && ../$(BIN)/python execute.py $$name.ipynb \
-			"$(ESG_OUTPUTS)/$$name/$$name.html") || exit 1; \
-	done
+# One notebook after another, or as many at once as -j says: `make -j2 demo`.
+demo: $(RUNS)
 	@$(BIN)/python -m kit board "$(ESG_OUTPUTS)"
 
+$(RUNS): run-%: data
+	@number=0; for run in $(RUNS); do number=$$((number + 1)); [ $$run = $@ ] && break; done; \
+	said="$$number of $(words $(RUNS)): notebooks/$*.ipynb"; echo "$$said"; begun=$$(date +%s); \
+	cd notebooks && ../$(BIN)/python execute.py $*.ipynb "$(ESG_OUTPUTS)/$*/$*.html" && \
+	echo "$$said took $$(($$(date +%s) - begun)) s"
+
+# 00 merges the screens for the others, 08 blends their models. 09 waits, or 08 could meet its half-written
+# outputs.
+$(filter-out run-00%,$(RUNS)): $(filter run-00%,$(RUNS))
+$(filter run-08%,$(RUNS)): $(filter-out run-08% run-09%,$(RUNS))
+$(filter run-09%,$(RUNS)): $(filter run-08%,$(RUNS))
+
+# The twin stands in where there is no competition data; it is made once.
+data: env
+	@if [ -z "$$ESG_DATA" ] && [ ! -d data/echoes-of-silenced-genes ]; then \
+		$(BIN)/python -m kit twin data/twin-quick; fi
+
+# In two processes, for two cores. `python -m pytest` runs the same in one.
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python tests/side_by_side.py
 
 lint: env
 	$(BIN)/ruff check .

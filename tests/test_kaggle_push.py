@@ -84,7 +84,8 @@ def test_everything_is_pushed_as_its_metadata_says_and_outputs_come_back(checkou
     assert kaggle.requests[first - 1][0] == "GetDatasetStatus"  # and it said ready
     assert kaggle.datasets["jane-doe/esg-kit"] < 0
     sent = zipfile.ZipFile(io.BytesIO(kaggle.files["kit.zip"])).namelist()
-    ours = {str(path.relative_to(ROOT / "kit")) for path in (ROOT / "kit").rglob("*.py")}
+    ours = {path.relative_to(ROOT / "kit") for path in (ROOT / "kit").rglob("*.*")}
+    ours = {str(path) for path in ours if "__pycache__" not in path.parts}
     assert ours == set(sent)
     bodies = {body["slug"]: body for body in kaggle.bodies("SaveKernel")}
     assert len(bodies) == len(NOTEBOOKS)

@@ -3,16 +3,30 @@ that nobody attached.
 """
 
 import json
+from dataclasses import replace
 
 import pytest
 from conftest import ROOT
 from kaggle_shaped import ABSENT, LAYOUTS, Kernels, Session, can_isolate
 from test_notebooks import NOTEBOOKS, assert_complete
 
+from kit.twin import SIZES, simulate
+
 pytestmark = pytest.mark.skipif(
     not can_isolate(), reason="needs unshare with mount and network namespaces"
 )
 by_layout = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """Folder of a twin smaller than the quick one, on which `make demo` runs."""
+    fewer = {"genes": 420, "outputs": 200, "train": 24, "val": 12, "test": 12, "others": 40}
+    fewer |= {"modules": 6, "regulators": 12, "controls": 160, "cells": (20, 30, 40, 50, 60)}
+    fewer |= {"atlas_genes": (300, 400), "atlas_controls": 160}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "quick", replace(SIZES["quick"], **fewer))
+        return simulate(tmp_path_factory.mktemp("data") / "twin-quick")
 
 
 @pytest.fixture(scope="module")
