@@ -176,7 +176,7 @@ MADE_UP = {
         all_of("obs/UMI_count", np.nan),
         "goes from nan to nan, want UMI by cell, above 0",
     ),
-    "totals that overflow": (all_of("obs/UMI_count", 1e300), "or too large"),
+    "totals that overflow": (all_of("obs/UMI_count", 1e300), "goes from 1e+300 to 1e+300"),
     "counts that overflow": (all_of("X", 2**40), "more UMI than any cell has"),
     "no counts": (all_of("X", 0), "holds no count above 0"),
     "values composed of its own": (composed("."), None),

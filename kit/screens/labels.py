@@ -257,8 +257,8 @@ def _check(screen):
         )
     unit = MITO_UNITS[layout.mito_unit]
     for name, column, want in (
-        ("total", layout.total, "UMI by cell, above 0"),
-        ("cells", quote_some(layout.cells), "cells by row, above 0"),
+        ("total", layout.total, f"UMI by cell, above 0, below {MOST:g}"),
+        ("cells", quote_some(layout.cells), f"cells by row, above 0, below {MOST:g}"),
         ("mito", layout.mito, f"a {layout.mito_unit}, 0 to {unit:g}; declare its `mito_unit`"),
     ):
         if name not in used:
