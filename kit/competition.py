@@ -303,7 +303,8 @@ def _identity_faults(competition, means):
     """Yield which numbers that should agree do not, each with its largest deviation and its row."""
     effects = competition.effects
     gap = means.loc[effects.index, effects.columns] - competition.control - effects
-    deviations = {f"{MEANS} minus its control row and the effects of {TRUTH}": gap.T.unstack()}
+    gaps = pd.Series(gap.to_numpy().ravel(), pd.MultiIndex.from_product(gap.axes))
+    deviations = {f"{MEANS} minus its control row and the effects of {TRUTH}": gaps}
     tables = {TRUTH: (effects, competition.weights, competition.baseline_wmae)}
     if competition.solution is not None:
         symbols = competition.targets["perturbation"].loc[competition.solution.index]

@@ -3,11 +3,12 @@
 `effects`: pseudobulk effects of cells; `mean_expression`: means by any group; `samples`: pseudobulk by
 guide and channel; `log_normalise`: log2(1 + CP10k) of counts. `moderated_t`: limma's test;
 `t_of_samples`, `t_of_effects`: t with and without cells; `likeliest_lfc`: the host's least effect.
-`bootstrap_effects`: effects of resampled cells.
+`bootstrap_effects`: effects of resampled cells. `target_features`: a gene in control cells.
 `centred_cosine`, `rank_correlation`, `between_screens`: similarity of effects.
 """
 
 from .bootstrap import bootstrap_effects
+from .controls import target_features
 from .limma import moderated_t
 from .pseudobulk import effects, log_normalise, mean_expression, samples
 from .similarity import between_screens, centred_cosine, rank_correlation
@@ -26,4 +27,5 @@ __all__ = [
     "samples",
     "t_of_effects",
     "t_of_samples",
+    "target_features",
 ]

@@ -108,6 +108,15 @@ def to_number(text: str) -> float:
         return np.nan
 
 
+def _numbers(texts):
+    """The numbers of many texts, NaN where one holds none: at once where all are plain."""
+    joined = "".join(texts)
+    if joined.isascii() and "_" not in joined:
+        with suppress(ValueError):
+            return np.array([float(text) for text in texts])
+    return np.array([to_number(text) for text in texts])
+
+
 def existing_file(path: Path | str, want: str) -> Path:
     """Return the path of an existing file; an InputError where there is none says `want`, what to do."""
     path = Path(path)
@@ -149,7 +158,7 @@ def _table(path, rows, index, text):
         if len(row) != len(header):
             raise InputError(f"{line}: {len(row)} fields, want {len(header)}; is the file cut off?")
         strings.append([row[place].strip() for place in words])
-        values.append(np.array([to_number(row[place]) for place in numeric]))
+        values.append(_numbers([row[place] for place in numeric]))
         blank = [place for place in words if not row[place].strip()]
         if wrong := [*blank, *numeric[~np.isfinite(values[-1])]]:
             column, value = quote_some([header[min(wrong)]]), " ".join(row[min(wrong)].split())[:40]
