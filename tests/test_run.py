@@ -50,7 +50,9 @@ def finished(competition, name="02_baseline", seed=4):
     }
     for label, result in results.items():
         run.record(label, result)
-    run.record_ceiling(ceiling(competition))
+    halves = ceiling(competition)
+    assert run.record_ceiling(None) is None
+    assert run.record_ceiling(halves) == halves.score().score_per_60
     test = Constant().fit(competition).predict(competition.targets["perturbation"])
     run.record("best", results["best"], test)
     submission = run.write_submission(test)

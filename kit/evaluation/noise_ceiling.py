@@ -1,6 +1,7 @@
 """The noise ceiling: half of each perturbation's cells predicted by the other half."""
 
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,16 @@ def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> Out
     """Predict one random half of each perturbation's cells by the other: only noise is then wrong.
 
     by: `cell`, or `guide`, half of the guides against the other half, so that guides' own effects count
-    as noise too; a perturbation of one guide is then left out. Returns None where the
-    competition has no cells. Control cells are split too: noise of a control that both halves share
-    would pass for agreement. Weights are recomputed from the half that is the truth, by eBayes or treat,
-    whichever fits the shipped ones, which were computed from both halves. The baseline is the mean of
-    the *other* rows. Half the depth makes this pessimistic: with few cells it can lie below the floor.
-    For the mean over several halvings give `summary` one of each seed.
+    as noise too; a perturbation of one guide is then left out. Returns None where the competition has no
+    cells, or there is no anndata to read them. Control cells are split too: noise of a control that both
+    halves share would pass for agreement. Weights are recomputed from the half that is the truth, by
+    eBayes or treat, whichever fits the shipped ones, which were computed from both halves. The baseline
+    is the mean of the *other* rows. Half the depth makes this pessimistic: with few cells it can lie
+    below the floor. For the mean over several halvings give `summary` one of each seed.
     """
     if by not in HALVED:
         raise InputError(f"cells cannot be halved by `{by}`; want {' or '.join(HALVED)}")
-    if competition.cells is None:
+    if competition.cells is None or find_spec("anndata") is None:
         return None
     from ..expression import likeliest_lfc, pseudobulk, t_of_samples
 
