@@ -41,11 +41,11 @@ def fitted(name, folder, policy="pretrain", **options):
 def numbers(model):
     """What a model predicts and what it has learned, as frames."""
     names = ["P1", "P20", "X1", "NOBODY"]
-    chances = model.predict_distribution(
-        names
-    ).chances()  # a prediction jumps between support points
+    # Probabilities: a prediction jumps between support points.
+    chances = model.predict_distribution(names).chances()
     found = {"shift": model.logit_shift(names), "chances": pd.DataFrame(chances.reshape(60, -1))}
-    found["losses"] = model.history_[["loss", "check"]]
+    # Later losses, of few rows, grow apart by tenths from a last bit.
+    found["losses"] = model.history_.query("stage == 'screens'")[["loss", "check"]]
     if isinstance(model, VAE):
         found["shifts"], found["gates"] = model.latent_shifts(names)
         found["decoded"] = model.decoded_effects(names)

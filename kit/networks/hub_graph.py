@@ -57,7 +57,8 @@ class HubGraph:
         places = torch.from_numpy(np.stack(found.coords).astype(np.int64))
         parts = places.to(device()), to_tensor(found.data), found.shape
         # In order, as `_with_zeros` sorts them.
-        return torch.sparse_coo_tensor(*parts, check_invariants=True, is_coalesced=True)
+        with torch.sparse.check_sparse_tensor_invariants():
+            return torch.sparse_coo_tensor(*parts, is_coalesced=True)
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """Return the node of each name, -1 where it is none: (names,), int."""

@@ -188,4 +188,4 @@ def _marginals(effects, measured):
 
 def to_tensor(values: np.ndarray | pd.DataFrame) -> torch.Tensor:
     """Return numbers as a float32 tensor on the device that networks use."""
-    return torch.as_tensor(np.asarray(values), dtype=torch.float32, device=device())
+    return torch.tensor(np.asarray(values), dtype=torch.float32, device=device())
