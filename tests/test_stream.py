@@ -606,8 +606,8 @@ def test_the_loops_run_where_no_folder_can_keep_them(tmp_path):
     code = (
         "from numba.core import caching; caching.CompileResultCacheImpl._locator_classes = []\n"
         "from kit.screens._kernels import add_logarithms, np\n"
-        "genes, values, table, sums = np.arange(2), np.array([1.0, 7.0]), np.zeros(9), np.zeros(2)\n"
-        "add_logarithms(genes, values, 1.0, table, sums, np.zeros(2))\n"
+        "slots, values, table, sums = np.arange(2), np.array([1.0, 7.0]), np.zeros(9), np.zeros(2)\n"
+        "add_logarithms(slots, values, slots, 1.0, table, sums, np.zeros(2))\n"
         "print(*sums, add_logarithms.stats.cache_path)"
     )
     done = subprocess.run(

@@ -12,83 +12,77 @@ import numpy as np
 from ..io.device import compiled
 from ._task import PER
 
-SMALL = 64  # counts below it share one logarithm a cell
+SMALL = 32  # counts below it share one logarithm a cell
 
 
 @compiled()
 def weigh(indices, data, width, whole):
     """Total and number of positive values of a row; is it sound; do its indices increase?"""
-    total, positive, previous, increasing = 0.0, 0, -1, True
-    for i in range(len(data)):
+    total, positive, faults, falls, previous = 0.0, 0, 0, 0, -1
+    for i in range(len(data)):  # without a branch, so that it becomes vector instructions
         index, value = indices[i], data[i]
-        sound = 0 <= index < width and 0 <= value < np.inf
-        if not sound or (whole and value != np.floor(value)):
-            return total, positive, False, increasing
+        faults += (index < 0) | (index >= width) | (value < 0) | (not value < np.inf)
+        faults += whole & (value != np.floor(value))
         total += value
         positive += value > 0
-        increasing &= index > previous
+        falls += index <= previous
         previous = index
-    return total, positive, True, increasing
+    return total, positive, faults == 0, falls == 0
 
 
 @compiled()
 def summed(indices, data, target_of, seen):
-    """Targets of the indices, each once, and sums of their values; without indices of target -1.
+    """Targets of the indices, each once, and sums of their values.
 
     `seen` is -1 for every target, before and after.
     """
     targets, sums, kept = np.empty_like(indices), np.zeros_like(data), 0
     for i in range(len(indices)):
-        target = target_of[indices[i]]
-        if target < 0:
-            continue
-        if seen[target] < 0:
-            seen[target] = kept
+        target = target_of[np.uint32(indices[i])]
+        place = seen[target]
+        if place < 0:
+            seen[target] = place = kept
             targets[kept] = target
             kept += 1
-        sums[seen[target]] += data[i]
+        sums[place] += data[i]
     for i in range(kept):
         seen[targets[i]] = -1
     return targets[:kept], sums[:kept]
 
 
 @compiled()
-def add_logarithms(genes, values, scale, table, sums, squares):
-    """Add log2(1 + value x scale) of one row and its square to `sums` and `squares`, by gene.
+def add_logarithms(columns, values, slots, scale, table, sums, squares):
+    """Add log2(1 + value x scale) of one row and its square to `sums` and `squares`, by slot.
 
-    Gene -1 is none. `table` is scratch for the logarithms of counts below its length.
+    `slots`: by column. `table` is scratch for the logarithms of counts below its length.
     """
-    table[:] = 0.0
-    for i in range(len(genes)):
-        if genes[i] < 0:
-            continue
-        value = values[i]
-        logarithm = table[np.uint32(value)] if value < len(table) else 0.0
-        if logarithm == 0.0:
-            logarithm = math.log2(1.0 + value * scale)
-            if value < len(table):
-                table[np.uint32(value)] = logarithm
-        sums[genes[i]] += logarithm
-        squares[genes[i]] += logarithm * logarithm
+    for count in range(len(table)):
+        table[count] = math.log2(1.0 + count * scale)
+    for i in range(len(columns)):
+        slot, value = slots[np.uint32(columns[i])], values[i]
+        scaled = 1.0 + value * scale
+        logarithm = table[np.uint32(value)] if value < len(table) else math.log2(scaled)
+        sums[slot] += logarithm
+        squares[slot] += logarithm * logarithm
 
 
 @compiled()
 def sum_rows(
-    indptr, indices, data, order, place, gene_of, shared, mito, given, whole, seen,
+    indptr, indices, data, order, place, slots, shared, mito, given, whole, seen,
     total, detected, mitochondrial, sums, squares,
 ):  # fmt: skip
     """Add log2(1 + CP10k) and its square to the sums of each row's group, and total up each row.
 
     `order`: rows in the order to take, those of a group together so that its sums stay in the cache.
     By row: `place` (row of `sums`, -1 for none), `given` (total to normalise by; may be empty).
-    By source column: `gene_of` (column of `sums`, -1 for none), `mito` (may be empty). `shared`:
-    several columns have one gene. Not `whole`: `data` is CP10k. Returns the first unsound row, or -1.
+    By source column: `slots` (column of `sums`), `mito` (may be empty). `shared`: several columns have
+    one slot that counts. Not `whole`: `data` is CP10k. Returns the first unsound row, or -1.
     """
-    table, itself = np.zeros(SMALL if whole else 0), np.arange(len(gene_of))
+    table, itself = np.zeros(SMALL if whole else 0), np.arange(len(slots)).astype(np.uint32)
     for row in order:
         columns = indices[indptr[row] : indptr[row + 1]]
         values = data[indptr[row] : indptr[row + 1]]
-        counted, positive, sound, increasing = weigh(columns, values, len(gene_of), whole)
+        counted, positive, sound, increasing = weigh(columns, values, len(slots), whole)
         if not sound:
             return row
         if not increasing:
@@ -96,15 +90,19 @@ def sum_rows(
             positive = np.sum(values > 0)
         total[row], detected[row] = counted, positive
         if len(mito):
-            mitochondrial[row] = np.sum(values[mito[columns]])
+            for i in range(len(columns)):
+                if mito[columns[i]]:
+                    mitochondrial[row] += values[i]
         if place[row] < 0:
             continue
-        genes = gene_of[columns]
+        slot_of = slots
         if shared:
-            genes, values = summed(columns, values, gene_of, seen)
+            columns, values = summed(columns, values, slots, seen)
+            slot_of = itself
         scale = 1.0
         if whole:
             divisor = given[row] if len(given) else counted
             scale = PER / divisor if divisor > 0 else 0.0
-        add_logarithms(genes, values, scale, table, sums[place[row]], squares[place[row]])
+        to = sums[place[row]], squares[place[row]]
+        add_logarithms(columns, values, slot_of, scale, table, *to)
     return -1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 
 import numpy as np
+import pandas as pd
 
 from ..io.files import InputError
 from ..io.matrix import MOST, Matrix
@@ -121,11 +122,15 @@ class Task:
         from . import _kernels
 
         place, whole = self.place(result.groups), self.scale == "counts"
-        wanted = self.columns[self.columns >= 0]
-        shared = len(np.unique(wanted)) < len(wanted)
+        shared = pd.Index(self.columns[self.columns >= 0]).has_duplicates
+        # While they are made, sums lie in the order of the source, so that rows walk one way through
+        # them; columns that are not wanted share a slot, and the last stays 0.
+        slots, genes = pd.factorize(self.columns)
+        slots = slots.astype(np.uint32)
+        sums, squares = (np.zeros((len(result.groups), len(genes) + 1)) for _ in range(2))
         # A process of a pool has a core of its own, and no other.
         threads = 1 if parent_process() else min(MOST_THREADS, os.cpu_count() or 1)
-        seen = np.full((threads, max(len(self.columns), self.genes)), -1)
+        seen = np.full((threads, len(self.columns)), -1, np.int32)
         with ThreadPoolExecutor(threads) as pool:
             for block in self.blocks():
                 first, indptr, *stored = block
@@ -133,14 +138,17 @@ class Task:
 
                 def add(order, seen, indptr=indptr, stored=stored, here=here):
                     return _kernels.sum_rows(
-                        indptr, *stored, order, place[here], self.columns, shared, self.mito,
+                        indptr, *stored, order, place[here], slots, shared, self.mito,
                         self.total[here], whole, seen, result.total[here], result.detected[here],
-                        result.mitochondrial[here], result.sums, result.squares,
+                        result.mitochondrial[here], sums, squares,
                     )  # fmt: skip
 
                 if max(pool.map(add, _orders(place[here], threads), seen)) >= 0:
                     raise self.matrix.fault(*block, None if whole else self.scale)
                 yield block
+        slot_of_gene = pd.Index(genes).get_indexer(np.arange(self.genes))  # -1: the last
+        result.sums = sums.take(slot_of_gene, axis=1)
+        result.squares = squares.take(slot_of_gene, axis=1)
 
     def place(self, groups: np.ndarray) -> np.ndarray:
         """Return the row of the sums for each cell, -1 for none."""
