@@ -99,7 +99,8 @@ def pure_noise(seed, variants=30, rows=40, genes=6):
     fold, mean = pd.Series(np.arange(rows) % 5, index), truth * 0
     for number in range(5):
         mean[fold == number] = truth[fold != number].mean().to_numpy()
-    run = OutOfFold(mean, truth, truth * 0 + 1, wmae(truth, mean, truth * 0 + 1), 1.0, mean, fold)
+    ones = truth * 0 + 1
+    run = OutOfFold(mean, truth, ones, wmae(truth, mean, ones), 1.0, mean, fold, {})
     noisy = {
         f"variant {i}": replace(run, prediction=mean + random.normal(0, 0.005, truth.shape))
         for i in range(variants)

@@ -104,6 +104,16 @@ def test_the_page_shows_every_model_best_first_with_its_interval(outputs):
     pictures = [one["aria-label"] for one in page.all("svg")]
     assert pictures[0] == "3.00, interval 2.00 to 5.00"
     assert any("half the cells against the other half, 4.50" in w for w in page.words)
+    labels = [one["aria-label"] for one in page.all("div")]
+    assert "gate 0.2" in labels[0]
+
+
+def test_text_is_aligned_left_with_its_heading_and_numbers_are_not(outputs):
+    text = write_page(outputs).read_text()
+    left = re.findall(r'<span class="text">(.*?)</span>', text)
+    assert {"notebook", "02_baseline", "data", "twin-quick", "started"} < set(left)
+    assert not {"score", "3.00", "rows", "40", "seconds", "2", "12", "300"} & set(left)
+    assert {"3.00", "40", "2", "12", "300"} < set(Elements(text).words)
 
 
 def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
@@ -114,6 +124,8 @@ def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
         assert dot == pytest.approx(x1 + (x2 - x1) / 3)  # from 1 below to 2 above
         start, width = map(float, re.search(r'viewBox="([-\d.]+) 0 ([\d.]+) 1"', picture).groups())
         assert start < x1 < x2 < start + width
+        top = float(re.search(r'"top" x1="([-\d.]+)"', picture)[1])
+        assert start < top == 4.5 < start + width
     assert set(re.findall(r'"floor" x1="([\d.]+)"', text)) == {"0"}
 
 

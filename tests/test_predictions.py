@@ -77,7 +77,8 @@ def test_rows_below_the_gate_are_not_the_strongest():
     truth = pd.DataFrame(0.1, ["broad", "sharp"], range(60))
     truth.loc["sharp"] = [0.5] + [0.0] * 59
     base = pd.Series(1.0, truth.index)
-    run = OutOfFold(truth, truth, truth * 0 + 1, base, 0.0)
+    fold = pd.Series(0, truth.index)
+    run = OutOfFold(truth, truth, truth * 0 + 1, base, 0.0, truth * 0, fold, {})
     assert list(run.without_strongest(1, gate=0.2).truth.index) == ["broad"]  # .15 against .25
     assert list(run.without_strongest(1, gate=0.1).truth.index) == ["sharp"]  # .60 against .25
 

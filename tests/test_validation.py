@@ -109,7 +109,7 @@ def test_scores_do_not_depend_on_the_order_of_held_out_rows(competition):
 
 
 def test_an_unknown_held_out_row_is_named(competition):
-    with pytest.raises(InputError, match="not in the data: NOBODY"):
+    with pytest.raises(InputError, match="not training rows: NOBODY"):
         out_of_fold(Mean(), competition, [["NOBODY"]])
 
 
@@ -150,7 +150,7 @@ def test_models_are_compared_on_the_same_rows(competition):
     single, _ = compare(models, competition, repeats[0], reference=None)
     assert "difference" not in single
     assert single["sd"].isna().all()
-    with pytest.raises(InputError, match="reference `best` is none of the models: mean, constant"):
+    with pytest.raises(InputError, match=r"none of the models: best .* mean, constant"):
         compare(models, competition, repeats, reference="best")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import Competition
-from ..io.files import InputError, printable, quote_some
+from ..io.files import InputError, check_known, printable
 from ..metric import GATE, wmae
 from .blending import Search
 from .predictions import OutOfFold, estimate, listed, summary
@@ -70,10 +70,8 @@ def compare(
     `failed`: "", or why the model has no score. runs: for each model its OutOfFold, one a split; models
     that failed are not in it. Raises InputError where all fail.
     """
-    if reference is not None and reference not in models:
-        raise InputError(
-            f"the reference `{reference}` is none of the models: {quote_some(models)}; name one"
-        )
+    if reference is not None:
+        check_known([reference], models, "the reference is none of the models")
     splits = [held_out] if isinstance(held_out[0][0], str) else held_out
     targets, runs, failed = list(competition.targets["perturbation"]), {}, dict.fromkeys(models, "")
     for name, model in models.items():
@@ -176,21 +174,19 @@ def with_hold_out(
     """
     rows = competition.effects.index
     number = SPLIT if len(rows) >= 2 * SPLIT else max(1, len(rows) * 3 // 8)
-    split, found = hold_out(rows, number, seed=seed), {}
+    known, split = {name: models[name] for name in runs}, hold_out(rows, number, seed=seed)
+    once, _ = compare(known, competition, split, reference=None, gate=gate)
     columns = [f"hold-out of {number}", "hold-out low", "hold-out high"]
+    found = once[["score", "low", "high"]].set_axis(columns, axis=1)
     screens = f"screens only: {len(rows)} rows, shipped baseline"
-    for name, (known, *_) in runs.items():
-        try:
-            once = out_of_fold(models[name], competition, split).score(gate)
-        except Exception as error:  # as in `compare`
-            found[name] = {screens: f"hold-out failed: {failure(error)}"}
-            continue
-        found[name] = dict(zip(columns, estimate(once), strict=True)) | {screens: NOT_APPLICABLE}
+    failed = once["failed"]
+    found[screens] = ("hold-out failed: " + failed).where(failed != "", NOT_APPLICABLE)
+    for name, (run, *_) in runs.items():
         if getattr(getattr(models[name], "base", models[name]), "policy", None) == "screens":
-            shipped = replace(known, baseline_wmae=competition.baseline_wmae[known.truth.index])
+            shipped = replace(run, baseline_wmae=competition.baseline_wmae[run.truth.index])
             three = estimate(shipped.score(gate))
-            found[name][screens] = "{:.2f} ({:.2f} to {:.2f})".format(*three)
-    return table.join(pd.DataFrame.from_dict(found, "index"))
+            found.at[name, screens] = "{:.2f} ({:.2f} to {:.2f})".format(*three)
+    return table.join(found)
 
 
 def failure(reason: Exception | str) -> str:

@@ -51,6 +51,8 @@ def ceiling(competition: Competition, *, by: str = "cell", seed: int = 0) -> Out
         baseline_wmae=wmae(truth, mean, weights),
         seconds=time.perf_counter() - start,
         mean=mean,
+        fold=pd.Series(range(len(names)), names),
+        training={place: names.delete(place) for place in range(len(names))},
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import Competition
-from ..io.files import InputError, label_fault, quote_some
+from ..io.files import InputError, check_known, check_labels
 from ..metric import GATE, Score, combine, score, wmae
 
 TERMS = ["w", "truth_prediction", "truth_truth", "prediction_prediction"]  # of a row, by `combine`
@@ -36,9 +36,9 @@ class OutOfFold:
     weights: pd.DataFrame
     baseline_wmae: pd.Series
     seconds: float
-    mean: pd.DataFrame | None = None
-    fold: pd.Series | None = None
-    training: dict | None = None
+    mean: pd.DataFrame
+    fold: pd.Series
+    training: dict[int, pd.Index]
     chosen: bool = False
 
     @classmethod
@@ -57,8 +57,6 @@ class OutOfFold:
         no training rows, and where a fold leaves no row to train on.
         """
         fold = fold.loc[prediction.index].rename("fold")
-        if unknown := [name for name in fold.index if name not in competition.effects.index]:
-            raise InputError(f"held-out rows are not in the data: {quote_some(unknown)}")
         held = competition.subset(fold.index)
         training, mean = {}, held.effects * 0.0
         for number in fold.unique():
@@ -86,7 +84,7 @@ class OutOfFold:
     @property
     def variance(self) -> float:
         """How many times that of independent rows the variance of the score is, by the folds' overlap."""
-        parts = 1 if self.fold is None else self.fold.nunique()
+        parts = self.fold.nunique()
         return 1 + parts / (parts - 1) if parts > 1 else 1.0
 
     def score_minus_mean(self, gate: float = GATE) -> Score:
@@ -95,22 +93,15 @@ class OutOfFold:
         Errors, and W with them, stay as they are; Wcos is then of the deviations, and a model that only
         repeats the mean has a Wcos of 0.
         """
-        if self.mean is None:
-            raise InputError("these predictions hold no training mean; make them by out_of_fold")
         truth, prediction = self.truth - self.mean, self.prediction - self.mean
         return score(truth, prediction, self.weights, self.baseline_wmae, gate=gate)
 
     def subset(self, perturbations: Sequence[str]) -> Self:
         """Return these predictions with only some rows, in this order; fits and baselines stay."""
         rows = list(perturbations)
-        if unknown := [name for name in rows if name not in self.truth.index]:
-            raise InputError(f"rows are not among the held-out ones: {quote_some(unknown)}")
-        kept = {
-            name: getattr(self, name).loc[rows]
-            for name in ("prediction", "truth", "weights", "baseline_wmae", "mean", "fold")
-            if getattr(self, name) is not None
-        }
-        return replace(self, **kept)
+        check_known(rows, self.truth.index, "rows are not among the held-out ones")
+        by_row = ("prediction", "truth", "weights", "baseline_wmae", "mean", "fold")
+        return replace(self, **{name: getattr(self, name).loc[rows] for name in by_row})
 
     def without_strongest(self, number: int, gate: float = GATE) -> Self:
         """Return these predictions without the `number` rows of largest gated energy, sum g^2 y^2.
@@ -139,14 +130,14 @@ def interval(
     perturbations in all. With `than`, a Score (or Scores) of the same rows, it is the interval of the
     difference `of - than` in which each draw takes the same rows for both.
     """
-    of, than = listed(of), None if than is None else listed(than)
+    of, than = listed(of), listed([] if than is None else than)
     index = of[0].table.index
     rows = len(index)
     counts = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=draws)
     gain = _drawn_scores(of, index, counts)
-    if than is not None:
+    if than:
         gain = gain - _drawn_scores(than, index, counts)
-    wider = max(one.variance for one in [*of, *(than or [])]) ** 0.5
+    wider = max(one.variance for one in [*of, *than]) ** 0.5
     gain = gain.mean() + wider * (gain - gain.mean())
     low, high = np.quantile(gain, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
@@ -251,8 +242,7 @@ def _drawn_scores(scores, index, counts):
     """Score for 60 rows of each draw, mean over repeats; counts: draw x row, how often it is drawn."""
     total = 0.0
     for one in scores:
-        if fault := label_fault(one.table.index, index):
-            raise InputError(f"scores are not of the same perturbations: {fault}")
+        check_labels(one.table.index, index, "scores are not of the same perturbations")
         table = one.table.loc[index]
         total = total + combine(*(counts * table[name].to_numpy() for name in TERMS))[0]
     return 60 / len(index) * total / len(scores)

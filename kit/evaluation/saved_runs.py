@@ -15,18 +15,22 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io import locate
-from ..io.files import InputError, content_hash, label_fault, quote_some, read_json, read_table
+from ..io.files import (
+    InputError,
+    check_known,
+    check_labels,
+    content_hash,
+    existing_file,
+    quote_some,
+    read_json,
+    read_table,
+)
 from .predictions import OutOfFold
 
 REPORT = "report.json"
 LARGEST = 1e300  # number of a report that can still be formatted and drawn
-UNSOUND = (
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    ArithmeticError,
-)  # in JSON of another kind
+# What reading JSON of another kind raises.
+UNSOUND = (AttributeError, KeyError, TypeError, ValueError, ArithmeticError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,20 +122,19 @@ def read_saved_runs(
         usual = pd.Series(folds.most_common(1)[0][0], competition.effects.index)
         found["mean"] = mean_run(competition, usual)
     for folder, report, name, files, fold in models:
-        if not fold.equals(usual):
-            refused.append(
-                f"{folder}: cross-validation folds differ from those of the other runs (seed "
-                f"{report['seed']}); rerun with the same seed"
-            )
-            continue
         try:
-            tables = _read(folder, files, competition)
+            if not fold.equals(usual):
+                raise InputError(
+                    f"{folder}: cross-validation folds differ from those of the other runs (seed "
+                    f"{report['seed']}); rerun with the same seed"
+                )
+            known, test = _read(folder, files, competition)
         except InputError as error:
             refused.append(str(error))
             continue
         seconds = report["models"].get(name, {}).get("seconds", np.nan)
-        known = OutOfFold.from_predictions(competition, tables[0], fold, seconds=seconds)
-        run = SavedRun(known, tables[1], report)
+        known = OutOfFold.from_predictions(competition, known, fold, seconds=seconds)
+        run = SavedRun(known, test, report)
         if name in found and not _equal(run, found[name]):
             name = f"{name} ({report['notebook']})"
         found.setdefault(name, run)
@@ -165,23 +168,20 @@ def _models(folder, competition):
             f"{folder} was made from other data (hash {data[:12]}, want "
             f"{competition.data_hash[:12]}); run its notebook on this data"
         )
-    found, lost = [], []
+    found = []
     try:
         if old := "oof.csv" in kept.get("files", {}):  # that of the submission alone
             kept = {report["submission"]["model"]: kept}
         for name, one in kept.items():
             files = ("oof.csv", "test.csv") if old else saved_files(name)
             fold = pd.Series(one["fold"] or {}, dtype=float).reindex(competition.effects.index)
+            if fold.isna().any():
+                raise ValueError(f"no fold of {quote_some(fold.index[fold.isna()])}")
             found.append((report, name, {file: one["files"].get(file) for file in files}, fold))
-            lost += list(fold.index[fold.isna()])
     except UNSOUND as error:
         raise InputError(
             f"{folder / REPORT} has no sound list of predictions: {error}; run its notebook again"
         ) from None
-    if lost:
-        raise InputError(
-            f"{folder / REPORT} has no fold of {quote_some(lost)}; run its notebook again"
-        )
     return found
 
 
@@ -190,16 +190,12 @@ def _read(folder, files, competition):
     rows = competition.effects.index, pd.Index(competition.targets["perturbation"])
     tables, genes = [], competition.genes
     for (file, wanted_hash), wanted in zip(files.items(), rows, strict=True):
-        path = folder / file
-        if not path.is_file():
-            raise InputError(f"{path} is missing; run its notebook again")
+        path = existing_file(folder / file, "run its notebook again")
         if content_hash([path]) != wanted_hash:
             raise InputError(f"{path} is not the file of its report; run its notebook again")
         table = read_table(path, "perturbation")
-        lost, fault = wanted.difference(table.index), label_fault(table.columns, genes)
-        fault = f"no row of {quote_some(lost)}" if len(lost) else fault and f"genes: {fault}"
-        if fault:
-            raise InputError(f"{path}: {fault}; run its notebook again")
+        check_known(wanted, table.index, f"{path} lacks rows, run its notebook again")
+        check_labels(table.columns, genes, f"{path} has other genes, run its notebook again")
         tables.append(table.loc[wanted, genes])
     return tables
 

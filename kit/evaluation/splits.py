@@ -19,7 +19,7 @@ import pandas as pd
 
 from ..competition import CONTROL, Competition
 from ..expression.t_statistics import LFC, t_of_effects
-from ..io.files import InputError, label_fault, quote_some, repeated
+from ..io.files import InputError, check_known, check_labels, check_unique
 from ..metric import weights_from_t, wmae
 
 if TYPE_CHECKING:  # the room of screens imports h5py, and `import kit` is light
@@ -98,8 +98,7 @@ def groups(
     from scipy.spatial.distance import squareform
 
     names = similarity.index
-    if fault := label_fault(similarity.columns, names):
-        raise InputError(f"similarity: columns do not match rows: {fault}")
+    check_labels(similarity.columns, names, "similarity: columns do not match rows")
     if len(names) < 2:
         return [[name] for name in names]
     values = np.nan_to_num(similarity.loc[names, names].to_numpy(dtype=float))
@@ -154,20 +153,15 @@ def line_out(
     perturbations. There are no targets. The line `competition` is the competition itself, weights as
     shipped. No row of the rest is marked as the competition's.
     """
+    check_known([dataset], atlas.obs["dataset"], "the atlas has no such dataset")
     of_line = (atlas.obs["dataset"] == dataset).to_numpy()
-    if not of_line.any():
-        known = quote_some(atlas.obs["dataset"].unique())
-        raise InputError(f"the atlas has no dataset `{dataset}`; it has {known}")
     rest = atlas.take(~of_line)
     rest = replace(rest, obs=rest.obs.assign(competition=False))
     if (atlas.own & of_line).any():
         return competition, rest
     line = atlas.take(of_line & (atlas.obs["sgrna_symbol"] != CONTROL).to_numpy())
     symbols = pd.Index(line.obs["sgrna_symbol"].astype(str), name="perturbation")
-    if again := repeated(symbols):
-        raise InputError(
-            f"{dataset} has perturbations twice: {quote_some(again)}; want one row each"
-        )
+    check_unique(symbols, f"{dataset} has perturbations twice")
     effects = line.effects.set_axis(symbols).astype(float).dropna(axis=1)
     if len(effects) < 2 or effects.empty:
         raise InputError(

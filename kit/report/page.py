@@ -16,6 +16,10 @@ from .board import SIMULATED, board, ceilings, read_reports
 
 FRAME = Path(__file__).with_name("page.html")
 PICTURE = '<span class="hidden">interval drawn</span>'  # a heading for screen readers
+LEFT = '<span class="text">{}</span>'
+COUNTS = ["rows", "seconds", "peak memory, MB"]  # shown as whole numbers
+MADE = {"data.folder": "data", "data.hash": "hash", "seed": "seed", "budget": "budget"}
+MADE |= {"seconds": "seconds", "peak_memory_mb": "peak memory, MB", "started": "started"}
 MARGIN = 0.05  # of an interval's picture on either side, as a share of its range
 
 
@@ -31,9 +35,7 @@ def write_page(folder: Path | str, released: pd.DataFrame | None = None) -> Path
     parts += ["<h2>Models, best first</h2>", _models(folder, reports)]
     if released is not None and len(released):
         note = "Saved submissions against released truth, for 60 rows (public: val, private: test)."
-        paths = [escape(path).replace("/", "/<wbr>") for path in released.index]
-        scores = released.set_axis(pd.Index(paths, name="submission"))
-        parts += ["<h2>Released truth</h2>", _table(scores, note)]
+        parts += ["<h2>Released truth</h2>", _table(released.rename_axis("submission"), note)]
     parts.append("<h2>Notebooks</h2>")
     parts += [_notebook(folder, path, report) for path, report in reports.items()]
     parts += ["<h2>How it was made</h2>", _provenance(reports)]
@@ -48,17 +50,14 @@ def _models(folder, reports):
     """Table of all models with a picture of each interval."""
     table = board(folder)
     ends = table["90 % interval"].str.extract(r"^(-?[\d.]+) \.\. (-?[\d.]+)$").astype(float)
-    limits = min(0.0, ends[0].min()), max(0.0, ends[1].max())  # 0 where there are none
     top = min(ceilings(reports), default=None)
+    limits = min(0.0, top or 0.0, ends[0].min()), max(0.0, top or 0.0, ends[1].max())
     pictures = [
         "" if pd.isna(score) else _interval(score, low, high, limits, top)
         for score, low, high in zip(table["score/60"], ends[0], ends[1], strict=True)
     ]
-    shown = _escaped(table).rename(columns={"score/60": "score", "W/60": "W"})
-    counts = ["rows", "seconds"]
-    shown[counts] = shown[counts].map("{:.0f}".format, na_action="ignore")
-    shown[PICTURE] = pictures
-    columns = ["score", PICTURE, "90 % interval", "W", "Wcos", "notebook", *counts]
+    shown = table.rename(columns={"score/60": "score", "W/60": "W"}).assign(**{PICTURE: pictures})
+    columns = ["score", PICTURE, "90 % interval", "W", "Wcos", "notebook", *COUNTS[:2]]
     shown = shown.set_index("model")[columns]
     note = (
         "Out-of-fold scores for 60 rows, gate 0.2: W, the gains in weighted error over the mean, times "
@@ -103,36 +102,31 @@ def _notebook(folder, path, report):
 
 def _provenance(reports):
     """Table of the runs: what they read, how long they took, and the versions of the last."""
-    rows = [
-        {
-            "notebook": report["notebook"],
-            "data": report["data"]["folder"],
-            "hash": report["data"]["hash"][:12],
-            "seed": str(report["seed"]),
-            "budget": report["budget"],
-            "seconds": f"{report['seconds']:.0f}",
-            "peak memory, MB": str(report["peak_memory_mb"]),
-            "started": report["started"],
-        }
-        for report in reports.values()
-    ]
-    table = _escaped(pd.DataFrame(rows)).set_index("notebook")
-    last = list(reports.values())[-1]
-    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
+    reports = list(reports.values())
+    table = pd.json_normalize(reports, max_level=1).set_index("notebook")[list(MADE)]
+    table = table.rename(columns=MADE)
+    table["hash"] = table["hash"].str[:12]
+    versions = ", ".join(f"{name} {version}" for name, version in reports[-1]["versions"].items())
     return (
         _table(table, "Runs: what they read, how long they took.")
         + f"<dl><dt>versions</dt><dd>{escape(versions)}</dd></dl>"
     )
 
 
-def _escaped(frame):
-    return frame.map(lambda cell: escape(cell) if isinstance(cell, str) else cell)
-
-
 def _table(frame, note):
-    """A note and a frame in HTML, scrolled by itself where it is too wide; the index heads rows."""
-    frame = frame.rename_axis(index=None, columns=frame.index.name)  # names in one row, not two
+    """A note and a frame in HTML, scrolled by itself where it is too wide; the index heads rows.
+
+    Text is escaped and aligned left, as is the heading of its column; pictures are HTML already.
+    """
+    words = frame.select_dtypes(exclude="number").columns.drop(PICTURE, errors="ignore")
+    left = {name: LEFT.format(name) for name in words}
+    shown = dict.fromkeys(COUNTS, "{:.0f}".format)
+    shown |= dict.fromkeys(left.values(), lambda cell: LEFT.format(escape(cell)))
+    heads = [escape(name).replace("/", "/<wbr>") for name in frame.index]
+    # The index's name as that of the columns: names are then in one row, not two.
+    frame = frame.set_axis(heads).rename(columns=left).rename_axis(columns=frame.index.name)
+    options = {"float_format": "{:.2f}".format, "formatters": shown, "na_rep": ""}
     with pd.option_context("display.max_colwidth", None):
-        table = frame.to_html(border=0, escape=False, float_format="{:.2f}".format, na_rep="")
-    scroll = f'class="scroll" role="region" tabindex="0" aria-label="{escape(note.split(".")[0])}"'
+        table = frame.to_html(border=0, escape=False, **options)
+    scroll = f'class="scroll" role="region" tabindex="0" aria-label="{escape(note.split(". ")[0])}"'
     return f"<p>{escape(note)}</p><div {scroll}>{table}</div>"
