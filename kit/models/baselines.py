@@ -17,9 +17,7 @@ from ..decision import decide
 from ..knowledge import Knowledge
 from ..metric import wmae
 
-FLOOR = (
-    0.1  # x the rows' median WMAE, which is added to that of a row: none can be predicted exactly
-)
+FLOOR = 0.1  # x the rows' median WMAE, added to that of a row: none can be predicted exactly
 STEPS = 100  # of `Constant`, which converges after about 20
 
 

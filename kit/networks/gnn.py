@@ -28,7 +28,7 @@ from .context_network import (
     standardised,
 )
 from .hub_graph import HubGraph, Walk
-from .screen_data import to_tensor
+from .screen_data import to_frame, to_tensor
 from .trained import Setup, Trained
 from .training import Settings
 
@@ -85,13 +85,11 @@ class GNN(Trained):
         context = self._context([perturbation])
         volume = torch.ones(len(context.context), device=context.device, requires_grad=True)
         shifts = [network(context, volume)[0] for network in self.networks_]
-        shift = torch.stack(shifts).mean(dim=0)
-        along = self._logits([perturbation])[0].mean(dim=0)  # less what all have in common
-        (found,) = torch.autograd.grad((along * shift).sum(), volume)
-        found = (found / ((along**2).sum() or 1.0)).cpu().numpy()
-        index = pd.Index(context.context, name="perturbation")
-        carried = pd.Series(found, index, name=perturbation, dtype=float)
-        return carried.sort_values(ascending=False, kind="stable")
+        # Less what all have in common.
+        along = self._averaged(lambda one: self._logits(one, [perturbation], self.rows_)[0])
+        (found,) = torch.autograd.grad((along * sum(shifts)).sum() / len(shifts), volume)
+        carried = to_frame(found / ((along**2).sum() or 1.0), context.context, [perturbation])
+        return carried[perturbation].astype(float).sort_values(ascending=False, kind="stable")
 
     def signal(self, perturbation: str) -> pd.DataFrame:
         """Return the share of a perturbation's signal by training row and type of edge, sums to 1.
@@ -99,15 +97,15 @@ class GNN(Trained):
         Mean over heads and ensemble members of the gated first round, before it is sharpened; `relayed`
         is what arrives in the second round, by any type.
         """
-        context, parts = self._context([perturbation], [0]), []
-        with torch.no_grad():
-            for network in self.networks_:
-                found = network.walk(network.graph, context)
-                first, relayed = found.first.mean(dim=1)[0], found.relayed.mean(dim=1)
-                parts.append(torch.cat([first, relayed]))
-        found = torch.stack(parts).mean(dim=0).T.cpu().numpy()  # (rows, types + 1)
+        context = self._context([perturbation], [0])
+
+        def arrived(network):
+            found = network.walk(network.graph, context)
+            return torch.cat([found.first.mean(dim=1)[0], found.relayed.mean(dim=1)])
+
+        found = self._averaged(arrived)  # (types + 1, rows)
         columns = [*self.networks_[0].walk.types, "relayed"]
-        return pd.DataFrame(found, context.context, columns) / (found.sum() or 1.0)
+        return to_frame(found.T / (found.sum() or 1.0), context.context, columns)
 
     def routes(self, perturbation: str) -> pd.DataFrame:
         """Return what brings the first round's signal: frame (row, type, hub, amount).

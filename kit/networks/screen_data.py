@@ -189,3 +189,11 @@ def _marginals(effects, measured):
 def to_tensor(values: np.ndarray | pd.DataFrame) -> torch.Tensor:
     """Return numbers as a float32 tensor on the device that networks use."""
     return torch.tensor(np.asarray(values), dtype=torch.float32, device=device())
+
+
+def to_frame(
+    values: torch.Tensor, perturbations: Sequence[str], columns: Sequence | None = None
+) -> pd.DataFrame:
+    """Return a tensor, (perturbations, columns), as a frame in main memory with labels."""
+    index = pd.Index(list(perturbations), name="perturbation")
+    return pd.DataFrame(values.cpu().numpy(), index, columns)

@@ -27,12 +27,11 @@ from ..io import locate
 from ..io.device import device
 from ..io.files import InputError
 from ..knowledge import Knowledge
-from ..metric import wmae
 from ..models.baselines import Constant
 from ..models.pooled_regression import tilted
 from .context import Context, Contexts
 from .losses import LossWeights, bin_chances, loss, outputs, predict_logits
-from .screen_data import atlas_data, competition_data
+from .screen_data import atlas_data, competition_data, to_frame
 from .training import FoldCache, Settings, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
@@ -147,9 +146,12 @@ class Trained:
         """Return the predictive distribution over the training rows' effects, by gene."""
         train, rows = self.train_, self.rows_
         order = rows.genes.get_indexer(train.genes)
-        logits = zip(*(self.shrinkage_ * part for part in self._logits(perturbations)), strict=True)
-        chances = [bin_chances(rows, *one).cpu().numpy() for one in logits]
-        chances = np.mean(chances, axis=0)[:, order]  # (perturbations, genes, bins)
+
+        def chances_of(network):
+            logits = self._logits(network, perturbations, rows)
+            return bin_chances(rows, *(self.shrinkage_ * part for part in logits))
+
+        chances = self._averaged(chances_of).cpu().numpy()[:, order]  # (perturbations, genes, bins)
         # In the rows' own precision: a threshold is the effect of a row, which must not exceed itself.
         bins = rows.beyond().sum(dim=2).int().cpu().numpy()[:, order]
         even = np.full((1, 1, len(bins)), 1 / len(bins), dtype=np.float32)
@@ -162,7 +164,7 @@ class Trained:
             values=train.effects,
             weights=train.weights,
             rows=pd.DataFrame(1 / len(bins), names, train.effects.index),
-            error=wmae(train.effects, self.constant_.effect_, train.weights),
+            error=self.constant_.error_,
             baseline=train.effects.mean(),
             chance=chance,
             mass=mass,
@@ -174,17 +176,19 @@ class Trained:
 
         Mean over the ensemble members, after shrinkage.
         """
-        shift = self.shrinkage_ * self._logits(perturbations)[0].mean(dim=0).cpu().numpy()
-        names = pd.Index(list(perturbations), name="perturbation")
-        return pd.DataFrame(shift, names, self.rows_.genes)[self.train_.genes]
+        shift = self._averaged(lambda one: self._logits(one, perturbations, self.rows_)[0])
+        shift = to_frame(self.shrinkage_ * shift, perturbations, self.rows_.genes)
+        return shift[self.train_.genes]
 
-    def _logits(self, perturbations):
-        """Logit shift and log scale before shrinkage: (networks, perturbations, genes) each."""
-        names, found = list(perturbations), []
+    def _averaged(self, part) -> torch.Tensor:
+        """What `part(network)` returns, mean over the ensemble members."""
         with torch.no_grad():
-            for network in self.networks_:
-                found.append(predict_logits(network, self.contexts_, names, self.rows_))
-        return [torch.stack(part) for part in zip(*found, strict=True)]
+            return torch.stack([part(network) for network in self.networks_]).mean(dim=0)
+
+    def _logits(self, network, perturbations, seen):
+        """Logit shift and log scale before shrinkage: (perturbations, genes) each."""
+        with torch.no_grad():
+            return predict_logits(network, self.contexts_, list(perturbations), seen)
 
     def _context(self, perturbations, genes=None) -> Context:
         """Context of perturbations among the training rows of a fitted model."""
@@ -232,16 +236,10 @@ class Trained:
 
         def check():
             losses = [
-                loss(
-                    self.loss,
-                    left,
-                    *predict_logits(network, self.contexts_, left.perturbations, seen),
-                )
+                float(loss(self.loss, left, *self._logits(network, left.perturbations, seen)))
                 for seen, left in pairs
             ]
-            return np.average(
-                [float(one) for one in losses], weights=[len(left) for _, left in pairs]
-            )
+            return np.average(losses, weights=[len(left) for _, left in pairs])
 
         history = train(
             network,
@@ -268,12 +266,10 @@ class Trained:
 
     def _row_losses(self, network, seen, left):
         """Loss of each row left out if only a share of the output counted: lists by shrinkage."""
-        with torch.no_grad():
-            shift, scale = predict_logits(network, self.contexts_, left.perturbations, seen)
-        found = []
+        logits, found = self._logits(network, left.perturbations, seen), []
         for row in range(len(left)):
             truth = left.subset([row], marginals=True)
-            parts = [(share * shift[[row]], share * scale[[row]]) for share in SHRINKAGES]
+            parts = [[share * part[[row]] for part in logits] for share in SHRINKAGES]
             found.append([float(loss(self.loss, truth, *part)) for part in parts])
         return found
 

@@ -34,14 +34,12 @@ from .context_network import (
     signed_root,
     standardised,
 )
-from .screen_data import to_tensor
+from .screen_data import to_frame, to_tensor
 from .trained import Setup, Trained
 from .training import Settings
 
 IDENTITY = 8  # numbers that identify a gene
-CROSS = (
-    2  # heads by similarity of context effects to the response in other screens, same and opposed
-)
+CROSS = 2  # heads by cosine of context effects and response in other screens: same, opposed
 FIRST = 4.0  # logit by which a head prefers one kernel at the start
 SPEED = 10.0  # of mixtures against other parameters, which move by hundredths and not by units
 # Kernels that solved heads start from, first.
@@ -82,30 +80,27 @@ class Transformer(Trained):
     def attention(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return each training row's share of attention, mean over heads: perturbation x row."""
         context = self._context(perturbations, [0])
-        with torch.no_grad():
-            parts = [network.heads(context)[0] for network in self.networks_]
-        found = torch.stack([shares(part).mean(dim=1) for part in parts]).mean(dim=0)
-        index = pd.Index(context.perturbations, name="perturbation")
-        return pd.DataFrame(found.cpu().numpy(), index, context.context)
+        found = self._averaged(lambda one: shares(one.heads(context)[0]).mean(dim=1))
+        return to_frame(found, perturbations, context.context)
 
     def mixtures(self) -> list[pd.DataFrame]:
         """Return each head's mixture of kernels, as learned and at the start: head x kernel each."""
-        heads = [network.heads for network in self.networks_]
-        learned = torch.stack([part.mixture() for part in heads]).mean(dim=0)
-        start = first_mix(heads[0].kernels, self.shape).softmax(dim=1)
+        learned, kernels = self._averaged(lambda one: one.heads.mixture()), self.contexts_.kernels
+        start = first_mix(kernels, self.shape).softmax(dim=1)
         names = [name for name in self._sources() if name.startswith(("head", "solved"))]
-        values = [part.detach().cpu().numpy() for part in (learned, start)]
-        return [pd.DataFrame(part, names, heads[0].kernels) for part in values]
+        return [pd.DataFrame(part.cpu().numpy(), names, kernels) for part in (learned, start)]
 
     def contributions(self, perturbations: Sequence[str]) -> pd.Series:
         """Return the share of each head and other source in the differences between perturbations."""
-        context, total = self._context(perturbations), 0.0
-        with torch.no_grad():
-            for network in self.networks_:
-                found, of_shift, _ = network.findings(context)
-                parts = (of_shift * found).unflatten(2, (-1, CHANNELS)).sum(dim=3)
-                parts = parts - parts.mean(dim=0)  # what all have in common is subtracted
-                total = total + parts.abs().mean(dim=(0, 1)).cpu().numpy()
+        context = self._context(perturbations)
+
+        def sizes(network):
+            found, of_shift, _ = network.findings(context)
+            parts = (of_shift * found).unflatten(2, (-1, CHANNELS)).sum(dim=3)
+            parts = parts - parts.mean(dim=0)  # what all have in common is subtracted
+            return parts.abs().mean(dim=(0, 1))
+
+        total = self._averaged(sizes).cpu().numpy()
         return pd.Series(total / max(total.sum(), 1e-12), self._sources())
 
     def _sources(self):

@@ -27,7 +27,7 @@ from ..competition import Competition
 from ..knowledge import Knowledge
 from .cells import Cells, gather_cells
 from .context import Context
-from .screen_data import ScreenData
+from .screen_data import ScreenData, to_frame
 from .trained import Setup, Trained
 from .training import Settings
 
@@ -93,23 +93,19 @@ class VAE(Trained):
 
         Two frames, perturbation x axis, of the first ensemble member: axes differ between members.
         """
-        network, names = self.networks_[0], list(perturbations)
+        network = self.networks_[0]
         with torch.no_grad():
-            found = network.shift(names), network.open(names)
-        index = pd.Index(names, name="perturbation")
-        return tuple(pd.DataFrame(part.cpu().numpy(), index) for part in found)
+            found = network.shift(perturbations), network.open(perturbations)
+        return tuple(to_frame(part, perturbations) for part in found)
 
     def decoded_effects(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return the decoded change of log2(1 + CP10k), mean over ensemble members: perturbation x gene.
 
         The effect on cells, before it is compared with other perturbations and becomes a logit shift.
         """
-        names = list(perturbations)
-        with torch.no_grad():
-            parts = [one.moved(one.shift(names)) @ one.outer.T for one in self.networks_]
-            values = torch.stack(parts).mean(dim=0) * self.networks_[0].cell_spread(self.rows_)
-        index = pd.Index(names, name="perturbation")
-        return pd.DataFrame(values.cpu().numpy(), index, self.rows_.genes)[self.train_.genes]
+        values = self._averaged(lambda one: one.moved(one.shift(perturbations)) @ one.outer.T)
+        values = values * self.networks_[0].cell_spread(self.rows_)
+        return to_frame(values, perturbations, self.rows_.genes)[self.train_.genes]
 
     def cell_states(self, cells: Cells, places: Sequence[int]) -> pd.DataFrame:
         """Return the state of each cell, all encoded as control cells: cell x axis.
@@ -120,10 +116,8 @@ class VAE(Trained):
         for first in range(0, len(places), AT_ONCE):
             values = cells.standard(places[first : first + AT_ONCE]) * cells.measured
             with torch.no_grad():
-                parts.append(self.networks_[0].encode(values / size)[0].cpu().numpy())
-        return pd.DataFrame(
-            np.concatenate(parts), pd.Index(cells.names(places), name="perturbation")
-        )
+                parts.append(self.networks_[0].encode(values / size)[0])
+        return to_frame(torch.cat(parts), cells.names(places))
 
     @property
     def _foreign(self):
