@@ -15,7 +15,6 @@ from .competition import load_competition
 from .io.files import InputError, printable, quote_some
 from .submission import check_submission, score_submission, write_submission
 
-FOUND = "(default: found as usual)"
 ADVICE = {
     ImportError: "run `make env` and .venv/bin/python",
     MemoryError: "not enough memory; is a file corrupt?",
@@ -173,6 +172,15 @@ def between(kind: type, least: float, most: float = 2**31 - 1) -> Callable:
 
 
 whole, positive = between(int, 0), between(int, 1)
+FOUND = "(default: found as usual)"
+READ = ("--data", "--pathways", "--atlas")  # the competition and the knowledge
+SHARED = {
+    "--data": {"metavar": "DIR", "help": f"competition folder {FOUND}"},
+    "--pathways": {"metavar": "FILE", "nargs": "+", "default": [], "help": f"GMT or edges {FOUND}"},
+    "--atlas": {"metavar": "FILE", "help": f"responses.h5ad of other screens {FOUND}"},
+    "--seed": {"type": whole, "default": 0, "help": "of all random choices"},
+    "--json": {"action": "store_true", "help": "print JSON"},
+}
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -188,10 +196,12 @@ def parser() -> argparse.ArgumentParser:
     main = argparse.ArgumentParser(prog="python -m kit", description="Competition kit")
     commands = main.add_subparsers(dest="command", required=True)
 
-    def command(run, text, name=None):
+    def command(run, text, *shared, name=None):
         name = name or run.__name__
         one = commands.add_parser(name, help=text, description=text, formatter_class=_Help)
         one.set_defaults(run=run)
+        for option in shared:
+            one.add_argument(option, **SHARED[option])
         return one.add_argument
 
     add = command(twin, "simulate a competition folder")
@@ -200,9 +210,8 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=whole, default=0, help="of the simulation")
     add("--null", action="store_true", help="shuffle all knowledge")
 
-    add = command(merge, "merge screens into cells.h5ad and responses.h5ad")
+    add = command(merge, "merge screens into cells.h5ad and responses.h5ad", "--data")
     add("files", metavar="FILE", nargs="*", help="h5ad files of screens")
-    _inputs(add)
     add("--out", metavar="DIR", required=True, help="folder to write")
     text = "meaning of the columns, of all files or of one: a known layout or a JSON file"
     add("--layout", metavar="[FILE=]LAYOUT", action="append", default=[], help=text)
@@ -213,57 +222,40 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", metavar="N", type=positive, default=1, help="processes")
     add("--no-cells", action="store_true", help="write responses only")
 
-    add = command(predict, "train the best blend and write a submission")
-    _inputs(add, "pathways", "atlas")
+    add = command(predict, "train the best blend and write a submission", *READ, "--seed")
     text = "blend in whatever else, networks too, can be fitted within M minutes"
     add("--minutes", metavar="M", type=between(float, 0.01), help=text)
-    add("--seed", type=whole, default=0, help="of all random choices")
     add("--out", metavar="FILE", required=True, help="CSV to write")
     text = "CSV of intervals beside each prediction (.csv.gz: smaller)"
     add("--uncertainty", metavar="FILE", help=text)
     add("--level", metavar="SHARE", type=float, default=0.9, help="of effects inside intervals")
 
-    add = command(explain, "explain a prediction: training perturbations, pathways and screens")
+    text = "explain a prediction: training perturbations, pathways and screens"
+    add = command(explain, text, *READ, "--seed", "--json")
     add("perturbation", metavar="PERTURBATION", help="perturbation to explain")
     add("--gene", metavar="GENE", help="explain the effect on this gene only")
     text = "deprecated: explains the effects of these on the gene PERTURBATION"
     add("--target", metavar="PERTURBATION", nargs="+", help=text)
-    _inputs(add, "pathways", "atlas")
     text = "refit without each source, and without each main training perturbation"
     add("--refit", action="store_true", help=text)
-    add("--seed", type=whole, default=0, help="of all random choices")
-    add("--json", action="store_true", help="print JSON")
 
-    add = command(propose, "name the most informative perturbations to measure", "next")
+    text = "name the most informative perturbations to measure"
+    add = command(propose, text, "--data", "--pathways", name="next")
     add("number", metavar="N", nargs="?", type=positive, default=20, help="of perturbations")
     text = "text file of candidate symbols (default: expressed genes)"
     add("--among", metavar="FILE", help=text)
-    _inputs(add, "pathways")
 
-    add = command(check, "check a submission as the host does")
+    add = command(check, "check a submission as the host does", "--data")
     add("file", metavar="FILE", help="submission")
-    _inputs(add)
 
-    add = command(score, "score a submission against a solution")
+    add = command(score, "score a submission against a solution", "--json")
     add("file", metavar="FILE", help="submission")
     add("--solution", metavar="FILE", required=True, help="released truth")
     add("--gate", type=float, default=0.2, help="of Wcos: 0.2 in the host's code, 0.3 on its page")
-    add("--json", action="store_true", help="print JSON")
 
-    add = command(board, "print the board of saved runs and write its page")
+    add = command(board, "print the board of saved runs and write its page", "--data")
     add("folder", metavar="DIR", nargs="?", default="outputs", help="folder of saved runs")
-    _inputs(add)
     return main
-
-
-def _inputs(add, *knowledge):
-    """Add the arguments that name what a command reads: the competition's folder, and knowledge."""
-    add("--data", metavar="DIR", help=f"competition folder {FOUND}")
-    if "pathways" in knowledge:
-        text = f"GMT sets, edge lists {FOUND}"
-        add("--pathways", metavar="FILE", nargs="+", default=[], help=text)
-    if "atlas" in knowledge:
-        add("--atlas", metavar="FILE", help=f"responses.h5ad of other screens {FOUND}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
