@@ -332,10 +332,13 @@ def no_total(file):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (spoil_data(0.5), "X holds 0.5; want raw counts, whole numbers from 0"),
-        (spoil_data(-1), "X holds -1; want raw counts"),
-        (spoil_data(np.inf), "X holds inf; want raw counts"),
-        (spoil_index, "X has indices beyond its genes; is the file corrupt"),
+        (
+            spoil_data(0.5),
+            r"X: row \d, column \d \(from 0\) holds 0.5; want raw counts, whole numbers",
+        ),
+        (spoil_data(-1), "holds -1; want raw counts"),
+        (spoil_data(np.inf), "holds inf; want raw counts"),
+        (spoil_index, "X: row 0 .* has column index .*, want 0 to 3; is the file corrupt"),
         (spoil_indptr, "X does not fit obs and var, or its indptr is broken"),
         (
             drop_column("sgrna_symbol"),

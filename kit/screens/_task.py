@@ -95,12 +95,10 @@ class Task:
         for _ in self.add_to(result):
             pass
         self.check_totals(result.total)
+        if self.scale in LOG_SCALES:
+            result.total, result.mitochondrial = np.full((2, len(self.rows)), np.nan)
         if len(self.total):
             result.total = self.total
-        elif self.scale in LOG_SCALES:
-            result.total = np.full(len(self.rows), np.nan)
-        if self.scale in LOG_SCALES:
-            result.mitochondrial = np.full(len(self.rows), np.nan)
         return result
 
     @property
@@ -110,8 +108,8 @@ class Task:
 
     def nothing(self) -> Sums:
         """Return the Sums of the range before anything is added."""
-        groups, rows = self.groups, len(self.rows)
-        cells = np.bincount(self.place(groups) + 1, minlength=len(groups) + 1)[1:]
+        groups, cells = np.unique(self.group[self.group >= 0], return_counts=True)
+        rows = len(self.rows)
         sums, squares = (np.zeros((len(groups), self.genes)) for _ in range(2))
         mitochondrial = np.full(rows, 0.0 if len(self.mito) else np.nan)
         by_cell = np.zeros(rows), np.zeros(rows, np.int32), mitochondrial

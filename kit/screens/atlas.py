@@ -114,7 +114,7 @@ def read_responses(path: Path | str | None = None, competition: Competition | No
     obs, genes, arrays = _read(place)
     check_labels(place, obs, LABELS, numbers=("n_cells",))
     wanted = genes if competition is None else competition.genes
-    ours, theirs = common_genes(place, genes, wanted)
+    places = gene_places(place, genes, wanted)
     kept = visible_rows(place, obs, competition)
     frames = {"se": None}
     for name, values in arrays.items():
@@ -128,8 +128,8 @@ def read_responses(path: Path | str | None = None, competition: Competition | No
             )
         if name == "se" and (values < 0).any():
             raise InputError(f"{place}: {name} holds values below 0; want standard errors, or NaN")
-        aligned = np.full((kept.sum(), len(wanted)), np.nan, dtype=values.dtype)
-        aligned[:, ours] = values[np.ix_(kept, theirs)]
+        aligned = values[np.ix_(kept, places)]
+        aligned[:, places < 0] = np.nan
         frames[name] = pd.DataFrame(aligned, obs.index[kept], wanted)
     return Atlas(obs=obs[kept], source=place, **frames)
 
@@ -183,17 +183,17 @@ def check_labels(
             raise InputError(f"{path}: obs {name} holds other things than numbers from 0")
 
 
-def common_genes(path: Path, genes: pd.Index, wanted: pd.Index) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places in `wanted`, and in the file's `genes`, of the genes that are in both."""
+def gene_places(path: Path, genes: pd.Index, wanted: pd.Index) -> np.ndarray:
+    """Return the place among the file's `genes` of each wanted gene, -1 for one that it lacks."""
     if again := repeated(genes):
         raise InputError(f"{path} has repeated genes: {quote_some(again)}; merge it again")
     places = genes.get_indexer(wanted)
-    if not len(ours := np.flatnonzero(places >= 0)):
+    if not (places >= 0).any():
         raise InputError(
             f"{path} has none of the competition's genes; it has {quote_some(genes)}, want "
             f"{quote_some(wanted)}; merge it for this competition"
         )
-    return ours, places[ours]
+    return places
 
 
 def own_rows(path: Path, obs: pd.DataFrame) -> np.ndarray:

@@ -18,7 +18,7 @@ from ..competition import Competition
 from ..io.files import InputError, quote_some, repeated
 from ..io.hdf5 import opened
 from ..io.matrix import Matrix
-from .atlas import check_labels, common_genes, element_reader, visible_rows
+from .atlas import check_labels, element_reader, gene_places, visible_rows
 from .imputation import RULES, PathwayGuess, aligned_weights
 
 SCALE = 10_000  # counts per ten thousand
@@ -66,13 +66,14 @@ class MergedCells:
         if not buffer_mb > 0:
             raise InputError(f"buffer_mb is {buffer_mb}, want megabytes above 0")
         self.path, self.imputation = Path(path), imputation
+        self._matrix = Matrix(self.path)
         self._room, self._held = buffer_mb * 1e6 / 2, None
         obs, file_genes, measured = self._read_layout()
         self._file_rows = np.flatnonzero(visible_rows(self.path, obs, competition))
         self.obs = obs.iloc[self._file_rows]
         self._bytes = STORED * np.diff(self._indptr)[self._file_rows]  # by cell
         self.genes = file_genes if competition is None else competition.genes
-        self._columns = common_genes(self.path, file_genes, self.genes)
+        self._places = gene_places(self.path, file_genes, self.genes)
         self.measured = measured.reindex(self.genes, fill_value=False)
         self.datasets = self.measured.columns
         names = self.obs["dataset"].astype(str)
@@ -169,12 +170,10 @@ class MergedCells:
             block.data *= np.repeat(scale.astype(np.float32), np.diff(block.indptr))
             block.data += 1
             np.log2(block.data, out=block.data)
-        ours, theirs = self._columns
-        if np.array_equal(theirs, np.arange(len(self.genes))) and block.shape[1] == len(theirs):
-            return block.toarray()  # the file's genes, in its order
-        values = np.zeros((len(cells), len(self.genes)), dtype=np.float32)
-        values[:, ours] = block.toarray()[:, theirs]
-        return values
+        if not np.array_equal(self._places, np.arange(block.shape[1])):
+            block.resize(len(cells), block.shape[1] + 1)  # the last: genes that the file lacks
+            block = block[:, self._places]
+        return block.toarray()
 
     def _learn(self, weights, random):
         """Fit the rule `pathway` for each dataset that lacks genes."""
@@ -202,7 +201,7 @@ class MergedCells:
 
     def _read_layout(self):
         """Check the file; keep where its rows lie; return obs, genes and the measured mask."""
-        read_elem, header = element_reader(), Matrix(self.path).header
+        read_elem, header = element_reader(), self._matrix.header
         if header.format != "csr":
             raise InputError(f"{self.path}: X is {header.format}, want raw counts as csr_matrix")
         with opened(self.path) as file:
@@ -218,7 +217,6 @@ class MergedCells:
             raise InputError(f'{self.path}: varm["measured"] is no frame of bool by dataset')
         if header.shape != (len(obs), len(genes)) or (np.diff(self._indptr) < 0).any():
             raise InputError(f"{self.path}: X does not fit obs and var, or its indptr is broken")
-        self._file_genes = len(genes)
         self._chunk = max(CHUNK, packed * len(obs) // max(header.stored, 1))
         check_labels(self.path, obs, LABELS, numbers=("RNAcount",))
         return obs, genes, measured.set_axis(genes).astype(bool)
@@ -238,21 +236,24 @@ class MergedCells:
         rows = self._file_rows[cells]
         indptr = np.concatenate([[0], np.cumsum(self._bytes[cells]) // STORED])
         counts, genes = np.empty(indptr[-1], np.float32), np.empty(indptr[-1], np.int32)
-        start = 0
+        start, width = 0, self._matrix.shape[1]
         with opened(self.path) as file:
             for chunk in np.split(rows, 1 + np.flatnonzero(np.diff(rows // self._chunk))):
                 ends = self._indptr[chunk[0] : chunk[-1] + 2]
-                wanted = np.repeat(
-                    np.isin(np.arange(chunk[0], chunk[-1] + 1), chunk), np.diff(ends)
+                data, indices = (
+                    file["X"][name][ends[0] : ends[-1]] for name in ("data", "indices")
                 )
+                sound = (data >= 0) & (data < np.inf) & (np.rint(data) == data)
+                if not (sound & (indices >= 0) & (indices < width)).all():
+                    raise self._matrix.fault(chunk[0], ends - ends[0], indices, data)
+                wanted = np.isin(np.arange(chunk[0], chunk[-1] + 1), chunk)
+                wanted = np.repeat(wanted, np.diff(ends))
                 here = slice(start, start + wanted.sum())
-                for name, array in (("data", counts), ("indices", genes)):
-                    array[here] = file["X"][name][ends[0] : ends[-1]][wanted]
-                self._check_counts(counts[here], genes[here])
+                counts[here], genes[here] = data[wanted], indices[wanted]
                 start = here.stop
         # Of two kinds of integers scipy would copy the one.
         indptr = indptr.astype(np.int32 if indptr[-1] < 2**31 else np.int64)
-        block = csr_array((counts, genes, indptr), shape=(len(rows), self._file_genes))
+        block = csr_array((counts, genes, indptr), shape=(len(rows), width))
         counted, total = block.sum(axis=1), self.obs["RNAcount"].to_numpy()[cells]
         short = total < counted * (1 - 1e-6)  # totals may be float32
         if short.any():
@@ -262,16 +263,6 @@ class MergedCells:
                 f"sum to {counted[cell]:g}; want the total over all genes of the source"
             )
         return block
-
-    def _check_counts(self, counts, genes):
-        wrong = ~((counts >= 0) & (np.rint(counts) == counts) & np.isfinite(counts))
-        if wrong.any():
-            value = counts[np.argmax(wrong)]
-            raise InputError(
-                f"{self.path}: X holds {value:g}; want raw counts, whole numbers from 0"
-            )
-        if len(genes) and (genes.min() < 0 or genes.max() >= self._file_genes):
-            raise InputError(f"{self.path}: X has indices beyond its genes; is the file corrupt?")
 
 
 def _check_rule(imputation, competition, neighbours):

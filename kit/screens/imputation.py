@@ -42,12 +42,13 @@ class PathwayGuess:
         own = self.control[self.measured]
         self._level = (self.control - own.mean()) / (own.std() or 1.0)
         self._weights = weights
-        near = _nearest(weights[np.ix_(self.missing, self.measured)])
-        self._near = near.astype(np.float32)
+        self._near = _nearest(weights[np.ix_(self.missing, self.measured)]).astype(np.float32)
 
     def fit(self, blocks: Iterable[np.ndarray]) -> "PathwayGuess":
         """Learn from `blocks` of values, cell x gene (all genes), and return self."""
-        near = _nearest(self._weights[np.ix_(self.measured, self.measured)], diagonal=False)
+        weights = self._weights[np.ix_(self.measured, self.measured)]  # a copy
+        np.fill_diagonal(weights, 0.0)
+        near = _nearest(weights)
         level = self._level[self.measured][:, None]
         square, product = np.zeros((len(TERMS), len(TERMS))), np.zeros(len(TERMS))
         for values in blocks:
@@ -110,13 +111,10 @@ def hidden_gene_errors(
     return pd.DataFrame({r: np.sqrt((w**2).mean(axis=0)) for r, w in wrong.items()}, genes[hidden])
 
 
-def _nearest(weights, *, diagonal=True):
+def _nearest(weights):
     """Each row's largest weights over their sum and the shrinkage: CSR."""
     from scipy.sparse import csr_array
 
-    if not diagonal:
-        weights = weights.copy()
-        np.fill_diagonal(weights, 0.0)
     kept = min(NEIGHBOURS, weights.shape[1])
     places = np.argpartition(weights, -kept, axis=1)[:, -kept:]
     values = np.take_along_axis(weights, places, axis=1).astype(np.float64)
