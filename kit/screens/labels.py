@@ -79,24 +79,40 @@ def read_screen(
         names = _read(path, genes, [layout.symbols, layout.ensembl])
 
     obs, left_out = _labels(path, columns, layout, dataset)
-    if layout.total:
-        obs["total"] = _numbers(path, columns, layout.total)
-    if layout.mito:
-        obs["mito"] = _numbers(path, columns, layout.mito) / MITO_UNITS[layout.mito_unit]
-    if cells:
-        each = [pd.Series(_numbers(path, columns, column)) for column in cells]
-        obs["cells"] = pd.concat(each, axis=1).bfill(axis=1).iloc[:, 0]
+    _check(path, layout, obs, left_out)
+    unit = MITO_UNITS[layout.mito_unit]
+    for name, place, want in (
+        ("total", [layout.total], f"UMI by cell, above 0, below {MOST:g}"),
+        ("cells", cells, f"cells by row, above 0, below {MOST:g}"),
+        ("mito", [layout.mito], f"a {layout.mito_unit}, 0 to {unit:g}; declare its `mito_unit`"),
+    ):
+        if not any(place):
+            continue
+        values = _numbers(path, columns[place])
+        sound = values.between(0, MOST, inclusive="neither")
+        if name == "mito":
+            sound = values.isna() | values.between(0, unit * (1 + 1e-6))
+        if not sound[obs["kept"]].all():
+            low, high = values[obs["kept"]].agg(["min", "max"])
+            raise InputError(
+                f"{path}: `{quote_some(place)}` goes from {low:g} to {high:g}, want {want}"
+            )
+        obs[name] = values / unit if name == "mito" else values
     var = pd.DataFrame({"name": names[layout.symbols or layout.ensembl]}, dtype=object)
     if layout.ensembl:
         var["ensembl"] = names[layout.ensembl]
-    screen = Screen(path, layout, matrix, obs, var.map(str, na_action="ignore"), left_out)
-    _check(screen)
-    return screen
+    return Screen(path, layout, matrix, obs, var.map(str, na_action="ignore"), left_out)
 
 
 def _read(path, table, columns):
     """Some columns of a table as one frame; None is no column."""
-    values = {column: _column(path, table, column) for column in filter(None, columns)}
+    values = {column: read_column(table, column) for column in filter(None, columns)}
+    for column, array in values.items():
+        kind = getattr(getattr(array, "dtype", None), "kind", "V")
+        if getattr(array, "ndim", 0) != 1 or kind not in "biufOSU":
+            raise InputError(
+                f"{path}: column `{column}` is no list of labels or numbers; is it corrupt?"
+            )
     lengths = sorted({len(column) for column in values.values()})
     if len(lengths) > 1:
         raise InputError(
@@ -137,17 +153,6 @@ def read_column(
     return _strings(values)
 
 
-def _column(path, table, column):
-    """A column as `read_column` has it, once it is sure to be one of labels or numbers."""
-    values = read_column(table, column)
-    kind = getattr(getattr(values, "dtype", None), "kind", "V")
-    if getattr(values, "ndim", 0) != 1 or kind not in "biufOSU":
-        raise InputError(
-            f"{path}: column `{column}` is no list of labels or numbers; is it corrupt?"
-        )
-    return values
-
-
 def _text(value):
     return value.decode() if isinstance(value, bytes) else str(value)
 
@@ -159,12 +164,14 @@ def _strings(values):
     return values
 
 
-def _numbers(path, columns, column):
-    values = columns[column]
-    if not pd.api.types.is_numeric_dtype(values.dtype) or values.dtype.kind == "b":
-        kind = "truths" if values.dtype.kind == "b" else "text"
-        raise InputError(f"{path}: column `{column}` holds {kind}, want numbers")
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+def _numbers(path, table):
+    """The values of a table of numbers, by row that of the first column which has one."""
+    for column, kind in table.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(kind) or kind.kind == "b":
+            held = "truths" if kind.kind == "b" else "text"
+            raise InputError(f"{path}: column `{column}` holds {held}, want numbers")
+    values = pd.DataFrame(table.to_numpy(dtype=np.float64, na_value=np.nan))
+    return values.bfill(axis=1).iloc[:, 0]
 
 
 def as_categories(values: np.ndarray, rename: Callable[[str], str | None] = str) -> pd.Categorical:
@@ -200,22 +207,14 @@ def _labels(path, columns, layout, dataset):
     control = _where(marks, layout.is_control) | _where(target, CONTROL.__eq__)
     combined = _where(target, lambda name: bool(layout.combination) and layout.combination in name)
 
-    target = pd.Series(target).cat.set_categories(target.categories.union([CONTROL], sort=False))
-    obs = pd.DataFrame({"target": target.mask(control, CONTROL).cat.remove_unused_categories()})
+    obs = pd.DataFrame({"target": _labelled(target, control, CONTROL)})
     obs["dataset"] = pd.Categorical.from_codes(np.zeros(len(obs), dtype=np.int8), [dataset])
     if layout.dataset:
-        parts = as_categories(columns[layout.dataset])
-        obs["dataset"] = parts.rename_categories(lambda part: f"{dataset}:{part}")
+        obs["dataset"] = as_categories(columns[layout.dataset], lambda part: f"{dataset}:{part}")
     if layout.guide:
         obs["guide"] = as_categories(columns[layout.guide])
-    batch = (
-        as_categories(columns[layout.batch]) if layout.batch else pd.Categorical([None] * len(obs))
-    )
-    if (batch.codes < 0).any():
-        batch = batch.set_categories(batch.categories.union([NO_BATCH], sort=False)).fillna(
-            NO_BATCH
-        )
-    obs["batch"] = batch
+    batch = as_categories(columns[layout.batch] if layout.batch else np.full(len(obs), None))
+    obs["batch"] = _labelled(batch, batch.codes < 0, NO_BATCH)
 
     faults = {}
     for column, wanted in layout.where:
@@ -239,11 +238,17 @@ def _where(values, holds):
     return np.array([*map(holds, values.categories), False], dtype=bool)[values.codes]
 
 
-def _check(screen):
-    """Every dataset of a screen has cells and control cells, and totals are usable."""
-    path, layout, obs = screen.path, screen.layout, screen.obs
+def _labelled(values, where, label):
+    """A categorical with one label, perhaps a new one, in the rows of a mask: a series."""
+    categories = values.categories.union([label], sort=False)
+    labelled = pd.Series(values.set_categories(categories)).mask(where, label)
+    return labelled.cat.remove_unused_categories()
+
+
+def _check(path, layout, obs, left_out):
+    """Every dataset of a screen has cells and control cells."""
     if not obs["kept"].any():
-        reasons = ", ".join(f"{number} {reason}" for reason, number in screen.left_out.items())
+        reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
         raise InputError(f"{path} has no cell to use: {reasons or 'it is empty'}")
     used = obs[obs["kept"]]
     without = set(used["dataset"]) - set(used.loc[used["control"], "dataset"])
@@ -255,19 +260,3 @@ def _check(screen):
             f"{' or '.join(layout.controls)}, the commonest are {quote_some(seen.index)}; declare the "
             "screen's control labels as `controls`"
         )
-    unit = MITO_UNITS[layout.mito_unit]
-    for name, column, want in (
-        ("total", layout.total, f"UMI by cell, above 0, below {MOST:g}"),
-        ("cells", quote_some(layout.cells), f"cells by row, above 0, below {MOST:g}"),
-        ("mito", layout.mito, f"a {layout.mito_unit}, 0 to {unit:g}; declare its `mito_unit`"),
-    ):
-        if name not in used:
-            continue
-        values = used[name]
-        sound = values.between(0, MOST, inclusive="neither")
-        if name == "mito":
-            values, sound = values * unit, values.isna() | values.between(0, 1 + 1e-6)
-        if not sound.all():
-            raise InputError(
-                f"{path}: `{column}` goes from {values.min():g} to {values.max():g}, want {want}"
-            )
