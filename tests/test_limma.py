@@ -61,9 +61,7 @@ def test_eBayes_equals_limma(golden):
 
 def test_the_residual_variance_and_its_prior_equal_limma(golden):
     samples, width = golden["design"].shape
-    fit = least_squares(
-        golden["expression"].to_numpy(), golden["design"].to_numpy(float), np.ones(samples)
-    )
+    fit = least_squares(golden["expression"].to_numpy(), golden["design"], np.ones(samples))
     np.testing.assert_allclose(np.sqrt(fit["s2"]), golden["expected"]["sigma"], rtol=1e-8)
     df_prior, s2_prior = variance_prior(fit["s2"], samples - width)
     prior = golden["prior"]
@@ -123,7 +121,7 @@ def test_the_trend_is_a_natural_spline_with_more_freedom_for_more_genes(screen, 
     expression, design, _ = screen
     expression = expression.iloc[:genes]
     result = moderated_t(expression, design, "A", trend=True)
-    s2 = least_squares(expression.to_numpy(), design.to_numpy(), np.ones(24))["s2"]
+    s2 = least_squares(expression.to_numpy(), design, np.ones(24))["s2"]
     mean = expression.to_numpy().mean(axis=1)
     basis = np.ones((genes, 1))
     if width == 2:
@@ -210,7 +208,7 @@ def test_genes_that_vary_alike_share_one_variance(screen):
     expression, design, _ = screen
     alike = pd.DataFrame([expression.iloc[0] + i for i in range(30)], index=range(30))
     result = moderated_t(alike, design, "A")
-    s2 = least_squares(alike.to_numpy(), design.to_numpy(), np.ones(24))["s2"]
+    s2 = least_squares(alike.to_numpy(), design, np.ones(24))["s2"]
     np.testing.assert_allclose(result["s2_posterior"], s2.mean(), rtol=1e-9)
     assert (result["df"] == 30 * 20).all()  # never more than all genes hold together
 

@@ -46,9 +46,9 @@ def moderated_t(
     """
     from scipy.special import stdtr
 
-    values, matrix = _numbers(expression, "expression"), _numbers(design, "design")
-    samples = expression.columns
-    matrix = matrix[_positions(design.index, samples, "design")]
+    values, samples = _numbers(expression, "expression"), expression.columns
+    _numbers(design, "design")
+    check_labels(design.index, samples, "design does not match the samples of the expression")
     names = list(coefficient) if pd.api.types.is_list_like(coefficient) else [coefficient]
     if not names:
         raise InputError("no coefficient is named; want columns of the design")
@@ -56,16 +56,18 @@ def moderated_t(
     check_unique(names, "coefficient has repeated names")
     check_known(names, design.columns, "coefficient is not a column of the design")
     asked = design.columns.get_indexer(names)
-    sample_weights = _sample_weights(weights, samples)
     check_unique(expression.index, "expression has repeated genes")
     if not 0 <= lfc < np.inf:
         raise InputError(f"lfc is {lfc}, want 0 or more: the least effect that counts, in log2")
 
-    fit = least_squares(values, matrix, sample_weights, names=design.columns)
+    fit = least_squares(values, design.loc[samples], _sample_weights(weights, samples))
     df_residual = len(samples) - len(design.columns)
     covariate = values.mean(axis=1) if trend else None
     df_prior, s2_prior = variance_prior(fit["s2"], df_residual, covariate)
-    s2_posterior = posterior_variance(fit["s2"], df_residual, s2_prior, df_prior)
+    share = df_residual / (df_residual + df_prior)  # of the gene's own variance
+    s2_posterior = share * fit["s2"] + (1 - share) * s2_prior
+    # A single gene has no prior; if it has no variance either, t stays finite.
+    s2_posterior = np.maximum(s2_posterior, np.finfo(float).tiny)
     df = min(df_residual + df_prior, df_residual * len(values))
 
     effect = fit["coefficients"][asked]  # (coefficient, gene)
@@ -84,15 +86,13 @@ def moderated_t(
     return pd.DataFrame({name: column.ravel() for name, column in table.items()}, index=index)
 
 
-def least_squares(
-    expression: np.ndarray, design: np.ndarray, weights: np.ndarray, *, names=None
-) -> dict:
+def least_squares(expression: np.ndarray, design: pd.DataFrame, weights: np.ndarray) -> dict:
     """Fit weighted least squares to all genes by one QR decomposition.
 
-    `expression`: gene x sample, `design`: sample x coefficient, `weights`: by sample; arrays.
+    `expression`: gene x sample array; `design`: sample x coefficient frame; `weights`: by sample.
     Returns `coefficients` (coefficient x gene), `unscaled_error` (by coefficient: the standard
     error for a residual variance of 1) and `s2` (residual variance by gene). Raises InputError
-    where no residual degrees of freedom are left or columns (`names`) depend on those before them.
+    where no residual degrees of freedom are left or columns depend on those before them.
     """
     from scipy.linalg import solve_triangular
 
@@ -103,14 +103,13 @@ def least_squares(
             f"want at least {width + 1} samples"
         )
     root = np.sqrt(weights)[:, None]
-    scaled = design * root
+    scaled = design.to_numpy(dtype=float) * root
     q, r = np.linalg.qr(scaled)
     left = np.abs(np.diag(r))
     dependent = np.flatnonzero(left <= RANK_TOLERANCE * np.linalg.norm(scaled, axis=0))
     if len(dependent):
-        names = range(width) if names is None else names
         raise InputError(
-            f"design is not of full rank, {quote_some(names[j] for j in dependent)} can be written "
+            f"design is not of full rank, {quote_some(design.columns[dependent])} can be written "
             "by the columns before; drop it or add samples in which they differ"
         )
     residual = expression.T * root  # (sample, gene)
@@ -141,11 +140,9 @@ def variance_prior(s2: np.ndarray, df_residual: int, covariate: np.ndarray | Non
     half = df_residual / 2
     log_s2 = np.log(lifted) - digamma(half) + np.log(half)
     # One parameter more at 3, 6 and 30 genes, as limma does.
-    width = 1 + (genes >= 3) + (genes >= 6) + (genes >= 30)
-    if covariate is not None:
-        width = min(width, len(np.unique(covariate)))
-    follows = covariate is not None and width > 1
-    basis = _natural_spline(covariate, width) if follows else np.ones((genes, 1))
+    most = 1 + (genes >= 3) + (genes >= 6) + (genes >= 30)
+    width = 1 if covariate is None else min(most, len(np.unique(covariate)))
+    basis = _natural_spline(covariate, width) if width > 1 else np.ones((genes, 1))
     solution, _, rank, _ = np.linalg.lstsq(basis, log_s2)
     location = basis @ solution
     excess = np.sum((log_s2 - location) ** 2) / (genes - rank) - polygamma(1, half)
@@ -154,17 +151,8 @@ def variance_prior(s2: np.ndarray, df_residual: int, covariate: np.ndarray | Non
         s2_prior = np.exp(location + digamma(df_prior / 2) - np.log(df_prior / 2))
     else:  # without a trend the pooled variance is the maximum of likelihood
         df_prior = np.inf
-        s2_prior = np.exp(location) if follows else np.full(genes, lifted.mean())
-    return df_prior, s2_prior if follows else float(s2_prior[0])
-
-
-def posterior_variance(s2, df_residual, s2_prior, df_prior):
-    """Average the genes' variances and the prior's, weighted by their degrees of freedom."""
-    if np.isinf(df_prior):
-        return np.broadcast_to(s2_prior, s2.shape)
-    posterior = (df_residual * s2 + df_prior * s2_prior) / (df_residual + df_prior)
-    # A single gene has no prior; if it has no variance either, t stays finite.
-    return np.maximum(posterior, np.finfo(float).tiny)
+        s2_prior = np.exp(location) if width > 1 else np.full(genes, lifted.mean())
+    return df_prior, s2_prior if width > 1 else float(s2_prior[0])
 
 
 def _trigamma_inverse(value):
@@ -198,12 +186,6 @@ def _numbers(frame, name):
     return finite_values(frame, name)
 
 
-def _positions(labels, samples, name):
-    """Where each of `samples` stands among `labels`; both must hold the same samples, once."""
-    check_labels(labels, samples, f"{name} does not match the samples of the expression")
-    return labels.get_indexer(samples)
-
-
 def _sample_weights(weights, samples):
     """Weights in the order of `samples`; 1 for all where none are given."""
     if weights is None:
@@ -214,7 +196,8 @@ def _sample_weights(weights, samples):
                 f"{len(weights)} weights for {len(samples)} samples; want one a sample"
             )
         weights = pd.Series(weights, samples)
-    values = finite_values(weights, "weights")[_positions(weights.index, samples, "weights")]
+    check_labels(weights.index, samples, "weights does not match the samples of the expression")
+    values = finite_values(weights.loc[samples], "weights")
     if not (values > 0).all():
         first = samples[np.argmin(values > 0)]
         raise InputError(

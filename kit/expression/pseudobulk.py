@@ -66,8 +66,7 @@ def mean_expression(
     is missing.
     """
     codes, table = _groups(cells, [by])
-    means = _group_means(cells, genes, codes, len(table))
-    return pd.DataFrame(means, index=pd.Index(table[by], name=by), columns=_gene_index(genes))
+    return _group_means(cells, genes, codes).set_axis(pd.Index(table[by], name=by))
 
 
 def effects(cells: "AnnData", genes: Iterable[str]) -> pd.DataFrame:
@@ -92,20 +91,15 @@ def samples(
     """
     by = list(by)
     codes, table = _groups(cells, by)
-    kept = table["cells"].to_numpy() >= min_cells
+    kept = (table["cells"] >= min_cells).to_numpy()
     if not kept.any():
         raise InputError(
             f"no sample has {min_cells} cells, the largest {table['cells'].max()}; "
             f"lower min_cells or group by fewer columns than {quote_some(by)}"
         )
-    codes = np.where(kept, np.cumsum(kept) - 1, -1)[codes]
-    table = table[kept].set_axis(pd.Index(table[kept][by].agg("|".join, axis=1), name="sample"))
-    means = _group_means(cells, genes, codes, len(table))
-    return pd.DataFrame(means.T, index=_gene_index(genes), columns=table.index), table
-
-
-def _gene_index(genes):
-    return pd.Index(genes, name="gene")
+    table = table.set_axis(pd.Index(table[by].agg("|".join, axis=1), name="sample"))
+    means = _group_means(cells, genes, codes).set_axis(table.index)
+    return means[kept].T, table[kept]
 
 
 def _groups(cells, by):
@@ -122,23 +116,21 @@ def _groups(cells, by):
     return grouped.ngroup().to_numpy(), grouped.size().rename("cells").reset_index()
 
 
-def _group_means(cells, genes, codes, groups):
-    """Mean log2(1 + CP10k), group x gene, of the cells whose code is not -1."""
+def _group_means(cells, genes, codes):
+    """Mean log2(1 + CP10k) of the cells of each group: group x gene frame."""
     from scipy.sparse import csr_array
 
+    genes = pd.Index(genes, name="gene")
     columns = columns_of(genes, cells.var_names)
-    sums = np.zeros((groups, len(columns)))
+    size = np.bincount(codes)
+    sums = np.zeros((len(size), len(columns)))
     for start, counts in _row_blocks(cells.X):
-        block = codes[start : start + counts.shape[0]]
-        rows = np.flatnonzero(block >= 0)
-        total = np.asarray(counts.sum(axis=1)).ravel()[rows]
-        values = log_normalise(counts[rows][:, columns], total)
-        present, local = np.unique(block[rows], return_inverse=True)
-        member = csr_array(
-            (np.ones(len(rows)), (local, np.arange(len(rows)))), shape=(len(present), len(rows))
-        )
+        total = np.asarray(counts.sum(axis=1)).ravel()
+        values = log_normalise(counts[:, columns], total)
+        present, local = np.unique(codes[start : start + len(total)], return_inverse=True)
+        member = csr_array((np.ones(len(total)), (local, np.arange(len(total)))))
         sums[present] += (member @ values).toarray()
-    return sums / np.bincount(codes[codes >= 0], minlength=groups)[:, None]
+    return pd.DataFrame(sums / size[:, None], columns=genes)
 
 
 def _row_blocks(counts):
