@@ -85,7 +85,8 @@ def test_without_a_reference_only_scores_are_drawn(tmp_path):
 
 
 def test_gains_over_the_mean_are_summed_by_sign():
-    figure = plots.gains(pd.Series({"a": -0.5, "b": 1.25, "c": 0.5, "d": -0.25}))
+    w = pd.Series({"a": -0.5, "b": 1.25, "c": 0.5, "d": -0.25})
+    figure = plots.gains(w, 0 * w, ("model", "mean"))
     assert numbers(figure) == {2, 4, 1.75, -0.75}
     assert labels(figure.axes[0]) == ["b", "c", "d", "a"]
 

@@ -184,13 +184,10 @@ def write_intervals(
     names, genes = competition.targets["perturbation"], competition.genes
     columns = {"prediction": prediction, "low": ends["low"], "high": ends["high"]}
     values = {name: frame.loc[names, genes].to_numpy().ravel() for name, frame in columns.items()}
-    labels = {
-        "pert_id": np.repeat(names.index.to_numpy(), len(genes)),
-        "perturbation": np.repeat(names.to_numpy(), len(genes)),
-        "gene": np.tile(genes.to_numpy(), len(names)),
-    }
+    rows = names.repeat(len(genes)).rename_axis("pert_id").reset_index(name="perturbation")
+    table = rows.assign(gene=np.tile(genes, len(names)), **values)
     with replacing(path) as place:
-        pd.DataFrame(labels | values).to_csv(place, index=False, float_format="%.5g")
+        table.to_csv(place, index=False, float_format="%.5g")
     return path
 
 

@@ -7,8 +7,6 @@ matplotlib; `import kit` leaves it out. `data`: cells, effects, weights; `screen
 what networks learned; `uncertainty`: predictive distributions and expected scores.
 """
 
-import matplotlib.pyplot as plt
-
 from .data import (
     cell_embedding,
     cells_per_perturbation,
@@ -75,7 +73,6 @@ __all__ = [
     "on_target_effects",
     "one_shift",
     "pathway_coverage",
-    "plt",
     "routes",
     "shift_map",
     "shrinkage",

@@ -121,7 +121,8 @@ def on_target_effects(
     drawn as curves. Only perturbations whose gene is measured and expressed have a place.
     """
     level = control[control.index.isin(effects.index) & (control > 0)].sort_values()
-    drop = -_on_target(effects, level.index) / level
+    names = level.index
+    drop = -np.diag(effects.loc[names, names]) / level
     title = f"{len(level)} of {len(effects)} perturbed genes are measured and expressed"
     if not len(level):
         return empty_figure(title)
@@ -135,7 +136,8 @@ def on_target_effects(
     axis.scatter(level, -drop * level, color=BLUE, zorder=3, label="on-target effect")
     curves = zip((predictions or {}).items(), (RED, GREEN), ("-", "--"), strict=False)
     for (name, prediction), colour, style in curves:
-        axis.plot(level, _on_target(prediction, level.index), style, color=colour, label=name)
+        effect = np.diag(prediction.loc[names, names])
+        axis.plot(level, effect, style, color=colour, label=name)
     axis.set(xlabel="control level of the gene, log2(1 + CP10k)", ylabel="on-target effect, log2")
     axis.legend(frameon=False)
     return figure
@@ -252,7 +254,3 @@ def gate_and_weight(
     left.legend(frameon=False)
     right.legend(frameon=False)
     return figure
-
-
-def _on_target(effects, names):
-    return pd.Series([effects.at[name, name] for name in names], names, dtype=float)

@@ -164,12 +164,12 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
         title += f"{percent(round(part, 3))} of the prediction"
     figure, (axis,) = new_figure(title, height=4.6)
     hubs, rows = (
-        pd.Series(np.linspace(0.97, 0.03, max(len(names), 1))[: len(names)], names, dtype=float)
+        pd.Series(np.linspace(0.97, 0.03, len(names)), names)
         for names in (by_hub.nlargest(HUBS).index, reached.index)
     )
     types = list(dict.fromkeys(ways["type"]))
     colour = colours_of(types)
-    widest = max(by_hub.max() if len(by_hub) else 0, shown["amount"].max(), 1e-12)
+    widest = max([*by_hub, *shown["amount"], 1e-12])
     straight = list(dict.fromkeys(shown["type"][shown["hub"] == ""]))
 
     def line(places, ends, kind, amount, **style):

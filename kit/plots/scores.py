@@ -27,18 +27,14 @@ SCORE, GAIN = ["score", "low", "high"], ["difference", "difference_low", "differ
 
 
 def constants(
-    effects: pd.DataFrame,
-    weights: pd.DataFrame,
-    mean: pd.Series,
-    constant: pd.Series,
-    genes: int = 8,
+    effects: pd.DataFrame, weights: pd.DataFrame, mean: pd.Series, constant: pd.Series
 ) -> Figure:
-    """Draw two constant predictions among the effects of the genes where they differ most.
+    """Draw two constant predictions among the effects of the eight genes where they differ most.
 
     effects, weights: perturbation x gene; mean, constant: by gene; log2.
     """
     farther = (constant.abs() > mean.abs()).mean()
-    shown = (weights.sum() * (constant - mean).abs()).nlargest(genes).index
+    shown = (weights.sum() * (constant - mean).abs()).nlargest(8).index
     figure, (axis,) = new_figure(
         f"The best constant lies farther from 0 than the mean in {percent(farther)} of the genes",
         height=1.4 + 0.4 * len(shown),
@@ -103,15 +99,13 @@ def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure
     return with_legend(figure, axis)
 
 
-def gains(
-    w: pd.Series, other: pd.Series | None = None, names: Sequence[str] = ("model", "mean")
-) -> Figure:
+def gains(w: pd.Series, other: pd.Series, names: Sequence[str]) -> Figure:
     """Draw what each perturbation gains in W by one model over another, sorted.
 
-    w, other: terms of W by perturbation, log2(WMAE of the mean / WMAE of the model); other: by default
-    the mean's, 0. names: of the two models.
+    w, other: terms of W by perturbation, log2(WMAE of the mean / WMAE of the model), 0 for the mean;
+    names: of the two models.
     """
-    gain = (w if other is None else w - other[w.index]).sort_values(ascending=False)
+    gain = (w - other[w.index]).sort_values(ascending=False)
     won, lost = gain[gain > 0], gain[gain < 0]
     figure, (axis,) = new_figure(
         f"“{names[0]}” is closer than “{names[1]}” for {len(won)} of {len(gain)} held-out "
