@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from kit import InputError, OutOfFold, interval, wmae
-from kit.evaluation.blending import MOST, Selection, blend, stretched
+from kit.evaluation.blending import MOST, blend
 from kit.evaluation.comparison import choose
 from kit.evaluation.predictions import expected_spread
+from kit.evaluation.selection import Selection, stretched
 from kit.metric import weights_from_t
 
 GATE = 0.2
@@ -225,10 +226,10 @@ def test_groups_get_shares_of_their_own_where_that_is_clearly_better():
 
 
 def test_shares_by_group_follow_the_labels_of_the_groups():
-    shares = pd.DataFrame([[1.0, 0.0], [0.0, 1.0]], [False, True], ["a", "b"])
     frames = {"a": pd.DataFrame([[1.0], [1.0]], ["x", "y"], ["g"])}
     frames["b"] = frames["a"] * 5
-    choice = Selection(shares)
+    choice = Selection(("a", "b"), ((1.0, 0.0), (0.0, 1.0)), (False, True))
+    assert choice.shares.at[True, "b"] == choice.shares.at[False, "a"] == 1
     got = choice.predict(frames, pd.Series([True, False], ["x", "y"]))
     assert got["g"].tolist() == [5, 1]
     only = choice.predict({n: f.loc[["x"]] for n, f in frames.items()}, pd.Series([True], ["x"]))
@@ -268,7 +269,7 @@ def test_rows_or_folds_that_differ_are_refused():
     )
     with pytest.raises(InputError, match="other is not of the same rows in the same folds"):
         blend(runs | {"other": turned})
-    with pytest.raises(InputError, match="no predictions of one"):
+    with pytest.raises(InputError, match="lacks predictions of base models: one"):
         blend(members(one=0.2)).best.predict({"mean": runs["mean"].prediction})
 
 

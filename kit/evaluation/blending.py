@@ -12,14 +12,14 @@ optimism of stacking stays.)
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, quote_some
+from ..io.files import InputError
 from ..metric import GATE, Score, combine, row_terms
 from .predictions import TERMS, OutOfFold, estimate, interval
+from .selection import Selection
 
 STEPS = (0.5, 0.2, 0.1, 0.05)  # share that a move gives to one base model
 LEAST = 0.04  # share below which a base model is dropped
@@ -28,45 +28,6 @@ SCALES = np.round(np.arange(0.7, 1.45, 0.05), 2)  # tried for all effects
 TAILS = np.round(np.arange(0.5, 1.8, 0.1), 2)  # tried for the part of an effect beyond the gate
 ENOUGH = 40  # rows, below which shares are not learned: all base models but the mean count the same
 ROWS = 20  # in a group, below which it gets no shares of its own
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """A blend: shares, a frame group x base model; effects are multiplied by `scale`, their part beyond
-    the gate by `tail` besides.
-    """
-
-    shares: pd.DataFrame
-    scale: float = 1.0
-    tail: float = 1.0
-    gate: float = GATE
-
-    @property
-    def base_models(self) -> list[str]:
-        """Names of the base models with a share, largest first."""
-        share = self.shares.mean().sort_values(ascending=False, kind="stable")
-        return list(share.index[share > 0])
-
-    def predict(
-        self, predictions: dict[str, pd.DataFrame], groups: pd.Series | None = None
-    ) -> pd.DataFrame:
-        """Return blended effects, perturbation x gene, log2.
-
-        predictions: such a frame by base model; groups: group by perturbation, where shares differ by it.
-        """
-        if lost := [name for name in self.base_models if name not in predictions]:
-            raise InputError(f"no predictions of {quote_some(lost)}; give every base model's")
-        first = predictions[self.base_models[0]]
-        kinds = _kinds(self.shares.index, groups, first.index)
-        stack = [predictions[name].loc[first.index, first.columns] for name in self.base_models]
-        mixed = _mixed(stack, self.shares[self.base_models].to_numpy(), kinds)
-        values = stretched(mixed, self.scale, self.tail, self.gate)
-        return pd.DataFrame(values, first.index, first.columns)
-
-    def __str__(self):
-        parts = [f"{name} {self.shares[name].mean():.2f}" for name in self.base_models]
-        stretch = f"; scale {self.scale:g}, tail {self.tail:g}"
-        return "; ".join(parts) + (stretch if (self.scale, self.tail) != (1, 1) else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +62,7 @@ def blend(
     fewer than ENOUGH rows no share is learned for `best`: it is the default, or the plain average.
     """
     search = Search(runs, groups, default, gate)
-    best, robust, path = search.learn(np.full(len(search.kinds), True), search.folds)
+    best, robust, path = search.learn(np.logical_or.reduce(search.folds), search.folds)
     learned = []
     for fold in search.folds:
         # Two folds leave one: its rows are then parted once more to choose between blends.
@@ -110,24 +71,8 @@ def blend(
         learned.append(search.learn(~fold, inner)[:2])
     on_best, on_robust = map(search.nested, zip(*learned, strict=True))
     nested = {"best": replace(on_best, chosen=search.few is None), "robust": on_robust}
-    best, robust = map(search.selection, (best, robust))
     dropped = [name for name in runs if name not in best.base_models]
     return Ensemble(best, robust, nested, path, dropped)
-
-
-def stretched(values: np.ndarray, scale: float, tail: float, gate: float = GATE) -> np.ndarray:
-    """Return effects times `scale`, and their part beyond the gate times `tail`."""
-    values = scale * values
-    beyond = np.sign(values) * np.maximum(np.abs(values) - gate, 0.0)
-    return values + (tail - 1) * beyond
-
-
-class _Blend(NamedTuple):
-    """Shares by kind of row, one tuple of all base models each, and the stretch."""
-
-    shares: tuple[tuple[float, ...], ...]
-    scale: float = 1.0
-    tail: float = 1.0
 
 
 class Search:
@@ -148,49 +93,49 @@ class Search:
         for name, run in runs.items():
             if not run.truth.index.equals(first.truth.index) or not run.fold.equals(first.fold):
                 raise InputError(f"{name} is not of the same rows in the same folds as the others")
-        index, genes = first.truth.index, first.truth.columns
+        index, genes = first.truth.axes
         number = first.fold[index].to_numpy()
         self.folds = [number == one for one in np.unique(number)]
         if len(self.folds) < 2:
             raise InputError("a choice is estimated between folds; want runs of two or more")
-        self.names, self.gate = list(runs), gate
-        counts = pd.Series(dtype=int) if groups is None else groups.loc[index].value_counts()
-        apart = len(counts) > 1 and counts.min() >= ROWS
-        self.labels = pd.Index(sorted(counts.index) if apart else ["all"])
-        self.kinds = _kinds(self.labels, groups, index)
-        self.stack = [run.prediction.loc[index, genes].to_numpy(float) for run in runs.values()]
+        self.names, self.gate = tuple(runs), gate
+        frames = {name: run.prediction.loc[index, genes] for name, run in runs.items()}
+        self.values = {name: frame.to_numpy(float) for name, frame in frames.items()}
         known = first.truth, first.weights[genes], first.baseline_wmae
         self.known = [frame.loc[index].to_numpy(float) for frame in known]
-        alone = map(tuple, np.eye(len(runs)))
-        self.single = {name: _Blend((one,)) for name, one in zip(runs, alone, strict=True)}
+        self.labels, self.kinds = (), None  # of groups, where they are large enough
+        if groups is not None:
+            kinds, labels = pd.factorize(groups.loc[index], sort=True)
+            if len(labels) > 1 and np.bincount(kinds).min() >= ROWS:
+                self.labels, self.kinds = tuple(labels), kinds
+        alone = map(self.common, np.eye(len(runs)))
+        self.single = dict(zip(runs, alone, strict=True))
         self.default = self.single.get(default)
         self.few = None  # what is taken where too few rows are there to learn from
         if len(index) < ENOUGH:
             others = [name for name in self.names if name != "mean"] or self.names
-            even = np.isin(self.names, others) / len(others)
-            self.few = self.default or _Blend((tuple(even),))
+            self.few = self.default or self.common(np.isin(self.names, others) / len(others))
         self._terms = {}
 
-    def effects(self, blend: _Blend) -> np.ndarray:
-        """Return blended effects of all rows, (rows, genes)."""
-        kinds = self.kinds if len(blend.shares) > 1 else 0 * self.kinds
-        mixed = _mixed(self.stack, np.array(blend.shares), kinds)
-        return stretched(mixed, blend.scale, blend.tail, self.gate)
+    def common(self, shares: Iterable[float]) -> Selection:
+        """Return the blend of these shares of the base models in all rows."""
+        return Selection(self.names, (tuple(shares),), gate=self.gate)
 
-    def terms(self, blend: _Blend) -> np.ndarray:
+    def terms(self, blend: Selection) -> np.ndarray:
         """Return the terms of the score, (4, rows), of a blend."""
         if blend not in self._terms:
             truth, *others = self.known
-            self._terms[blend] = row_terms(truth, self.effects(blend), *others, self.gate)
+            effects = blend.effects(self.values, self.kinds)
+            self._terms[blend] = row_terms(truth, effects, *others, self.gate)
         return self._terms[blend]
 
-    def score(self, blend: _Blend, rows: np.ndarray) -> float:
+    def score(self, blend: Selection, rows: np.ndarray) -> float:
         """Return the score of a blend on some rows."""
         return float(combine(*self.terms(blend)[:, rows])[0])
 
     def learn(
         self, rows: np.ndarray, folds: Sequence[np.ndarray]
-    ) -> tuple[_Blend, _Blend, pd.DataFrame]:
+    ) -> tuple[Selection, Selection, pd.DataFrame]:
         """Return the best blend, the robust one, and the path of sizes, from the rows of a mask alone.
 
         folds: masks that part these rows; whatever is chosen is chosen by scores between them.
@@ -205,7 +150,7 @@ class Search:
 
         sizes = {size: partial(self.climb, most=size) for size in range(1, MOST + 1)}
         whole = {size: learned(rows) for size, learned in sizes.items()}
-        whole = {size: one for size, one in whole.items() if np.count_nonzero(one.shares) == size}
+        whole = {size: one for size, one in whole.items() if len(one.base_models) == size}
         scores = {size: held_out(sizes[size]) for size in whole}
         path = self.path(whole, scores)
         # The smallest blend that is not significantly worse than the best one.
@@ -214,7 +159,7 @@ class Search:
             return self.few, robust, path
         top = path["score"].idxmax()
         learned, reached = sizes[top], scores[top]
-        refinements = [partial(self.apart, most=top)] if self.kinds.any() else []
+        refinements = [partial(self.apart, most=top)] if self.labels else []
         for refine in [*refinements, self.stretch]:
             refined = _composed(learned, refine)
             score = held_out(refined)
@@ -224,26 +169,20 @@ class Search:
             return self.default, robust, path
         return learned(rows), robust, path
 
-    def nested(self, blends: Iterable[_Blend]) -> OutOfFold:
+    def nested(self, blends: Iterable[Selection]) -> OutOfFold:
         """Return the OutOfFold in which a blend learned from the other folds predicts each fold."""
         prediction = self.first.truth * 0.0
         for fold, blend in zip(self.folds, blends, strict=True):
-            prediction.loc[fold] = self.effects(blend)[fold]
+            prediction.loc[fold] = blend.effects(self.values, self.kinds)[fold]
         return replace(self.first, prediction=prediction, seconds=0.0, chosen=True)
 
-    def selection(self, blend: _Blend) -> Selection:
-        """Return a blend with the names of its groups and base models."""
-        labels = self.labels if len(blend.shares) > 1 else ["all"]
-        return Selection(pd.DataFrame(blend.shares, labels, self.names), *blend[1:], self.gate)
-
-    def path(self, blends: dict[int, _Blend], scores: dict[int, Score]) -> pd.DataFrame:
+    def path(self, blends: dict[int, Selection], scores: dict[int, Score]) -> pd.DataFrame:
         """Return a frame by size: base models, held-out score, and how far it is behind the best."""
         best = max(scores.values(), key=lambda score: score.score_per_60)
         table = {}
         for size, score in scores.items():
-            used = np.flatnonzero(blends[size].shares)
             behind, low, high = estimate(best, than=score, level=0.6827)
-            names = "; ".join(self.names[place] for place in used)
+            names = "; ".join(blends[size].base_models)
             table[size] = names, *estimate(score), behind, (high - low) / 2
         columns = ["base models", "score", "low", "high", "behind", "error"]
         return pd.DataFrame.from_dict(table, "index", columns=columns).rename_axis("size")
@@ -252,10 +191,10 @@ class Search:
         """Return the name of the base model with the best score."""
         return max(self.names, key=lambda name: self.score(self.single[name], rows))
 
-    def climb(self, rows: np.ndarray, most: int, start: _Blend | None = None) -> _Blend:
+    def climb(self, rows: np.ndarray, most: int, start: Selection | None = None) -> Selection:
         """Return the blend of at most `most` base models with the best score that single moves find."""
         blend = start or self.single[self.leading(rows)]
-        shares, best = np.array(blend.shares[0]), self.score(blend, rows)
+        shares, best = np.array(blend.by_group[0]), self.score(blend, rows)
         allowed = self.candidates(rows)
         for step in STEPS:
             moved = True
@@ -266,17 +205,19 @@ class Search:
                         continue
                     tried = (1 - step) * shares
                     tried[place] += step
-                    found = self.score(_Blend((tuple(tried),)), rows)
+                    found = self.score(self.common(tried), rows)
                     if found > best + 1e-6 * abs(best):
                         shares, best, moved = tried, found, True
         kept = np.where(shares >= LEAST, shares, 0.0)
-        return _Blend((tuple(kept / kept.sum()),))
+        return self.common(kept / kept.sum())
 
     @cached_property
     def products(self) -> np.ndarray:
         """Sums over genes of w (y - p_i) (y - p_j) for base models i and j, (rows, models, models)."""
         truth, weights, _ = self.known
-        missed = (truth - np.stack(self.stack)).swapaxes(0, 1)  # (rows, models, genes)
+        missed = (truth - np.stack(list(self.values.values()))).swapaxes(
+            0, 1
+        )  # (rows, models, genes)
         return np.stack([(w * one) @ one.T for w, one in zip(weights, missed, strict=True)])
 
     def candidates(self, rows: np.ndarray) -> Sequence[int]:
@@ -285,8 +226,8 @@ class Search:
 
         The weighted squared error of the average of a set is the mean of its `products`.
         """
-        if len(self.stack) <= MOST:
-            return range(len(self.stack))
+        if len(self.names) <= MOST:
+            return range(len(self.names))
         error = self.products[rows].sum(axis=0)
         first = dict.fromkeys([self.leading(rows), "mean"])
         found = [self.names.index(name) for name in first if name in self.names]
@@ -296,26 +237,18 @@ class Search:
             found.append(int(more.argmin()))
         return sorted(found)
 
-    def apart(self, rows: np.ndarray, blend: _Blend, most: int) -> _Blend:
-        """Return shares by kind of row, each climbed from the common ones on the rows of its kind."""
-        kinds = [rows & (self.kinds == kind) for kind in range(self.kinds.max() + 1)]
-        return _Blend(tuple(self.climb(part, most, blend).shares[0] for part in kinds))
+    def apart(self, rows: np.ndarray, blend: Selection, most: int) -> Selection:
+        """Return shares by group, each climbed from the common ones on the rows of its group."""
+        masks = [rows & (self.kinds == place) for place in range(len(self.labels))]
+        shares = tuple(self.climb(part, most, blend).by_group[0] for part in masks)
+        return replace(blend, by_group=shares, groups=self.labels)
 
-    def stretch(self, rows: np.ndarray, blend: _Blend) -> _Blend:
+    def stretch(self, rows: np.ndarray, blend: Selection) -> Selection:
         """Return the blend with the best scale, then the best tail."""
-        scales = [blend._replace(scale=float(one)) for one in SCALES]
+        scales = [replace(blend, scale=float(one)) for one in SCALES]
         blend = max(scales, key=lambda one: self.score(one, rows))
-        tails = [blend._replace(tail=float(one)) for one in TAILS]
+        tails = [replace(blend, tail=float(one)) for one in TAILS]
         return max(tails, key=lambda one: self.score(one, rows))
-
-
-def _mixed(stack, shares, kinds):
-    """Weighted sum of predictions, (rows, genes); shares: kind x base model; kinds: number by row."""
-    total = 0.0
-    for share, values in zip(shares.T, stack, strict=True):
-        if share.any():
-            total = total + share[kinds][:, None] * np.asarray(values)
-    return total
 
 
 def _composed(learned, refine):
@@ -325,15 +258,3 @@ def _composed(learned, refine):
 def _halves(rows):
     place = np.cumsum(rows)
     return [rows & (place % 2 == half) for half in (0, 1)]
-
-
-def _kinds(kinds, groups, index):
-    """Number of each row's kind; 0 for all where there is but one."""
-    if len(kinds) == 1:
-        return np.zeros(len(index), dtype=int)
-    if groups is None:
-        raise InputError("this blend has shares by group; give `groups`, a series by perturbation")
-    places = kinds.get_indexer(groups.loc[index])
-    if (places < 0).any():
-        raise InputError(f"groups hold kinds without shares; want {quote_some(kinds)} only")
-    return places
