@@ -56,8 +56,7 @@ def shift_map(shift: pd.DataFrame, groups: pd.Series) -> Figure:
     drawn = axis.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
     names = [f"{name}  {cut(groups[name])}".strip() for name in order]
     name_rows(axis, names, size=6 if len(order) > 40 else 7)
-    axis.set_xticks([])
-    axis.set(xlabel="axes of the latent state (white: no shift)")
+    axis.set(xticks=[], xlabel="axes of the latent state (white: no shift)")
     figure.colorbar(drawn, ax=axis, label="shift, sd of the states", shrink=0.6)
     return figure
 

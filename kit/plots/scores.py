@@ -174,8 +174,7 @@ def blend_path(path: pd.DataFrame, best: float, robust: int) -> Figure:
     axis.plot(robust, kept, "o", color=GREEN, markersize=12, alpha=0.6, label="robust")
     axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=7, label="best", zorder=4)
     axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
-    axis.set_xticks(sizes)
-    axis.set_xlim(sizes.min() - 0.5, sizes.max() + 0.5)
+    axis.set(xticks=sizes, xlim=(sizes.min() - 0.5, sizes.max() + 0.5))
     axis.set(xlabel="base models at most", ylabel="out-of-fold score for 60 rows,\n90 % interval")
     return with_legend(figure, axis)
 
