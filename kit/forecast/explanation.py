@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, quote_some
-from ..knowledge import Knowledge
+from ..knowledge import Knowledge, Pathways
 from ..models.baselines import OnTargetGene
 from ..models.blend import Blend
 from .attribution import (
@@ -117,8 +117,7 @@ def explain(
     predicted = model.predict([perturbation, *beside]).loc[perturbation]
     distribution = blend.predict_distribution([perturbation])
     expected, mean = distribution.mean().loc[perturbation], distribution.baseline
-    expert, sets = blend.expert(perturbation), knowledge.pathways
-    rows = train.effects.index if sets is not None else ()
+    expert, sets = blend.expert(perturbation), knowledge.pathways or Pathways()
     return Explanation(
         perturbation,
         known,
@@ -128,7 +127,7 @@ def explain(
         probability=probability_by_kind(expert.neighbours_, perturbation),
         contributions=contributions(distribution),
         odds=log_odds_by_kind(expert, perturbation, (expected >= mean).to_numpy()),
-        shared={name: sets.shared(perturbation, name) for name in rows},
+        shared={name: sets.shared(perturbation, name) for name in train.effects.index},
         constant=not knowledge.knows([perturbation]).iloc[0],
         truth=truth,
     )

@@ -29,7 +29,7 @@ def as_text(explanation: Explanation, refits: pd.DataFrame | None = None) -> str
         lines.append(f"measured, but not used in this fit; {_agreement(explanation)}")
     lines += ["", "training perturbations: probability, ratio to uniform, share of the departure"]
     for row, (chance, ratio, part) in explanation.training_shares().head(SHOWN).iterrows():
-        shared = ", ".join(explanation.shared[row].index) if row in explanation.shared else ""
+        shared = ", ".join(explanation.shared[row].index)
         shared = printable(shorten(shared, PATHWAYS, placeholder=" ..."))
         lines.append(f"  {row:12} {chance:6.1%} {ratio:6.1f}x {part:7.1%}  {shared}".rstrip())
     lines += ["", "evidence of similarity: share of the probability"]
@@ -74,8 +74,7 @@ def as_record(
 ) -> dict:
     """Return what JSON can hold: of the genes asked for, or of those that change most."""
     shares = explanation.training_shares().head(SHOWN).rename_axis("perturbation").reset_index()
-    shared = {name: list(sizes.index) for name, sizes in explanation.shared.items()}
-    shares["shared"] = [shared.get(name, []) for name in shares["perturbation"]]
+    shares["shared"] = [list(explanation.shared[name].index) for name in shares["perturbation"]]
     reasons = explanation.main_reasons()
     reasons = reasons.loc[list(genes)] if genes else reasons.head(SHOWN)
     added = [explanation.of_gene(gene)["contribution"].head(SHOWN) for gene in reasons.index]

@@ -10,6 +10,7 @@ rows that no fit has seen.
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +28,7 @@ from .predict import predict_targets
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
+@dataclass(eq=False)
 class Intervals:
     """Intervals of a model with `predict_distribution`, widened as inner folds ask for.
 
@@ -37,13 +39,10 @@ class Intervals:
     the training rows over the control level).
     """
 
-    def __init__(
-        self, model: Any, *, levels: Sequence[float] = LEVELS, parts: int = 5, seed: int = 0
-    ):
-        self.model = model
-        self.levels = levels
-        self.parts = parts
-        self.seed = seed
+    model: Any
+    levels: Sequence[float] = LEVELS
+    parts: int = 5
+    seed: int = 0
 
     def fit(self, train: Competition) -> Self:
         rows, outside = train.effects.index, {level: [] for level in self.levels}
