@@ -4,7 +4,6 @@ Cells are drawn with replacement within each guide and batch, control cells too,
 share. A network that is trained on another draw at every step cannot learn the noise of one sample.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,7 @@ from .pseudobulk import columns_of, log_normalise
 if TYPE_CHECKING:
     from anndata import AnnData
 
-STRATA = ("sgrna_id", "channel")  # within which cells are drawn
+STRATA = ("sgrna_symbol", "sgrna_id", "channel")  # within which cells are drawn
 
 
 def bootstrap_effects(
@@ -25,13 +24,12 @@ def bootstrap_effects(
     *,
     seed: int = 0,
     cells: "AnnData | None" = None,
-    strata: Sequence[str] = STRATA,
 ) -> np.ndarray:
     """Return effects of the training rows in `draws` samples of cells: (draws, rows, genes), float32.
 
     Rows and genes are in the competition's order; cells: AnnData of raw counts with all genes of the
-    source, by default `competition.read_cells()`. strata: obs columns, of which those that are there
-    count. Raises InputError where a row has no cells, or no draw is asked for.
+    source, by default `competition.read_cells()`; without obs `sgrna_id` or `channel` they are drawn
+    within what is there. Raises InputError where a row has no cells, or no draw is asked for.
     """
     from scipy.sparse import csr_array
 
@@ -43,7 +41,7 @@ def bootstrap_effects(
     check_known(names, group, "perturbations lack cells")
     columns = columns_of(competition.genes, cells.var_names)
     values = log_normalise(cells.X)[:, columns].astype(np.float32)
-    by = [name for name in ("sgrna_symbol", *strata) if name in cells.obs]
+    by = [name for name in STRATA if name in cells.obs]
     stratum = cells.obs[by].astype(str).agg("|".join, axis=1)
     _, stratum, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
     order = np.argsort(stratum, kind="stable")  # cells of a stratum side by side

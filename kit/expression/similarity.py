@@ -11,7 +11,7 @@ FLOOR = {"low": 0.05, "median": 0.5, "high": 0.95}  # quantiles over different p
 
 def centred_cosine(effects: pd.DataFrame) -> pd.DataFrame:
     """Return the cosine of every two perturbations' effects, less the mean effect of each gene."""
-    unit = _unit(effects - effects.mean())
+    unit = unit_rows((effects - effects.mean()).to_numpy())
     return pd.DataFrame(unit @ unit.T, index=effects.index, columns=effects.index)
 
 
@@ -76,7 +76,8 @@ def between_screens(tables: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, p
         different = left.index.to_numpy()[:, None] != right.index.to_numpy()
         if not len(genes) or not len(tested) or not different.any():
             continue
-        cosine = pd.DataFrame(_unit(left[genes]) @ _unit(right[genes]).T, left.index, right.index)
+        rows, columns = (unit_rows(table[genes].to_numpy()) for table in (left, right))
+        cosine = pd.DataFrame(rows @ columns.T, left.index, right.index)
         for name in tested:
             own = cosine.at[name, name]
             others = cosine.loc[name].drop(name)
@@ -96,7 +97,7 @@ def _measured(table):
     return table - table.mean()
 
 
-def _unit(table):
-    values = table.to_numpy()
-    norm = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Return rows of floats divided by their length; a row of zeros stays."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)

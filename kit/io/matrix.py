@@ -45,11 +45,8 @@ class Matrix:
     Holds no open file, so it can be sent to other processes; opened where it is read.
     """
 
-    path: Path
+    path: Path | str
     key: str = "X"
-
-    def __post_init__(self):
-        object.__setattr__(self, "path", Path(self.path))
 
     shape = property(lambda self: self.header.shape)
     format = property(lambda self: self.header.format)

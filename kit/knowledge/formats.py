@@ -233,11 +233,10 @@ def checked(table: pd.DataFrame, names: GeneNames | None, origin: Path | str) ->
             f"{origin}: column `{str(column)[:40]}` holds `{str(text)[:40]}`, want a number; "
             "leave columns of text out"
         )
-    if unnamed := [
-        label for label in table.index if not (isinstance(label, str) and label.strip())
-    ]:
+    bad = [label for label in table.index if not (isinstance(label, str) and label.strip())]
+    if bad:
         raise InputError(
-            f"{origin}: a row is named `{unnamed[0]}`, want gene symbols in the first column"
+            f"{origin}: a row is named `{bad[0]}`, want gene symbols in the first column"
         )
     table = table.astype(np.float32).set_axis(table.index.astype(object).str.strip())
     if np.isinf(table.to_numpy()).any():

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
+from ..expression.similarity import unit_rows
 from ..screens.atlas import Atlas
 from ..screens.gene_names import GeneNames
 from .kernels import CSR
@@ -143,13 +144,13 @@ class Knowledge:
     def _kernels(self, names, exclude_own_response):
         found = self._pathway_kernels(names)
         if self.responses_ is not None:
-            own, near = np.nan_to_num(self._own(names)), self._near(names)
+            own, near = self._own(names), self._near(names)
             if not exclude_own_response:
                 found |= self._response_kernels(names, own, near)
             elif self.pathways is not None:
-                near = _unit(near)
+                near = unit_rows(near)
                 found |= {"neighbour_response": near @ near.T}
-                found |= {"neighbour_to_response": near @ _unit(own).T}
+                found |= {"neighbour_to_response": near @ unit_rows(np.nan_to_num(own)).T}
             if self.pathways is not None:
                 for name in ("smoothed_response", "response_components", "neighbour_response"):
                     if name in found:
@@ -171,12 +172,11 @@ class Knowledge:
     def _response_kernels(self, names, own, near):
         places = self._places(names)
         strongest = self._once("components", make=self._components)[places]
-        strongest = _unit(np.where(places[:, None] >= 0, strongest, 0.0))
-        measured = self._own(names)
-        found = {"response_cosine": masked_cosine(measured, measured)}
+        strongest = unit_rows(np.where(places[:, None] >= 0, strongest, 0.0))
+        found = {"response_cosine": masked_cosine(own, own)}
         found["response_components"] = strongest @ strongest.T
         if self.pathways is not None:
-            smooth = _unit(own + near)
+            smooth = unit_rows(np.nan_to_num(own) + near)
             found["smoothed_response"] = smooth @ smooth.T
         return found
 
@@ -206,10 +206,8 @@ class Knowledge:
         total = np.zeros((len(names), held.shape[1]))
         if self.pathways is None:
             return total
-        rows, columns = (
-            np.array(list(x), dtype=object) for x in (self.symbols(names), self.responses_.index)
-        )
-        other = np.not_equal.outer(rows, columns)
+        rows = np.array(self.symbols(names), dtype=object)
+        other = rows[:, None] != self.responses_.index.to_numpy(dtype=object)
         for parts in (self.pathways.specific_parts, self.pathways.whole_parts):
             kernel = self.pathways.kernel(names, self.responses_.index, parts=parts).to_numpy()
             weight = kernel**POWER * other
@@ -250,8 +248,3 @@ def masked_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = np.nan_to_num(a), np.nan_to_num(b)
     square = (a**2 @ known_b.T.astype(float)) * (known_a.astype(float) @ (b**2).T)
     return np.divide(a @ b.T, np.sqrt(square), out=np.zeros(square.shape), where=square > 0)
-
-
-def _unit(rows):
-    length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
