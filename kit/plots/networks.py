@@ -46,7 +46,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
         axis.axhline(0, color=RED, linestyle="--", linewidth=1, label="nothing learned")
         axis.set(xlabel="step", title=f"training on {_source(stage)}")
         axis.title.set_fontsize(10)
-    axes[0].set_ylabel("loss less that of the genes' own odds")
+    axes[0].set_ylabel("loss less that\nof the genes' own odds")
     return with_legend(figure, axes[0])
 
 
