@@ -50,8 +50,8 @@ class Context:
     ):
         self.perturbations, self.screen = list(perturbations), screen
         self.device, self.genes = device(), torch.as_tensor(genes, device=device())
-        self._places = screen.spread(MOST)
-        self.context = [screen.perturbations[place] for place in self._places]
+        self._seen = screen.subset(screen.spread(MOST), marginals=True).columns(genes)
+        self.context = self._seen.perturbations
         self._contexts, self._hide = contexts, hide
 
     @cached_property
@@ -62,7 +62,7 @@ class Context:
     @cached_property
     def measured(self) -> torch.Tensor:
         """1 where the effect was measured, else 0: (context, genes)."""
-        return self.screen.measured[self._places][:, self.genes].float()
+        return self._seen.measured.float()
 
     @cached_property
     def kernels(self) -> torch.Tensor:
@@ -123,8 +123,8 @@ class Context:
     @cached_property
     def spread(self) -> torch.Tensor:
         """Log spread of each gene's effects in the screen, standardised over genes: (genes,)."""
-        thresholds = self.screen.thresholds
-        spread = torch.log(thresholds[-2, self.genes] - thresholds[1, self.genes] + 1e-3)
+        thresholds = self._seen.thresholds
+        spread = torch.log(thresholds[-2] - thresholds[1] + 1e-3)
         return (spread - spread.mean()) / (spread.std(correction=0) + 1e-3)
 
     def values(self, channels: torch.Tensor) -> torch.Tensor:
@@ -132,10 +132,7 @@ class Context:
 
         channels: (levels, channels), the weight of each threshold. 0 where not measured.
         """
-        effects = self.screen.effects[self._places][:, self.genes]
-        thresholds = self.screen.thresholds[:, self.genes]
-        values = (effects[:, :, None] > thresholds.T[None]).float() @ channels
-        counted = self.measured[..., None]
+        values, counted = self._seen.beyond() @ channels, self.measured[..., None]
         mean = (values * counted).sum(dim=0) / (counted.sum(dim=0) + 1e-6)
         return (values - mean) * counted
 

@@ -10,8 +10,7 @@ import pandas as pd
 from ..competition import Competition
 from ..evaluation.comparison import Recorder, choose, compare
 from ..evaluation.predictions import OutOfFold, versus
-from ..models.baselines import OnTargetGene
-from ..models.transfer import reference_models
+from ..models import OnTargetGene, reference_models
 from .losses import LossWeights
 from .trained import POLICIES, Trained
 
