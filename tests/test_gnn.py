@@ -9,6 +9,7 @@ import torch
 from small_planted import an_atlas, gains, killed, planted
 
 from kit.knowledge import Knowledge
+from kit.networks.context import Context
 from kit.networks.gnn import GNN, GraphNetwork, Shape
 from kit.networks.training import Settings
 
@@ -71,7 +72,7 @@ def test_values_of_genes_that_a_screen_did_not_measure_change_nothing(tmp_path):
         effects[:, lost], weights[:, lost] = value, 0.0
         seen = replace(rows, effects=effects, weights=weights)
         with torch.no_grad():
-            shift.append(network(model.contexts_(["X1", "P1"], seen))[0])
+            shift.append(network(Context(model.priors_, ["X1", "P1"], seen))[0])
     torch.testing.assert_close(*shift)
     atlas = an_atlas(competition, lost=["G0", "G1"])
     model = small(pathways, atlas, policy="screens").fit(competition)
@@ -82,7 +83,7 @@ def test_a_signal_never_comes_back_to_the_gene_it_was_sent_by(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
     network = model.networks_[0]
-    context = model.contexts_(["P1", "P2"], model.rows_, [0])
+    context = Context(model.priors_, ["P1", "P2"], model.rows_, [0])
     arrived = network.walk(network.graph, context)
     for row, name in enumerate(["P1", "P2"]):
         assert not arrived.weights[row, :, context.context.index(name)].any()

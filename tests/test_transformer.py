@@ -10,7 +10,7 @@ import torch
 from small_planted import an_atlas, gains, killed, planted
 
 from kit.knowledge import Knowledge
-from kit.networks.context import HELD, OWN, Context, Contexts
+from kit.networks.context import HELD, OWN, Context, Priors
 from kit.networks.context_network import averaged, regressed
 from kit.networks.losses import LossWeights, expected_effect, loss
 from kit.networks.screen_data import competition_data
@@ -31,14 +31,14 @@ def transformer(pathways, atlas=None, **options):
 
 
 def network_and_rows(competition, pathways, atlas=None, shape=SMALL):
-    """An untrained network, the competition's rows and what makes Contexts."""
+    """An untrained network, the competition's rows and their Priors."""
     rows = competition_data(competition)
-    contexts = Contexts(Knowledge(pathways, atlas), rows.genes)
-    contexts.expect(rows.perturbations)
+    priors = Priors(Knowledge(pathways, atlas), rows.genes)
+    priors.expect(rows.perturbations)
     torch.manual_seed(0)
     control = competition.control.reindex(rows.genes).to_numpy()
-    setup = Setup(rows.genes, contexts.kernels, control, competition, contexts.knowledge)
-    return AttentionNetwork(setup, shape), rows, contexts
+    setup = Setup(rows.genes, priors.kernels, control, competition, priors.knowledge)
+    return AttentionNetwork(setup, shape), rows, priors
 
 
 def stirred(network):
@@ -71,29 +71,27 @@ def test_shuffled_pathways_gain_hardly_anything_and_do_no_harm(tmp_path, seed):
 
 def test_five_rows_are_learned_by_heart(tmp_path):
     competition, pathways = planted(tmp_path, rows=24, shuffle=True)  # relatives do not help
-    network, rows, contexts = network_and_rows(
-        competition, pathways, shape=replace(SMALL, width=32)
-    )
+    network, rows, priors = network_and_rows(competition, pathways, shape=replace(SMALL, width=32))
     asked, seen = (rows.subset(part, marginals=True) for part in (range(5), range(5, 24)))
 
     def five(step, random):
-        out = network(contexts(asked.perturbations, seen))
+        out = network(Context(priors, asked.perturbations, seen))
         return loss(LossWeights(), asked, *out)
 
     history = train(network, five, Settings(steps=150, rate=4e-2, every=10))
     assert history["loss"].iloc[-1] < -3  # -5.5, where each entry's bin is certain
     network.train()  # as it was trained: less the mean of all five
     with torch.no_grad():
-        out = network(contexts(asked.perturbations, seen))
+        out = network(Context(priors, asked.perturbations, seen))
     found = expected_effect(rows, *out)
     assert np.corrcoef(found.flatten(), asked.effects.flatten())[0, 1] > 0.85
 
 
 def test_an_untrained_network_keeps_the_genes_own_odds(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
-    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, priors = network_and_rows(competition, pathways, an_atlas(competition))
     with torch.no_grad():
-        shift, width = network.eval()(contexts(["P1", "P2"], rows))
+        shift, width = network.eval()(Context(priors, ["P1", "P2"], rows))
     assert shift.shape == width.shape == (2, len(rows.genes))
     assert shift.dtype == width.dtype == torch.float32
     assert not shift.any()
@@ -102,24 +100,24 @@ def test_an_untrained_network_keeps_the_genes_own_odds(tmp_path):
 
 def test_a_network_is_equivariant_to_genes_and_blind_to_the_order_of_rows(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, priors = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
     genes = np.random.default_rng(0).permutation(len(rows.genes))
     turned = rows.subset(np.random.default_rng(1).permutation(len(rows)), marginals=True)
     with torch.no_grad():
-        plain = network(contexts(["P1", "P2"], rows))
+        plain = network(Context(priors, ["P1", "P2"], rows))
         for found, wanted in zip(
-            network(contexts(["P1", "P2"], turned, genes)), plain, strict=True
+            network(Context(priors, ["P1", "P2"], turned, genes)), plain, strict=True
         ):
             torch.testing.assert_close(found, wanted[:, genes], rtol=1e-4, atol=1e-5)
 
 
 def test_a_perturbation_does_not_attend_to_itself(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, priors = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
     with torch.no_grad():
-        weights, solved = network.heads(contexts(["P1"], rows))
+        weights, solved = network.heads(Context(priors, ["P1"], rows))
     assert not weights[0, :, 1].any()
     assert weights[0, :, 2:].all()
     np.testing.assert_array_equal(rows.perturbations[1], "P1")
@@ -129,12 +127,13 @@ def test_a_perturbation_does_not_attend_to_itself(tmp_path):
 def test_a_screen_is_not_predicted_from_its_own_responses(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     rows = competition_data(competition)
-    contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
-    contexts.expect(competition.effects.index)
+    priors = Priors(Knowledge(pathways, an_atlas(competition)), rows.genes)
+    priors.expect(competition.effects.index)
     own, others = (
-        contexts(["P1", "P2", "P3"], replace(rows, name=name)) for name in ("other", "competition")
+        Context(priors, ["P1", "P2", "P3"], replace(rows, name=name))
+        for name in ("other", "competition")
     )
-    closed = [contexts.kernels.index(name) for name in OWN]
+    closed = [priors.kernels.index(name) for name in OWN]
     assert own.hidden.all()
     assert not own.kernels[..., closed].any()
     assert not own.response.any()
@@ -146,18 +145,18 @@ def test_a_screen_is_not_predicted_from_its_own_responses(tmp_path):
 
 def test_hidden_perturbations_lose_their_own_response_only(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
-    context = contexts(["P1", "P1"], rows, [0, 1, 2])
+    network, rows, priors = network_and_rows(competition, pathways, an_atlas(competition))
+    context = Context(priors, ["P1", "P1"], rows, [0, 1, 2])
     context.hidden = torch.tensor([1.0, 0.0])
     torch.testing.assert_close(context.response[0], context.neighbour_response[0])
     torch.testing.assert_close(context.response[1], context.context_response[1])
     network.heads.mix.data[:] = 20.0 * torch.tensor(
-        [name == "response_cosine" for name in contexts.kernels]
+        [name == "response_cosine" for name in priors.kernels]
     )
     weights, _ = network.heads(context)
     # With its response hidden, the head of that kernel alone falls back on all others.
     assert not torch.allclose(weights[0], weights[1])
-    similarity = context.kernels[1, :, contexts.kernels.index("response_cosine")] + 1e-6
+    similarity = context.kernels[1, :, priors.kernels.index("response_cosine")] + 1e-6
     wanted = (similarity**2 + 0.01) * context.other[1]
     torch.testing.assert_close(weights[1, 0], wanted, rtol=1e-3, atol=1e-5)
 
@@ -166,7 +165,7 @@ def test_the_perturbed_gene_is_marked(tmp_path):
     competition, pathways = planted(tmp_path, rows=12)
     rows = competition_data(competition)
     genes = rows.genes.where(rows.genes != "G7", "P1")
-    context = Contexts(Knowledge(pathways), genes)(["P0", "P1"], rows)
+    context = Context(Priors(Knowledge(pathways), genes), ["P0", "P1"], rows)
     assert not context.on_target[0].any()
     assert context.on_target[1].nonzero().flatten().tolist() == [list(genes).index("P1")]
     similarity = context.pathway_similarity[1]
@@ -179,9 +178,9 @@ def test_large_screens_are_read_in_parts_that_agree(tmp_path, monkeypatch):
     rows, found = competition_data(competition).subset([3, 4, 5]), []
     for most in (HELD, 10):
         monkeypatch.setattr("kit.networks.context.HELD", most)
-        contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
-        contexts.expect(competition.effects.index)
-        context = contexts(["P1", "P2"], rows)
+        priors = Priors(Knowledge(pathways, an_atlas(competition)), rows.genes)
+        priors.expect(competition.effects.index)
+        context = Context(priors, ["P1", "P2"], rows)
         assert len(context.prior.place) == (24 if most == HELD else 5)
         found.append({name: getattr(context, name) for name in TENSORS})
     for name, part in found[0].items():
@@ -207,9 +206,9 @@ def test_averages_count_only_what_was_measured():
 def test_a_gene_with_many_rows_is_predicted_by_its_own_slope(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     rows = competition_data(competition)
-    contexts = Contexts(Knowledge(pathways, an_atlas(competition)), rows.genes)
+    priors = Priors(Knowledge(pathways, an_atlas(competition)), rows.genes)
     slopes = torch.tensor([2.0, -1.0])
-    context = contexts(rows.perturbations, rows, [0, 1])
+    context = Context(priors, rows.perturbations, rows, [0, 1])
     context.context_response = context.context_response.repeat(200, 1)
     context.measured = torch.ones(context.context_response.shape)
     mean = context.context_response.mean(dim=0)
@@ -274,7 +273,7 @@ def test_checkpoints_of_other_knowledge_are_not_taken(tmp_path):
 
 def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
-    network, rows, contexts = network_and_rows(competition, pathways, an_atlas(competition))
+    network, rows, priors = network_and_rows(competition, pathways, an_atlas(competition))
     stirred(network)
     lost = torch.rand(rows.effects.shape, generator=torch.Generator().manual_seed(1)) < 0.3
     found = []
@@ -285,7 +284,7 @@ def test_what_was_not_measured_counts_neither_as_seen_nor_as_asked(tmp_path):
             weights=rows.weights.masked_fill(lost, 0.0),
         )
         asked, seen = (part.subset(some, marginals=True) for some in (range(5), range(5, 24)))
-        out = network(contexts(asked.perturbations, seen))
+        out = network(Context(priors, asked.perturbations, seen))
         found.append(torch.stack([*out[0], loss(LossWeights(), asked, *out).expand(60)]))
     torch.testing.assert_close(*found)
 

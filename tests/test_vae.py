@@ -12,6 +12,7 @@ from kit.competition import CONTROL, load_competition
 from kit.knowledge import Knowledge, load_pathways
 from kit.networks import cells as cells_module
 from kit.networks.cells import Cells
+from kit.networks.context import Context
 from kit.networks.training import Settings, train
 from kit.networks.vae import VAE, Size, SparseShift
 from kit.screens.atlas import Atlas
@@ -73,8 +74,9 @@ def test_five_rows_are_learned_by_heart(tmp_path):
     few = competition.subset(competition.effects.index[:5])
     size, steps = replace(SMALL, forget=0.0), replace(LONG, steps=300)
     model = small(pathways, members=1, size=size, tuning=steps).fit(few)
+    context = Context(model.priors_, model.rows_.perturbations, model.rows_)
     with torch.no_grad():
-        shift, _ = model.networks_[0](model.contexts_(model.rows_.perturbations, model.rows_))
+        shift, _ = model.networks_[0](context)
     truth = model.rows_.effects - model.rows_.effects.mean(dim=0)
     for one, came in zip(shift, truth, strict=True):
         assert np.corrcoef(one, came)[0, 1] > 0.8

@@ -36,23 +36,26 @@ class Context:
 
     `perturbations` are the names to predict, `context` those of the context perturbations: up to 256 rows
     of the screen, whose effects are known. `genes` are places (genes,) among the genes that the network
-    was made for. `screen` is the whole ScreenData, `prior` the prior knowledge that holds nothing of it.
-    Everything else is a float32 tensor on `device`, computed when first used.
+    was made for, by default all. `screen` is the whole ScreenData, `prior` the prior knowledge that holds
+    nothing of it. Everything else is a float32 tensor on `device`, computed when first used.
+
+    hide: share of the perturbations that is treated as if no other screen held them.
     """
 
     def __init__(
         self,
-        contexts: "Contexts",
+        priors: "Priors",
         perturbations: Sequence[str],
         screen: ScreenData,
-        genes: np.ndarray,
+        genes: Sequence[int] | None = None,
         hide: float = 0.0,
     ):
+        genes = np.arange(len(priors.genes)) if genes is None else genes
         self.perturbations, self.screen = list(perturbations), screen
         self.device, self.genes = device(), torch.as_tensor(genes, device=device())
         self._seen = screen.subset(screen.spread(MOST), marginals=True).columns(genes)
         self.context = self._seen.perturbations
-        self._contexts, self._hide = contexts, hide
+        self._priors, self._hide = priors, hide
 
     @cached_property
     def effects(self) -> torch.Tensor:
@@ -138,8 +141,7 @@ class Context:
 
     @cached_property
     def prior(self) -> "Prior":
-        names = [*self.perturbations, *self.context]
-        return self._contexts.prior(self.screen.name, names)
+        return self._priors.of(self.screen.name, [*self.perturbations, *self.context])
 
     @cached_property
     def _rows(self):
@@ -150,8 +152,8 @@ class Context:
         return self.prior.places(self.context)
 
 
-class Contexts:
-    """Makes a Context for any screen; the prior knowledge of each is made when first used, and kept.
+class Priors:
+    """The Prior of any screen, made when first used, and kept.
 
     knowledge: all prior knowledge; genes: of the screens, in their order. `kernels` are the names of the
     kernels, the same for all screens: one that a screen lacks is 0 there.
@@ -170,29 +172,14 @@ class Contexts:
     def __deepcopy__(self, memo):
         return self
 
-    def __call__(
-        self,
-        perturbations: Sequence[str],
-        screen: ScreenData,
-        genes: np.ndarray | None = None,
-        *,
-        hide: float = 0.0,
-    ) -> Context:
-        """The Context of some perturbations in a screen, at places of genes, by default all.
-
-        hide: share of the perturbations that is treated as if no other screen held them.
-        """
-        genes = np.arange(len(self.genes)) if genes is None else genes
-        return Context(self, perturbations, screen, genes, hide)
-
     def expect(self, perturbations: Sequence[str]):
         """Make one Prior for these perturbations of the competition, which will be predicted often."""
         if not set(perturbations) <= set(self._expected):
             self._expected = sorted({*self._expected, *perturbations})
             self._kept.pop("competition", None)
 
-    def prior(self, screen: str, perturbations: Sequence[str]) -> "Prior":
-        """The Prior of a screen that holds at least these perturbations."""
+    def of(self, screen: str, perturbations: Sequence[str]) -> "Prior":
+        """Return the Prior of a screen that holds at least these perturbations."""
         if screen not in self._kept:
             self._kept[screen] = self._of_screen(screen)
         knowledge, whole = self._kept[screen]
@@ -214,17 +201,17 @@ class Contexts:
 class Prior:
     """What some knowledge holds of some perturbations, as float32 tensors."""
 
-    def __init__(self, contexts: Contexts, knowledge: Knowledge, perturbations: Iterable[str]):
-        names, genes = list(dict.fromkeys(perturbations)), contexts.genes
+    def __init__(self, priors: Priors, knowledge: Knowledge, perturbations: Iterable[str]):
+        names, genes = list(dict.fromkeys(perturbations)), priors.genes
         self.knowledge, self.place = knowledge, {name: row for row, name in enumerate(names)}
         symbols = np.array(knowledge.symbols(names), dtype=object)
         found = knowledge.kernels(names, exclude_own_response=True) | knowledge.kernels(names)
         nothing = np.zeros((len(names), len(names)))
-        kernels = [to_tensor(found.get(name, nothing)) for name in contexts.kernels]
+        kernels = [to_tensor(found.get(name, nothing)) for name in priors.kernels]
         self.kernels = torch.stack(kernels, dim=2)
         self.uncovered = to_tensor(~knowledge.has_response(names))
         self.other = to_tensor(np.not_equal.outer(symbols, symbols).astype(bool))
-        self.on_target = to_tensor(np.equal.outer(symbols, contexts.symbols).astype(bool))
+        self.on_target = to_tensor(np.equal.outer(symbols, priors.symbols).astype(bool))
         self.pathway_similarity = to_tensor(knowledge.pathway_kernel(names, list(genes)))
         self.response, self.neighbour_response = (
             self._response(names, genes, exclude_own_response=flag) for flag in (False, True)

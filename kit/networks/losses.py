@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..io.files import InputError
 from ..metric import GATE
-from .context import Context, Contexts
+from .context import Context, Priors
 from .screen_data import ScreenData
 
 LIMIT = 10.0  # x the mean: no entry weighs more
@@ -51,7 +51,7 @@ def outputs(network: torch.nn.Module, context: Context) -> tuple[Tensor, Tensor]
 
 
 def predict_logits(
-    network: torch.nn.Module, contexts: Contexts, perturbations: Sequence[str], seen: ScreenData
+    network: torch.nn.Module, priors: Priors, perturbations: Sequence[str], seen: ScreenData
 ) -> list[Tensor]:
     """Return logit shift and log scale of any number of perturbations: (perturbations, genes) each.
 
@@ -61,7 +61,7 @@ def predict_logits(
 
     def in_blocks(names):
         blocks = (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE))
-        parts = [outputs(network, contexts(block, seen)) for block in blocks]
+        parts = [outputs(network, Context(priors, block, seen)) for block in blocks]
         return [torch.cat(part) for part in zip(*parts, strict=True)]
 
     some = [seen.perturbations[place] for place in seen.spread(COMMON)]

@@ -29,7 +29,7 @@ from ..io.files import InputError
 from ..knowledge import Knowledge
 from ..models.baselines import Constant
 from ..models.pooled_regression import tilted
-from .context import Context, Contexts
+from .context import Context, Priors
 from .losses import LossWeights, bin_chances, loss, outputs, predict_logits
 from .screen_data import atlas_data, competition_data, to_frame
 from .training import FoldCache, Settings, seeded, train
@@ -105,9 +105,9 @@ class Trained:
         self.train_, self.constant_ = train, Constant().fit(train)
         self.remarks_, self.networks_, histories, losses = [], [], [], []
         self.rows_ = competition_data(train, self._resampled(train))
-        key = ("contexts", self.knowledge.fingerprint, tuple(self.rows_.genes))
-        self.contexts_ = self.cache.get(key, lambda: Contexts(self.knowledge, self.rows_.genes))
-        self.contexts_.expect([*train.effects.index, *train.targets["perturbation"]])
+        key = ("priors", self.knowledge.fingerprint, tuple(self.rows_.genes))
+        self.priors_ = self.cache.get(key, lambda: Priors(self.knowledge, self.rows_.genes))
+        self.priors_.expect([*train.effects.index, *train.targets["perturbation"]])
         start = None
         if self.policy != "competition":
             start = self.cache.get(self._key("screens"), self._pretrain)
@@ -188,18 +188,18 @@ class Trained:
     def _logits(self, network, perturbations, seen):
         """Logit shift and log scale before shrinkage: (perturbations, genes) each."""
         with torch.no_grad():
-            return predict_logits(network, self.contexts_, list(perturbations), seen)
+            return predict_logits(network, self.priors_, list(perturbations), seen)
 
     def _context(self, perturbations, genes=None) -> Context:
         """Context of perturbations among the training rows of a fitted model."""
-        return self.contexts_(perturbations, self.rows_, genes)
+        return Context(self.priors_, perturbations, self.rows_, genes)
 
     def _new(self, seed):
         genes, train = self.rows_.genes, self.train_
         control = train.control.reindex(genes).to_numpy()
         with seeded(seed, 0):
             network = self.make_module(
-                Setup(genes, self.contexts_.kernels, control, train, self.knowledge)
+                Setup(genes, self.priors_.kernels, control, train, self.knowledge)
             )
         return network.to(device()).eval()  # `train` trains in turns
 
@@ -259,7 +259,7 @@ class Trained:
         genes = np.sort(random.permutation(len(screen.genes))[: self.genes])
         truth = screen.resample(rows, random).columns(genes)
         seen = screen.subset(support, marginals=True)
-        context = self.contexts_(truth.perturbations, seen, genes, hide=HIDDEN)
+        context = Context(self.priors_, truth.perturbations, seen, genes, hide=HIDDEN)
         found = loss(self.loss, truth, *outputs(network, context))
         extra = getattr(network, "extra_loss", None)
         return found if extra is None else found + extra(screen, random)

@@ -85,7 +85,7 @@ class Transformer(Trained):
 
     def mixtures(self) -> list[pd.DataFrame]:
         """Return each head's mixture of kernels, as learned and at the start: head x kernel each."""
-        learned, kernels = self._averaged(lambda one: one.heads.mixture()), self.contexts_.kernels
+        learned, kernels = self._averaged(lambda one: one.heads.mixture()), self.priors_.kernels
         start = first_mix(kernels, self.shape).softmax(dim=1)
         names = [name for name in self._sources() if name.startswith(("head", "solved"))]
         return [pd.DataFrame(part.cpu().numpy(), names, kernels) for part in (learned, start)]
