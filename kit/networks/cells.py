@@ -109,11 +109,7 @@ def competition_cells(train: Competition, *, seed: int = 0) -> Cells:
 
 
 def screen_cells(
-    path: Path | str,
-    competition: Competition,
-    *,
-    names: GeneNames | None = None,
-    seed: int = 0,
+    path: Path | str, competition: Competition, *, names: GeneNames | None = None, seed: int = 0
 ) -> list[Cells]:
     """Return cells of each screen of a `cells.h5ad`, none of the competition's own.
 
