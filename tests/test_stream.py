@@ -638,10 +638,10 @@ def work(matrix):
         pass
 
 budget = int(sys.argv[3])
-work(Matrix(sys.argv[1]))
+work(Matrix(Path(sys.argv[1])))
 Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is in use now
 before = memory("VmRSS")
-work(Matrix(sys.argv[2]))
+work(Matrix(Path(sys.argv[2])))
 print(memory("VmHWM") - before)
 """
 

@@ -152,7 +152,7 @@ def test_two_screens_of_which_one_is_noise_are_better_than_none(tmp_path):
     rows = len(good.effects)
     se = np.repeat([0.1, 1.0], rows)[:, None] * np.ones(effects.shape)
     atlas = atlas_of(effects.to_numpy(), symbols, datasets=np.repeat(["a", "b"], rows), se=se)
-    atlas.effects.columns = competition.genes
+    atlas.effects.columns = atlas.se.columns = competition.genes
     transfer, constant = gains(Transfer(Knowledge(None, atlas)), competition)
     assert transfer > constant + 10
 

@@ -103,8 +103,8 @@ def _notebook(folder, path, report):
 def _provenance(reports):
     """Table of the runs: what they read, how long they took, and the versions of the last."""
     reports = list(reports.values())
-    table = pd.json_normalize(reports, max_level=1).set_index("notebook")[list(MADE)]
-    table = table.rename(columns=MADE)
+    table = pd.json_normalize(reports, max_level=1).set_index("notebook")
+    table = table.reindex(columns=list(MADE)).rename(columns=MADE)
     table["hash"] = table["hash"].str[:12]
     versions = ", ".join(f"{name} {version}" for name, version in reports[-1]["versions"].items())
     return (
@@ -121,7 +121,7 @@ def _table(frame, note):
     words = frame.select_dtypes(exclude="number").columns.drop(PICTURE, errors="ignore")
     left = {name: LEFT.format(name) for name in words}
     shown = dict.fromkeys(COUNTS, "{:.0f}".format)
-    shown |= dict.fromkeys(left.values(), lambda cell: LEFT.format(escape(cell)))
+    shown |= dict.fromkeys(left.values(), lambda cell: LEFT.format(escape(str(cell))))
     heads = [escape(name).replace("/", "/<wbr>") for name in frame.index]
     # The index's name as that of the columns: names are then in one row, not two.
     frame = frame.set_axis(heads).rename(columns=left).rename_axis(columns=frame.index.name)
