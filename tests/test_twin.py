@@ -237,7 +237,7 @@ def test_other_peoples_folders_are_never_touched(twin, tmp_path):
     with pytest.raises(InputError, match="holds other things than a twin"):
         simulate(tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-    with pytest.raises(InputError, match="size: huge .* there are quick, full"):
+    with pytest.raises(InputError, match=r"size: huge .* there are quick, full"):
         simulate(tmp_path / "new", size="huge")
 
 
