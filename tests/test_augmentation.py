@@ -6,8 +6,7 @@ import pytest
 
 from kit import InputError
 from kit.competition import Competition
-from kit.expression.bootstrap import bootstrap_effects
-from kit.expression.pseudobulk import log_normalise
+from kit.expression.pseudobulk import bootstrap_effects, log_normalise
 
 GENES = ["A", "B", "C"]
 NAMES = ["P0", "P1"]

@@ -1,4 +1,4 @@
-"""Pseudobulk from single cells, as the competition's host makes it: means, effects, samples.
+"""Pseudobulk of single cells, as the competition's host makes it: means, effects, samples, bootstrap.
 
 A cell's UMI counts are divided by its total over *all* genes, times 10,000, log2(x + 1); then the
 output genes are taken; then the plain mean over cells. Taking the genes first is the most common
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..io.files import InputError, check_known, check_unique, quote_some, repeated
 from ..io.matrix import MOST
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import sparray
 
+STRATA = ("sgrna_symbol", "sgrna_id", "channel")  # within which the bootstrap draws cells
 SCALE = 10_000  # counts per ten thousand
 ROWS_AT_ONCE = 512  # a block of about 30 MB stays in reused memory; larger ones cost page faults
 
@@ -100,6 +101,55 @@ def samples(
     table = table.set_axis(pd.Index(table[by].agg("|".join, axis=1), name="sample"))
     means = _group_means(cells, genes, codes).set_axis(table.index)
     return means[kept].T, table[kept]
+
+
+def bootstrap_effects(
+    competition: Competition,
+    draws: int = 8,
+    *,
+    seed: int = 0,
+    cells: "AnnData | None" = None,
+) -> np.ndarray:
+    """Return effects of the training rows in `draws` samples of cells: (draws, rows, genes), float32.
+
+    Cells are drawn with replacement within each guide and batch, control cells too, whose error all
+    effects share. A network trained on another draw at every step cannot learn the noise of one.
+
+    Rows and genes are in the competition's order; cells: AnnData of raw counts with all genes of the
+    source, by default `competition.read_cells()`; without obs `sgrna_id` or `channel` they are drawn
+    within what is there. Raises InputError where a row has no cells, or no draw is asked for.
+    """
+    from scipy.sparse import csr_array
+
+    if draws < 1:
+        raise InputError(f"draws is {draws}, want at least 1")
+    cells = competition.read_cells() if cells is None else cells
+    group = cells.obs["sgrna_symbol"].astype(str).to_numpy()
+    names = [*competition.effects.index, CONTROL]
+    check_known(names, group, "perturbations lack cells")
+    columns = columns_of(competition.genes, cells.var_names)
+    values = log_normalise(cells.X)[:, columns].astype(np.float32)
+    by = [name for name in STRATA if name in cells.obs]
+    stratum = cells.obs[by].astype(str).agg("|".join, axis=1)
+    _, stratum, sizes = np.unique(stratum, return_inverse=True, return_counts=True)
+    order = np.argsort(stratum, kind="stable")  # cells of a stratum side by side
+    first = np.cumsum(sizes) - sizes
+    start, size = first[stratum[order]], sizes[stratum[order]]
+    place = {name: row for row, name in enumerate(names)}
+    row = np.array([place.get(name, -1) for name in group])
+    random = np.random.default_rng(seed)
+    found = np.empty((draws, len(names) - 1, len(columns)), dtype=np.float32)
+    for draw in range(draws):
+        taken = order[start + (random.random(len(order)) * size).astype(int)]
+        taken = taken[row[taken] >= 0]
+        count = np.bincount(row[taken], minlength=len(names))
+        member = csr_array(
+            (1 / count[row[taken]].astype(np.float32), (row[taken], taken)),
+            shape=(len(names), len(row)),
+        )  # a cell that is drawn twice counts twice: repeated entries add up
+        means = (member @ values).toarray()
+        found[draw] = means[:-1] - means[-1]
+    return found
 
 
 def _groups(cells, by):

@@ -22,7 +22,7 @@ import torch
 from ..competition import Competition
 from ..decision import Distribution, decide
 from ..evaluation.splits import folds
-from ..expression.bootstrap import bootstrap_effects
+from ..expression.pseudobulk import bootstrap_effects
 from ..io import locate
 from ..io.device import device
 from ..io.files import InputError

@@ -114,11 +114,11 @@ def merge(
             part = source.part(competition, **settings)
             rows += coverage_rows(part, competition, min_controls=min_controls)
             lines += remarks(part)
-            todo = {write_responses: responses[source]}
+            writers = {write_responses: responses[source]}
             if cells and source.counted:
-                todo[write_cells] = of_cells[source]
+                writers[write_cells] = of_cells[source]
             copy = out / PARTS / source.key("rows", competition, {})
-            for write, name in todo.items():
+            for write, name in writers.items():
                 if (out / PARTS / name).exists():
                     continue
                 part.matrix = by_rows(part.matrix, copy, budget)

@@ -1,10 +1,7 @@
-"""What is planted in the twin: genes, a regulatory network, pathways, perturbations in three cell lines.
+"""What is planted in the twin: genes with their names, perturbations with their properties, guides.
 
-A perturbation's noiseless response is `strength x (shared part + own part) + stress`. The shared part is
-its pathway's program: what the pathway's regulators do to the genes that they control, directly and
-through other regulators. The own part goes through regulators and genes of its own. Other cell lines
-rewire part of the network, so that the same perturbation has only partly similar effects. All is drawn
-from one generator; nothing here draws a cell or writes a file.
+`cell_lines` draws how each cell line responds. All is drawn from one generator, in a fixed order; nothing
+here draws a cell or writes a file.
 """
 
 from dataclasses import dataclass
@@ -12,12 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-BATCHES = {  # of three cell lines, by the screen they appear in
-    "competition": [f"ch_{i}" for i in range(1, 5)],
-    "replogle": list(range(1, 7)),
-    "vcc": [f"Flex_{i}_{j:02d}" for i in (1, 2) for j in (1, 2)],
-}
-SILENT = -12.0  # log rate of a gene that is not expressed
+from .cell_lines import SILENT, Line, draw_lines
 
 
 @dataclass(frozen=True)
@@ -53,17 +45,6 @@ SIZES = {"quick": QUICK, "full": Size()}
 
 
 @dataclass(frozen=True)
-class Line:
-    """One cell line as one screen measures it; `response` is the noiseless truth."""
-
-    base: np.ndarray  # (genes,) natural log of the rate
-    response: np.ndarray  # (perturbations, genes) log2 fold change in a cell that does not escape
-    axes: np.ndarray  # (2, genes) how cells vary by stress and by cycle, log2
-    batches: list
-    batch_effect: np.ndarray  # (batches, genes) log2
-
-
-@dataclass(frozen=True)
 class World:
     """Planted truth.
 
@@ -80,7 +61,7 @@ class World:
     perturbations: pd.DataFrame
     guides: pd.DataFrame
     regulators: list
-    lines: dict
+    lines: dict[str, Line]
 
 
 def plant(size: Size, rng: np.random.Generator) -> World:
@@ -89,14 +70,14 @@ def plant(size: Size, rng: np.random.Generator) -> World:
     perturbations = _perturbations(size, genes, base, rng)
     genes["home"] = _homes(size, genes, perturbations, rng)
     _name(genes, perturbations, rng)
-    lines = _lines(size, genes, perturbations, base, rng)
+    lines = draw_lines(size, genes, perturbations, base, rng)
     idle = ~genes["mitochondrial"] & ~genes.index.isin(perturbations.index)
     regulators = rng.choice(genes.index[idle], size.regulators, replace=False)
     return World(genes, perturbations, _guides(size, perturbations, rng), list(regulators), lines)
 
 
 def shuffled(world: World, rng: np.random.Generator) -> pd.Series:
-    """Return a renaming of all genes, by symbol, that keeps knocked-down genes among themselves."""
+    """Return a renaming of all genes, by symbol, that keeps perturbed genes among themselves."""
     hit = world.genes.index.isin(world.perturbations.index)
     names = world.genes.index.to_series()
     for group in (hit, ~hit):
@@ -137,7 +118,7 @@ def _genes(size, rng):
 
 
 def _perturbations(size, genes, base, rng):
-    """Draw the genes that are knocked down and their properties; writes silent genes into `base`."""
+    """Draw the perturbations and their properties; writes silent genes into `base`."""
     counts = {"train": size.train, "val": size.val, "test": size.test, "other": size.others}
     splits = np.repeat(list(counts), list(counts.values()))
     number = len(splits)
@@ -182,7 +163,7 @@ def _perturbations(size, genes, base, rng):
 
 
 def _symbols_to_hit(genes, base, output, rng):
-    """Draw genes to knock down among the well expressed, with or without an output column."""
+    """Draw genes to perturb among the well expressed, with or without an output column."""
     known = ~genes["foreign"] & ~genes.index.str.contains("[.-]")
     by_rate = genes[known].iloc[np.argsort(-base[known])]
     symbols = np.empty(len(output), dtype=object)
@@ -211,7 +192,7 @@ def _name(genes, perturbations, rng):
     bystanders = common.difference(perturbations.index, sort=False)
     draw = rng.choice(bystanders, len(common) // 12, replace=False)
     renamed, aliased = np.split(draw, [2 * len(draw) // 3])
-    # Knocked-down genes among them: an atlas then calls its targets by names of its day.
+    # Perturbed genes among them: an atlas then calls its targets by names of its day.
     renamed = [*renamed, *rng.choice(perturbations.index, len(perturbations) // 12, replace=False)]
     genes["previous"], genes["alias"], genes["screen_symbol"] = "", "", genes.index
     for column, word, symbols in (("previous", "OLD", renamed), ("alias", "ALT", aliased)):
@@ -225,98 +206,6 @@ def _name(genes, perturbations, rng):
     genes.loc[third, "previous"] = f"{first}|{third.replace('TWIN', 'TWOLD')}"
 
 
-@dataclass(frozen=True)
-class Network:
-    """What moves a line's genes. Each gene obeys its `home` regulator by its `coefficient`."""
-
-    home: np.ndarray  # (genes,), -1: none
-    coefficient: np.ndarray  # (genes,)
-    direct: np.ndarray  # (perturbations, genes) effects past all regulators
-    stress: np.ndarray  # (genes,)
-
-
-def _rewired(network, rng):
-    """Another line's network: two genes in five keep their regulator, some of them change sign."""
-    number = len(network.home)
-    kept = rng.random(number) < 0.4
-    coefficient = np.where(kept, network.coefficient, _coefficients(rng, number))
-    same = rng.random(network.direct.shape, dtype=np.float32) < 0.35
-    return Network(
-        home=np.where(kept, network.home, rng.permutation(network.home)),
-        coefficient=coefficient * np.where(rng.random(number) < 0.1, -1, 1),
-        direct=np.where(same, network.direct, _direct(rng, network.direct.shape)),
-        stress=0.6 * network.stress + 0.8 * _direct(rng, (1, number), share=0.12)[0],
-    )
-
-
-def _lines(size, genes, perturbations, base, rng):
-    """The three lines. Other lines than the competition's rewire the network and shift the rates."""
-    number, count = len(genes), len(perturbations)
-    own = genes.index.get_indexer(perturbations.index)
-    acts = _acts(size, count, rng)
-    stress, cycle = _direct(rng, (2, number), share=0.12)
-    network = Network(
-        genes["home"].to_numpy(), _coefficients(rng, number), _direct(rng, (count, number)), stress
-    )
-    mito_fall = np.where(genes["mitochondrial"], -rng.uniform(7, 12, number), 0.0)
-    mito_fall *= np.sqrt(number / 20_000)
-    # Three in ten share a promoter with another gene, which falls too, in every line.
-    beside = rng.integers(0, number, count)
-    falls = np.where(rng.random(count) < 0.3, -rng.uniform(0.5, 2.0, count), 0.0)
-
-    lines = {}
-    for name, batches in BATCHES.items():
-        wiring, rates, strength = network, base, perturbations["strength"].to_numpy()
-        if name != "competition":
-            wiring = _rewired(network, rng)
-            shift = np.append(0.7 * rng.standard_normal(size.regulators), 0.0)  # last: home -1
-            rates = base + shift[network.home] + 0.5 * rng.standard_normal(number)
-            rates[own] = np.maximum(rates[own], np.quantile(base, 0.6))
-            rates[own[rng.random(count) < 0.03]] = SILENT
-            strength = strength * np.exp(0.5 * rng.standard_normal(count))
-            strength *= np.where(rng.random(count) < 0.06, -1, 1)
-        response = _responses(wiring, perturbations, acts, mito_fall, strength)
-        stressed = 0.4 * np.minimum(np.abs(strength), 4 * size.strength)
-        response += stressed[:, None] * wiring.stress
-        response[np.arange(count), beside] += falls
-        response[np.arange(count), own] = 0.0  # its own fall is drawn cell by cell
-        response[rates[own] == SILENT] = 0.0
-        response = np.clip(response, -6.0, 2.0).astype(np.float32)
-        axes = np.stack([0.25 * wiring.stress, 0.3 * cycle]).astype(np.float32)
-        batch_effect = 0.08 * rng.standard_normal((len(batches), number))
-        lines[name] = Line(rates, response, axes, batches, batch_effect.astype(np.float32))
-    return lines
-
-
-def _acts(size, count, rng):
-    """Effects of modules and of single perturbations on regulators, direct and through others."""
-    cascade = rng.standard_normal((size.regulators,) * 2)
-    cascade *= rng.random(cascade.shape) < 2 / size.regulators
-    cascade *= 0.5 / max(1.0, np.abs(np.linalg.eigvals(cascade)).max())
-    reach = np.linalg.inv(np.eye(size.regulators) - cascade)
-    # Module m acts on its regulator m and two others, a single perturbation on any two.
-    modules = _sparse_rows(rng, size.modules, size.regulators, 2)
-    modules[np.arange(size.modules), np.arange(size.modules) % size.regulators] = 1.6
-    return modules @ reach, _sparse_rows(rng, count, size.regulators, 2) @ reach
-
-
-def _responses(network, perturbations, acts, mito_fall, strength):
-    """Noiseless responses (perturbation x gene): the module's program, signed, and an own part."""
-    modules, alone = acts
-    regulon = np.zeros((modules.shape[1], len(network.home)), dtype=np.float32)
-    obeys = np.flatnonzero(network.home >= 0)
-    regulon[network.home[obeys], obeys] = network.coefficient[obeys]
-    programs = _unit(modules @ regulon)
-    programs[0] = np.where(mito_fall < 0, mito_fall, programs[0])
-    response = _unit(_unit(alone @ regulon) + network.direct)
-    shared = perturbations["shared"].to_numpy()[:, None]
-    response *= np.sqrt(1 - shared)
-    member = perturbations["module"].to_numpy() >= 0
-    toward = perturbations["sign"].to_numpy()[:, None] * np.sqrt(shared)
-    response[member] += toward[member] * programs[perturbations["module"].to_numpy()[member]]
-    return strength[:, None] * response
-
-
 def _guides(size, perturbations, rng):
     """Guides of each perturbation: uneven shares of the cells; some are dead, never all of one."""
     share = rng.dirichlet(np.full(size.guides, 6.0), len(perturbations))
@@ -328,27 +217,3 @@ def _guides(size, perturbations, rng):
     names = [f"{symbol}_{i % size.guides + 1}" for i, symbol in enumerate(symbols)]
     columns = {"symbol": symbols, "share": share.ravel(), "efficiency": efficiency.ravel()}
     return pd.DataFrame(columns, names)
-
-
-def _sparse_rows(rng, rows, columns, picks):
-    """Rows of zeros with a few standard normal entries each."""
-    table = np.zeros((rows, columns))
-    for row in table:
-        row[rng.choice(columns, picks, replace=False)] = rng.standard_normal(picks)
-    return table
-
-
-def _coefficients(rng, number):
-    """What its regulator does to each gene: heavy-tailed, four in five upwards."""
-    return np.exp(0.7 * rng.standard_normal(number)) * np.where(rng.random(number) < 0.8, 1, -1)
-
-
-def _direct(rng, shape, share=0.015):
-    """Sparse heavy-tailed rows of root mean square 1."""
-    values = rng.standard_normal(shape, dtype=np.float32) ** 3
-    return _unit(values * (rng.random(shape, dtype=np.float32) < share))
-
-
-def _unit(rows):
-    """Scale every row to root mean square 1."""
-    return rows / np.sqrt(np.mean(rows**2, axis=1, keepdims=True)).clip(1e-9)
