@@ -63,3 +63,17 @@ def write_responses(path, effects, obs, *, se=None, **options):
         data.layers["se"] = se.to_numpy(dtype=np.float32)
     data.write_h5ad(path, **options)
     return path
+
+
+def same(one, other):
+    """Whether two merged files hold the same data."""
+    one, other = anndata.read_h5ad(one), anndata.read_h5ad(other)
+    pd.testing.assert_frame_equal(one.obs, other.obs)
+    pd.testing.assert_frame_equal(one.var, other.var)
+    if "se" in one.layers:
+        return all(
+            np.array_equal(a, b, equal_nan=True)
+            for a, b in ((one.X, other.X), (one.layers["se"], other.layers["se"]))
+        )
+    pd.testing.assert_frame_equal(one.varm["measured"], other.varm["measured"])
+    return (one.X != other.X).nnz == 0

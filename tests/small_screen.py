@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from small_competition import GENES
 
 
 def write_screen(path, obs, counts, var, **more):
@@ -26,3 +27,12 @@ def labels(**numbers):
         for name, number in numbers.items()
         for _ in range(number)
     ]
+
+
+def make_screen(folder, form=np.asarray):
+    """Write a screen of the small competition's genes, with its HGNC table; returns its path."""
+    obs = {"gene": labels(control=20, STAT1=20, KRAS=12), "gem_group": ["1", "2"] * 26}
+    obs |= {"UMI_count": np.full(52, 400.0), "mitopercent": np.full(52, 0.05)}
+    var = pd.DataFrame({"gene_name": GENES}, [f"ENSG0000000000{i}" for i in range(8)])
+    (folder / "hgnc.txt").write_text("symbol\tprev_symbol\nKRAS\t\n")
+    return write_screen(folder / "good.h5ad", obs, form(draw_counts(52, 8, 1)), var)

@@ -14,7 +14,7 @@ from bad_files import BYTES, PLACES, some_of, spoilers_of
 from scipy.sparse import csr_matrix
 from small_competition import GENES, write_small
 from small_merged import random_cells, write_cells, write_responses
-from small_screen import draw_counts, labels, write_screen
+from small_screen import draw_counts, labels, make_screen, write_screen
 
 from kit import load_competition
 from kit.expression import pseudobulk
@@ -81,14 +81,6 @@ def make_own(folder):
     names = labels(control=20, KRAS=20, TFAM=20, AARS1=5, MED12=5, BRD4=5, w_ODD=5)
     obs = pd.DataFrame({"sgrna_symbol": names, "sgrna_id": "g", "channel": ["ch_1", "ch_2"] * 40})
     return write_screen(folder / "good.h5ad", obs, csr_matrix(draw_counts(80, 8)), GENES)
-
-
-def make_screen(folder, form=np.asarray):
-    obs = {"gene": labels(control=20, STAT1=20, KRAS=12), "gem_group": ["1", "2"] * 26}
-    obs |= {"UMI_count": np.full(52, 400.0), "mitopercent": np.full(52, 0.05)}
-    var = pd.DataFrame({"gene_name": GENES}, [f"ENSG0000000000{i}" for i in range(8)])
-    (folder / "hgnc.txt").write_text("symbol\tprev_symbol\nKRAS\t\n")
-    return write_screen(folder / "good.h5ad", obs, form(draw_counts(52, 8, 1)), var)
 
 
 H5AD = {

@@ -17,7 +17,7 @@ import pytest
 from attacks import anew, attack, judge, kit, seeded
 from bad_files import BYTES, PLACES, TEXT
 from small_competition import write_small, write_solution
-from test_page import report
+from small_report import report
 
 from kit.io.files import read_table
 

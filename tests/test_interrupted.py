@@ -13,8 +13,8 @@ import pytest
 from attacks import kit, seeded
 from conftest import ROOT
 from small_competition import write_small
-from test_bad_h5ad import make_screen
-from test_merge import same
+from small_merged import same
+from small_screen import make_screen
 
 from kit.io.files import content_hash
 

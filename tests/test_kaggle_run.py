@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from conftest import ROOT
 from kaggle_shaped import ABSENT, LAYOUTS, Kernels, Session, can_isolate
-from test_notebooks import NOTEBOOKS, assert_complete
+from notebook_outputs import NOTEBOOKS, assert_complete
 
 from kit.twin import SIZES, simulate
 

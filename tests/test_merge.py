@@ -18,6 +18,7 @@ import pytest
 from conftest import ROOT
 from scipy.sparse import csc_matrix, csr_matrix
 from small_competition import GENES, write_small
+from small_merged import same
 from small_screen import draw_counts, labels, write_screen
 
 import kit.screens.merging
@@ -493,20 +494,6 @@ def test_every_way_to_store_counts_gives_the_same(form, tmp_path, competition):
     logs = log_cp10k(counts)
     expected = logs[20:].mean(axis=0) - logs[:20].mean(axis=0)
     assert np.allclose(responses_of(merged, "s")[0].loc["KRAS"], expected, atol=1e-6)
-
-
-def same(one, other):
-    """Whether two merged files hold the same data."""
-    one, other = anndata.read_h5ad(one), anndata.read_h5ad(other)
-    pd.testing.assert_frame_equal(one.obs, other.obs)
-    pd.testing.assert_frame_equal(one.var, other.var)
-    if "se" in one.layers:
-        return all(
-            np.array_equal(a, b, equal_nan=True)
-            for a, b in ((one.X, other.X), (one.layers["se"], other.layers["se"]))
-        )
-    pd.testing.assert_frame_equal(one.varm["measured"], other.varm["measured"])
-    return (one.X != other.X).nnz == 0
 
 
 # what goes wrong

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from small_report import report
 
 from kit.report.board import board
 from kit.report.page import write_page
@@ -18,39 +19,6 @@ PNG = bytes.fromhex(
     "1f15c4890000000d49444154789c6360606060000000050001a5f645400000000049454e44ae426082"
 )
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-
-
-def report(notebook, models, *, simulated=True, ceiling=None, figures=()):
-    scores = {
-        name: {
-            "rows": 40,
-            "seconds": 1.5,
-            "gates": {
-                "0.2": {
-                    "score_per_60": score,
-                    "interval_per_60": [score - 1, score + 2],
-                    "w": 2 * score,
-                    "wcos": 0.5,
-                }
-            },
-        }
-        for name, score in models.items()
-    }
-    data = {"folder": "twin-quick", "hash": "ab" * 32, "simulated": simulated}
-    return {
-        "notebook": notebook,
-        "seed": 0,
-        "budget": "quick",
-        "started": "2026-01-01T00:00:00+00:00",
-        "seconds": 12.3,
-        "peak_memory_mb": 300,
-        "versions": {"numpy": "2.0.2"},
-        "models": scores,
-        "ceiling": ceiling and {"0.2": {"score_per_60": ceiling}},
-        "data": data,
-        "figures": list(figures),
-        "submission": {"file": None, "model": None},
-    }
 
 
 @pytest.fixture
