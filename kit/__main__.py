@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .competition import load_competition
 from .io.files import InputError, printable, quote_some
+from .io.hdf5 import interruptible
 from .submission import check_submission, score_submission, write_submission
 
 ADVICE = {
@@ -263,8 +264,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {printable(message)}\n"
     try:
-        args.run(args)
-        sys.stdout.flush()
+        with interruptible():
+            args.run(args)
+            sys.stdout.flush()
     except (InputError, ImportError, MemoryError, OSError) as error:
         closed = isinstance(error, BrokenPipeError)  # as by `head`, which has seen enough
         if not closed:

@@ -16,7 +16,8 @@ from small_competition import write_small
 from small_merged import same
 from small_screen import make_screen
 
-from kit.io.files import content_hash
+from kit.io.files import content_hash, replacing
+from kit.io.hdf5 import made, opened
 
 pytestmark = [pytest.mark.usefixtures("clean"), pytest.mark.filterwarnings("ignore")]
 
@@ -25,14 +26,18 @@ def started(*words):
     """The command line in a process of its own, its exit code that of the command."""
 
     def work():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             os._exit(kit(*words))
         except KeyboardInterrupt:  # before the words are read, on a busy machine
             os._exit(130)
 
     process = multiprocessing.get_context("fork").Process(target=work)
-    process.start()
+    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the new process runs `work`
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, earlier)
     return process
 
 
@@ -100,6 +105,34 @@ def test_a_merge_stopped_at_any_moment_is_taken_up_by_the_next_run(how, merging,
         assert ended(run) in {0, 130, -how}
     assert ended(started(*words)) == 0
     assert same_merge(tmp_path / "out", alone)
+
+
+@pytest.mark.parametrize(
+    "becomes", [None, SystemError("<cyfunction> returned a result"), OSError(5)]
+)
+def test_an_interrupt_that_c_code_loses_or_renames_leaves_no_file(becomes, tmp_path):
+    """As h5py does where the signal arrives while C calls back: the block sees another error, or none."""
+    path = tmp_path / "new.h5"
+
+    def interrupted():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            if becomes is not None:
+                raise becomes from None
+
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), replacing(path) as part, made(part) as file:
+            interrupted()
+        assert not os.listdir(tmp_path)
+        with made(path) as file:
+            file["obs"] = file["var"] = [1, 2, 3]
+        with pytest.raises(KeyboardInterrupt), opened(path):
+            interrupted()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, earlier)
 
 
 # as a shell sees it

@@ -4,6 +4,8 @@ HDF5 runs no code from a file. But a link, or a dataset, may name another file o
 whose content would then pass for the sender's: such a file is refused.
 """
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO
@@ -13,13 +15,45 @@ from .files import InputError, existing_file, quote_some
 
 
 @contextmanager
+def interruptible() -> Iterator:
+    """End the block with KeyboardInterrupt after an interrupt, even where HDF5 has lost or renamed it.
+
+    An interrupt that arrives while h5py is called back from C becomes a SystemError, an OSError, or
+    nothing at all, and a file written half passes for whole.
+    """
+    earlier, seen = signal.getsignal(signal.SIGINT), []
+    if threading.current_thread() is not threading.main_thread() or not callable(earlier):
+        yield
+        return
+
+    def noted(number, frame):
+        seen.append(number)
+        return earlier(number, frame)
+
+    signal.signal(signal.SIGINT, noted)
+    try:
+        yield
+    except Exception:
+        if seen:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if (
+            signal.getsignal(signal.SIGINT) is noted
+        ):  # blocks need not end in the order of their beginning
+            signal.signal(signal.SIGINT, earlier)
+    if seen:
+        raise KeyboardInterrupt
+
+
+@contextmanager
 def opened(path: Path | str, needed: Sequence[str] = ("obs", "var")) -> Iterator:
     """Yield an h5ad file open for reading; whatever h5py raises on a damaged one is an InputError."""
     import h5py
 
     path = existing_file(path, "give the path of an h5ad file")
     try:
-        with h5py.File(path, "r") as file:
+        with interruptible(), h5py.File(path, "r") as file:
             if missing := [name for name in needed if name not in file]:
                 raise InputError(f"{path} has no {quote_some(missing)}; want an h5ad file")
             if outside := _outside(file):
@@ -66,7 +100,7 @@ def made(path: Path | str) -> Iterator:
     """Yield a new HDF5 file open for writing; a failed write raises its OSError when the block ends."""
     import h5py
 
-    with Sink(path, "w+b") as sink:
+    with interruptible(), Sink(path, "w+b") as sink:
         try:
             with h5py.File(sink, "w") as file:
                 yield file
