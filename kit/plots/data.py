@@ -17,11 +17,11 @@ from .style import (
     RED,
     colours_of,
     density,
-    empty_figure,
     height_of,
     name_rows,
     new_figure,
     percent,
+    sentence,
     span,
     with_legend,
 )
@@ -125,7 +125,7 @@ def on_target_effects(
     drop = -np.diag(effects.loc[names, names]) / level
     title = f"{len(level)} of {len(effects)} perturbed genes are measured and expressed"
     if not len(level):
-        return empty_figure(title)
+        return sentence(f"{title}: nothing to show.")
     figure, (axis,) = new_figure(
         f"{title}; their level falls by {percent(drop.median())} in median,\n"
         f"from {percent(drop.min())} ({drop.idxmin()}) to {percent(drop.max())} ({drop.idxmax()})",

@@ -16,12 +16,12 @@ from .style import (
     RED,
     bars,
     cut,
-    empty_figure,
     height_of,
     name_rows,
     new_figure,
     number_map,
     percent,
+    sentence,
     with_legend,
 )
 
@@ -40,7 +40,7 @@ def neighbourhood(
     mean = pathways.kernel([perturbation], others).iloc[0]
     mean = mean[mean > 0].sort_values(ascending=False, kind="stable")
     if mean.empty:
-        return empty_figure(f"{perturbation} is similar to none of {len(others)} perturbations")
+        return sentence(f"{perturbation} is similar to none of {len(others)} perturbations.")
     near = list(mean.index[:top])
     each = [pathways.kernel([perturbation], others, [part]).iloc[0] for part in pathways.parts]
     first = sum(0 < row.max() <= row[near[0]] + 1e-6 for row in each)

@@ -1,7 +1,7 @@
 """What the figures share: size, title, colours, names of rows, legends, maps, rows of dots."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from textwrap import shorten
+from textwrap import fill, shorten
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -27,9 +27,10 @@ def new_figure(title: str, *, columns: int = 1, height: float = 3.6) -> tuple[Fi
     return figure, axes[0]
 
 
-def empty_figure(title: str) -> Figure:
-    """Return a figure that has a title only, where there is nothing to show."""
-    figure, (axis,) = new_figure(f"{title}: nothing to show", height=0.6)
+def sentence(text: str) -> Figure:
+    """Return a figure of one sentence, for where a picture would show nothing."""
+    lines = fill(text, 90)
+    figure, (axis,) = new_figure(lines, height=0.45 + 0.2 * len(lines.splitlines()))
     axis.set_axis_off()
     return figure
 
