@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -103,19 +104,33 @@ def test_the_page_needs_no_other_file(outputs):
         assert tag not in ("script", "link", "iframe")
         assert attributes.get("src", "data:").startswith("data:image/png;base64,"[:5])
         assert not attributes.get("href", "").startswith(("http", "/"))
-    assert [one["href"] for one in page.all("a")] == ["04_neighbours/04_neighbours.html"]
+
+
+def test_models_notebooks_figures_and_submissions_link_to_files_beside_the_page(outputs):
+    (outputs / "02_baseline").rename(outputs / "old #2")
+    for name in ("submission.csv", "submission_robust.csv"):
+        (outputs / "old #2" / name).write_text("")
+    scores = pd.DataFrame({"public": [4.09]}, ["old #2/submission_robust.csv"])
+    links = [one["href"] for one in read(outputs, released=scores).all("a")]
+    shown, other = "04_neighbours/04_neighbours.html", "old%20%232/report.json"
+    best, robust = "old%20%232/submission.csv", "old%20%232/submission_robust.csv"
+    assert links[:4] == [other, shown, other, robust]  # best, neighbours, mean; released truth
+    assert links[4:] == [shown, "04_neighbours/first.png", other, best, robust]
+    assert all((outputs / unquote(link)).is_file() for link in links)
 
 
 def test_figures_have_their_finding_as_text_and_tables_have_headers(outputs):
     page = read(outputs)
     assert [one["alt"] for one in page.all("img")] == ['Genes <x> & "y" move']
+    assert page.words.count('Genes <x> & "y" move') == 0  # the figure shows its title
     text = write_page(outputs).read_text()
     heads, bodies = (re.findall(rf"<{tag}>.*?</{tag}>", text, re.S) for tag in ("thead", "tbody"))
     assert len(heads) == len(bodies) == 2
     for head, body in zip(heads, bodies, strict=True):
         assert "<th>" in head
         assert "<td" not in head
-        assert all(re.match(r"\s*<th>[^<]", row) for row in re.split("<tr[^>]*>", body)[1:])
+        rows = re.split("<tr[^>]*>", body)[1:]
+        assert all(re.match(r"\s*<th>(<a [^>]*>)?[^<]", row) for row in rows)
     assert all(one["tabindex"] == "0" for one in page.all("div"))
     assert page.all("html") == [{"lang": "en"}]
 
@@ -149,7 +164,7 @@ def in_chromium(page, profile, *flags):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-@pytest.mark.parametrize("width", [390, 1200])
+@pytest.mark.parametrize("width", [390, 820])
 def test_in_a_browser_nothing_is_wider_than_the_window_and_nothing_is_fetched(
     outputs, tmp_path, width
 ):

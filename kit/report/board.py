@@ -13,6 +13,7 @@ from ..submission import read_submission, score_submission
 GATE = "0.2"
 SIMULATED = "Simulated data: the scores test the software and say nothing about the models."
 COLUMNS = ["notebook", "model", "score/60", "90 % interval", "W/60", "Wcos", "rows", "seconds"]
+COLUMNS += ["report"]  # its path
 
 
 def read_reports(folder: Path | str) -> dict[Path, dict]:
@@ -39,15 +40,16 @@ def board(folder: Path | str) -> pd.DataFrame:
     One that failed comes last, without a score, its interval `failed: reason`.
     """
     rows = []
-    for report in read_reports(folder).values():
+    for path, report in read_reports(folder).items():
         for name, model in report["models"].items():
             score = model["gates"][GATE]
             low, high = score["interval_per_60"]
             span, w = f"{low:.2f} .. {high:.2f}", 60 * score["w"] / model["rows"]
-            numbers = [w, score["wcos"], model["rows"], model["seconds"]]
+            numbers = [w, score["wcos"], model["rows"], model["seconds"], path]
             rows.append([report["notebook"], name, score["score_per_60"], span, *numbers])
         for name, reason in report.get("failed", {}).items():
-            rows.append([report["notebook"], name, np.nan, f"failed: {reason}", *[np.nan] * 4])
+            missing = [np.nan] * 4
+            rows.append([report["notebook"], name, np.nan, f"failed: {reason}", *missing, path])
     table = pd.DataFrame(rows, columns=COLUMNS)
     again = table[["model", "score/60", "W/60", "Wcos", "rows"]].round(6).duplicated()
     return table[~again].sort_values("score/60", ascending=False, kind="stable", ignore_index=True)
@@ -79,7 +81,8 @@ def released(folder: Path | str, competition: Competition) -> pd.DataFrame:
 def board_text(folder: Path | str) -> str:
     """Return the board as text, with floor, ceiling, data and the path of each submission."""
     reports = read_reports(folder)
-    table = board(folder).astype({"rows": "Int64"})  # as whole numbers beside those that lack
+    table = board(folder).drop(columns="report")
+    table["rows"] = table["rows"].astype("Int64")  # as whole numbers beside those that lack
     lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), ""]
     lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
     for top in dict.fromkeys(f"{top:.2f}" for top in ceilings(reports)):

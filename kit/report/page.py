@@ -1,13 +1,14 @@
 """The board as one page: `index.html`, which needs no network and no other file to be read.
 
-Figures are embedded; executed notebooks are linked where they lie beside the page. The frame and the
-style of the page are in `page.html`.
+Figures are embedded; models link to their executed notebook or report, and submissions to their files,
+by paths relative to the page. The frame and the style of the page are in `page.html`.
 """
 
 import base64
 from html import escape
 from pathlib import Path
 from string import Template
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -35,7 +36,9 @@ def write_page(folder: Path | str, released: pd.DataFrame | None = None) -> Path
     parts += ["<h2>Models, best first</h2>", _models(folder, reports)]
     if released is not None and len(released):
         note = "Saved submissions against released truth, for 60 rows (public: val, private: test)."
-        parts += ["<h2>Released truth</h2>", _table(released.rename_axis("submission"), note)]
+        links = [_link(name, folder, Path(folder, name)) for name in released.index]
+        table = _table(released.rename_axis("submission"), note, links)
+        parts += ["<h2>Released truth</h2>", table]
     parts.append("<h2>Notebooks</h2>")
     parts += [_notebook(folder, path, report) for path, report in reports.items()]
     parts += ["<h2>How it was made</h2>", _provenance(reports)]
@@ -65,7 +68,20 @@ def _models(folder, reports):
     )
     if top is not None:
         note += f" Ceiling (grey line): half the cells against the other half, {top:.2f}."
-    return _table(shown, note)
+    runs = zip(table["model"], table["report"], table["notebook"], strict=True)
+    return _table(shown, note, [_link(name, folder, _shown(*run)) for name, *run in runs])
+
+
+def _shown(report, notebook):
+    """The executed notebook beside a report, or the report where there is none."""
+    shown = report.with_name(f"{notebook}.html")
+    return shown if shown.is_file() else report
+
+
+def _link(text, folder, path):
+    """Text in HTML that links to a file under the folder; it may break after a slash."""
+    text = escape(text).replace("/", "/<wbr>")
+    return f'<a href="{quote(path.relative_to(folder).as_posix())}">{text}</a>'
 
 
 def _interval(score, low, high, limits, top):
@@ -86,17 +102,16 @@ def _interval(score, low, high, limits, top):
 
 
 def _notebook(folder, path, report):
-    """A notebook's main figure, with a link to all it shows."""
-    title, shown = escape(report["notebook"]), path.parent / f"{report['notebook']}.html"
-    if shown.is_file():
-        title = f'<a href="{escape(shown.relative_to(folder).as_posix())}">{title}</a>'
-    parts = [f"<h3>{title}</h3>"]
+    """A notebook's main figure, with links to all it shows and to its submissions."""
+    parts = [f"<h3>{_link(report['notebook'], folder, _shown(path, report['notebook']))}</h3>"]
     for figure in list(report["figures"])[:1]:
         image, text = path.parent / figure["file"], escape(figure["title"])
         if image.is_file():
             source = f"data:image/png;base64,{base64.b64encode(image.read_bytes()).decode()}"
-            caption = f"<figcaption>{text}</figcaption>"
-            parts.append(f'<figure><img alt="{text}" src="{source}">{caption}</figure>')
+            target = quote(image.relative_to(folder).as_posix())
+            parts.append(f'<a href="{target}"><img alt="{text}" src="{source}"></a>')
+    files = sorted(path.parent.glob("submission*.csv"))
+    parts += [f"<p>{_link(file.name, folder, file)}</p>" for file in files]
     return "".join(parts)
 
 
@@ -113,16 +128,17 @@ def _provenance(reports):
     )
 
 
-def _table(frame, note):
+def _table(frame, note, heads=None):
     """A note and a frame in HTML, scrolled by itself where it is too wide; the index heads rows.
 
-    Text is escaped and aligned left, as is the heading of its column; pictures are HTML already.
+    Text is escaped and aligned left, as is the heading of its column; pictures and `heads`, which
+    stand for the index, are HTML already.
     """
     words = frame.select_dtypes(exclude="number").columns.drop(PICTURE, errors="ignore")
     left = {name: LEFT.format(name) for name in words}
     shown = dict.fromkeys(COUNTS, "{:.0f}".format)
     shown |= dict.fromkeys(left.values(), lambda cell: LEFT.format(escape(str(cell))))
-    heads = [escape(name).replace("/", "/<wbr>") for name in frame.index]
+    heads = heads or list(map(escape, frame.index))
     # The index's name as that of the columns: names are then in one row, not two.
     frame = frame.set_axis(heads).rename(columns=left).rename_axis(columns=frame.index.name)
     options = {"float_format": "{:.2f}".format, "formatters": shown, "na_rep": ""}
