@@ -209,10 +209,11 @@ def repeats(resolved: pd.DataFrame) -> pd.Series:
 def remarks(resolved: pd.DataFrame) -> list[str]:
     """Return what a user should check, one line each, for the log of a merge."""
     name, rule = resolved["name"], resolved["rule"]
-    dates = [bool(_DATE.fullmatch(text)) for text in name[resolved["gene"].isna()]]
     several = repeats(resolved)
     found = {
-        "spreadsheet dates instead of symbols, lost": name[resolved["gene"].isna()][dates],
+        "spreadsheet dates instead of symbols, lost": spreadsheet_dates(
+            name[resolved["gene"].isna()]
+        ),
         "names of several genes, not mapped": name[rule == "ambiguous"],
         "symbols whose Ensembl id is another gene's, mapped by symbol": name[resolved["conflict"]],
         "genes that several names reach": [f"{g} ({', '.join(n)})" for g, n in several.items()],
@@ -220,6 +221,11 @@ def remarks(resolved: pd.DataFrame) -> list[str]:
     return [
         f"{len(names)} {what}: {quote_some(names)}" for what, names in found.items() if len(names)
     ]
+
+
+def spreadsheet_dates(names: Iterable[str]) -> list[str]:
+    """Return the names that a spreadsheet made of symbols such as MARCH1 and SEPT2: 1-Mar, Sep-02."""
+    return [name for name in names if _DATE.fullmatch(name)]
 
 
 def _clean(names):
