@@ -70,7 +70,7 @@ def _read(args):
 
 def predict(args: argparse.Namespace) -> None:
     from .forecast.intervals import target_intervals, write_intervals
-    from .forecast.predict import forecast
+    from .forecast.predict import baseline_forecast, forecast
 
     if Path(args.out).is_dir():
         raise InputError(f"{args.out} is a folder; give the path of a file to write")
@@ -78,7 +78,10 @@ def predict(args: argparse.Namespace) -> None:
     written = []
     if args.uncertainty:
         ends, remark = target_intervals(competition, knowledge, args.level, seed=args.seed)
-    found = forecast(competition, knowledge, seed=args.seed, minutes=args.minutes)
+    if args.baseline:
+        found = baseline_forecast(competition, args.baseline, seed=args.seed)
+    else:
+        found = forecast(competition, knowledge, seed=args.seed, minutes=args.minutes)
     if args.uncertainty:
         where = write_intervals(ends, found.prediction, competition, args.uncertainty)
         written = [remark, where]
@@ -226,6 +229,8 @@ def parser() -> argparse.ArgumentParser:
     add = command(predict, "train the best blend and write a submission", *READ, "--seed")
     text = "blend in whatever else, networks too, can be fitted within M minutes"
     add("--minutes", metavar="M", type=between(float, 0.01), help=text)
+    text = "write the mean training effect, or the best constant, instead of the forecast"
+    add("--baseline", choices=("mean", "constant"), help=text)
     add("--out", metavar="FILE", required=True, help="CSV to write")
     text = "CSV of intervals beside each prediction (.csv.gz: smaller)"
     add("--uncertainty", metavar="FILE", help=text)

@@ -8,7 +8,7 @@ import pytest
 from small_predictions import hand_made
 
 from kit import InputError, OutOfFold, interval, score
-from kit.evaluation.predictions import versus
+from kit.evaluation.predictions import against_baselines, versus
 
 
 def small_scores(rows=40, seed=0):
@@ -115,3 +115,28 @@ def test_two_models_are_compared_in_a_sentence_by_the_paired_interval():
     assert versus(runs, "ours", "same").startswith(
         "ours is not significantly different from same: +0.00, "
     )
+
+
+def test_an_estimate_below_a_baseline_is_said_with_its_rows_and_the_way_to_the_other():
+    ours = hand_made()
+    score = ours.score().score_per_60
+    floors = {"mean": (score - 2, ours.truth * 0), "constant": (score - 1, ours.truth * 0 + 1)}
+
+    def lines(runs=ours, prediction=ours.prediction, **changed):
+        return against_baselines(prediction, runs, floors | changed, "write {}")
+
+    assert lines() == []
+    (line,) = lines(constant=(score + 1, ours.truth * 0 + 1))
+    assert f"{score:.2f}" in line
+    assert f"constant, {score + 1:.2f}" in line
+    assert f"{len(ours.truth)} training rows" in line
+    assert line.endswith("write constant")
+    # Below both, the better one is named.
+    (line,) = lines(mean=(score + 3, ours.truth * 0), constant=(score + 1, ours.truth * 0 + 1))
+    assert line.endswith("write mean")
+    # What equals a baseline is called so, whatever its score, in any order of labels.
+    same = (ours.truth * 0 + 1).iloc[::-1, ::-1] + 1e-9
+    (line,) = lines(prediction=same, constant=(score + 1, ours.truth * 0 + 1))
+    assert "equals the constant" in line
+    assert lines(runs=None) == []
+    assert len(lines(prediction=same, mean=(score + 3, ours.truth * 0))) == 2

@@ -11,7 +11,8 @@ from conftest import ROOT
 from small_competition import write_small, write_solution
 from small_planted import planted
 
-from kit import InputError, load_competition
+from kit import InputError, OutOfFold, load_competition
+from kit.__main__ import main
 from kit.forecast import forecast, predict_targets
 from kit.forecast import predict as predict_module
 from kit.forecast.predict import networks
@@ -63,6 +64,28 @@ def test_without_any_knowledge_every_target_gets_the_constant(tmp_path):
     constant = OnTargetGene(Constant()).fit(competition).predict(targets)
     pd.testing.assert_frame_equal(found.prediction, constant, check_names=False)
     assert any("without any knowledge" in remark for remark in found.remarks)
+    assert any("equals the constant" in remark for remark in found.remarks)
+
+
+@pytest.mark.filterwarnings(QUIET)
+def test_a_forecast_below_a_baseline_is_said_and_the_command_writes_that(tmp_path):
+    folder = write_small(tmp_path / "small")
+    competition = load_competition(folder)
+    effects = competition.effects
+    fold = pd.Series(np.arange(len(effects)) % 2, effects.index)
+    targets = competition.targets["perturbation"]
+    prediction = pd.DataFrame(9.0, list(targets), effects.columns)
+    for factor, below in ((9, True), (1, False)):  # effects too large by far, and the truth itself
+        inner = OutOfFold.from_predictions(competition, factor * effects, fold)
+        assert (inner.score().score_per_60 < 0) == below
+        lines = predict_module._on_baselines(inner, prediction, competition)
+        assert len(lines) == below
+    for name, model in predict_module.baselines().items():
+        path = tmp_path / f"{name}.csv"
+        assert main(["predict", "--baseline", name, "--data", f"{folder}", "--out", f"{path}"]) == 0
+        want = model.fit(competition).predict(targets)
+        written = pd.read_csv(path, index_col="pert_id")[want.columns]
+        np.testing.assert_allclose(written, want, atol=1e-6)
 
 
 @pytest.mark.filterwarnings(QUIET)

@@ -11,6 +11,8 @@ from conftest import ROOT
 
 import kit
 from kit.__main__ import main, parser
+from kit.evaluation import find_outputs, read_saved_runs
+from kit.report.board import board
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -76,6 +78,7 @@ def workplace(twin, tmp_path_factory):
 @pytest.mark.parametrize("example", blocks("python"))
 def test_an_example_runs_as_it_stands(example, workplace, twin, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
+    monkeypatch.setenv("ESG_OUTPUTS", str(workplace / "outputs"))
     monkeypatch.setenv("ESG_DATA", str(twin))
     for name in ("ESG_PATHWAYS", "ESG_ATLAS", "ESG_HGNC"):
         monkeypatch.delenv(name, raising=False)
@@ -94,9 +97,16 @@ def test_the_model_of_the_example_keeps_the_constant_where_it_knows_nothing(
 ):
     monkeypatch.chdir(workplace)
     monkeypatch.setenv("ESG_DATA", str(twin))
+    monkeypatch.setenv("ESG_OUTPUTS", str(workplace / "own"))
     example = next(block for block in blocks("python").values() if "\nclass NearestMean" in block)
     made = {}
     exec(example, made)
+    saved, refused = read_saved_runs(made["competition"], find_outputs(workplace / "own"))
+    assert {"nearest", "constant"} <= set(
+        saved
+    )  # so the blend takes it, with the folds of the others
+    assert not refused
+    assert "nearest" in set(board(workplace / "own")["model"])
     competition, knowledge = made["competition"], made["knowledge"]
     near = knowledge.pathway_kernel(competition.targets["perturbation"], competition.effects.index)
     names = [near.max(axis=1).idxmax(), "NOT_A_GENE"]

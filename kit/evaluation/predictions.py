@@ -4,7 +4,7 @@ The unit is the perturbation. A held-out row's baseline is the mean of *its own 
 so the mean model scores exactly 0 and every score is a gain over it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -188,6 +188,41 @@ def versus(runs: dict, one: str, other: str, *, gate: float = GATE) -> str:
     verb = "is not significantly different from"
     verb = "beats" if low > 0 else "loses to" if high < 0 else verb
     return f"{one} {verb} {other}: {gain:+.2f}, paired 90 % interval {low:.2f} to {high:.2f}."
+
+
+def against_baselines(
+    prediction: pd.DataFrame,
+    runs: OutOfFold | list[OutOfFold] | None,
+    baselines: Mapping[str, tuple[float, pd.DataFrame]],
+    instead: str,
+) -> list[str]:
+    """Return lines on a submission that equals a baseline, or whose estimated score is below one.
+
+    prediction: of the targets, perturbation x gene; runs: its out-of-fold predictions, one a repeat, or
+    None; baselines: by name the score for 60 rows of the same training rows, and the predictions of the
+    targets; instead: how to submit a baseline, its name at `{}`. Nothing else is done about it: an
+    estimate on few rows is too uncertain for that.
+    """
+    prediction = prediction.sort_index()
+    same = {
+        name
+        for name, (_, other) in baselines.items()
+        if np.allclose(prediction, other.loc[prediction.index, prediction.columns], atol=1e-6)
+    }
+    lines = [f"this submission equals the {name} in every value" for name in sorted(same)]
+    floors = {name: score for name, (score, _) in baselines.items() if name not in same}
+    if runs is None or not floors:
+        return lines
+    scores = [run.score() for run in listed(runs)]
+    value, low, high = estimate(scores)
+    best = max(floors, key=floors.get)
+    if value < floors[best]:
+        lines.append(
+            f"the estimated score of this submission, {value:.2f} (90 % interval {low:.2f} to "
+            f"{high:.2f}), is below that of the {best}, {floors[best]:.2f}; both rest on "
+            f"{scores[0].rows} training rows; to submit the {best}: {instead.format(best)}"
+        )
+    return lines
 
 
 def expected_spread(

@@ -21,11 +21,12 @@ import pandas as pd
 from ..competition import Competition
 from ..evaluation.blending import blend
 from ..evaluation.comparison import out_of_fold
-from ..evaluation.predictions import OutOfFold, expected_spread, interval
+from ..evaluation.predictions import OutOfFold, against_baselines, expected_spread, interval
 from ..evaluation.saved_runs import SavedRun, mean_run
+from ..evaluation.splits import folds
 from ..io.files import quote_some
 from ..knowledge import Knowledge
-from ..models import Constant, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
+from ..models import Constant, Mean, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
 from ..models.blend import ENOUGH, Blend
 
 ONCE = 0.5  # share of a first fold that may be work done once for all folds, as pretraining is
@@ -70,7 +71,7 @@ def forecast(
     remarks.append(_on_recipe(default.recipe_))
     if default.inner_ is None:
         remarks.append("estimate: none, too few training rows or no knowledge")
-        return Forecast(prediction, None, remarks)
+        return Forecast(prediction, None, [*remarks, *_on_baselines(None, prediction, competition)])
     inner = _with_on_target_gene(default.inner_, competition)
     if minutes is not None:
         models = cheap_models(knowledge, seed=seed) | networks(knowledge, seed=seed)
@@ -88,7 +89,21 @@ def forecast(
         remarks.append(f"also fitted: {', '.join(also) or 'nothing'}")
         remarks += [f"left out for time: {name}, {why}" for name, why in left_out.items()]
         remarks.append(remark)
-    return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
+    remarks += [*_on_score(inner, len(prediction)), *_on_baselines(inner, prediction, competition)]
+    return Forecast(prediction, inner, remarks)
+
+
+def baselines() -> dict[str, Any]:
+    """Return the unfitted models that a submission should beat, by name: the mean and the constant."""
+    return {"mean": Mean(), "constant": OnTargetGene(Constant())}
+
+
+def baseline_forecast(competition: Competition, name: str, *, seed: int = 0) -> Forecast:
+    """Predict all targets by the model `name` of `baselines`."""
+    model = baselines()[name]
+    prediction = predict_targets(model, competition)
+    inner = out_of_fold(model, competition, folds(competition.effects.index, seed=seed))
+    return Forecast(prediction, inner, [f"baseline: {name}", *_on_score(inner, len(prediction))])
 
 
 def released_targets(competition: Competition) -> list[str]:
@@ -239,6 +254,19 @@ def _on_score(inner, targets):
         low, high = draws[column].quantile([0.05, 0.95])
         lines.append(f"expected of {rows}: 90 % interval {low:.2f} to {high:.2f} for 60 rows")
     return lines
+
+
+def _on_baselines(inner, prediction, competition):
+    """Lines where the forecast equals the mean or the constant, or is estimated below one of them."""
+    found = {}
+    for name, model in baselines().items():
+        score = 0.0
+        if inner is not None:
+            held_out = [list(names) for names in inner.fold.groupby(inner.fold).groups.values()]
+            score = out_of_fold(model, competition, held_out).score().score_per_60
+        found[name] = score, predict_targets(model, competition)
+    instead = "python -m kit predict --baseline {} --out FILE"
+    return against_baselines(prediction, inner, found, instead)
 
 
 def _out_of_fold(model, competition, held_out, end):

@@ -21,7 +21,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..evaluation.comparison import failure
-from ..evaluation.predictions import STRONGEST, OutOfFold, listed, summary
+from ..evaluation.predictions import STRONGEST, OutOfFold, against_baselines, listed, summary
 from ..evaluation.saved_runs import saved_files, slug
 from ..io.files import InputError, content_hash, replacing
 from ..io.locate import ROOT, WORKING, on_kaggle
@@ -129,15 +129,24 @@ class Run:
     def submit(self, model: str, chosen: list[OutOfFold]) -> Path:
         """Write the saved predictions of `model` as the submission, and the report; return its path.
 
-        chosen: what `choose` gives beside the name. Printed are the path, the score of choosing, which
-        the report keeps as that of the submission, and the score where truth is released.
+        chosen: out-of-fold predictions of the choice, as `choose` and `blend` give them. Printed are the
+        path, the score of choosing, which the report keeps as that of the submission, a line where it is
+        below that of the mean or of the recorded model `constant`, and the score where truth is released.
         """
         submission = self.write_submission(self.tests[model])
         self.estimate = _numbers(chosen, GATES[0])
         self.finish(submission, model)
         print(f"{submission}: {model}")
         print(f"out of fold, the choice included: {_line(self.estimate)}; mean baseline 0.000")
-        print(*self.released(submission), sep="\n")
+        self.tests.setdefault("mean", self.tests[model] * 0 + self.competition.effects.mean())
+        floors = {"mean": (0.0, self.tests["mean"])}
+        if "constant" in self.models:
+            numbers = self.models["constant"]["gates"][str(GATES[0])]
+            floors["constant"] = numbers["score_per_60"], self.tests["constant"]
+        instead = 'run.write_submission(run.tests["{}"])'
+        lines = against_baselines(self.tests[model], chosen, floors, instead)
+        for line in [*lines, *self.released(submission)]:
+            print(line)
         return submission
 
     def released(self, submission: Path | str) -> list[str]:
