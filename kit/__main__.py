@@ -11,13 +11,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from . import __version__
 from .competition import load_competition
 from .io.files import InputError, printable, quote_some
 from .io.hdf5 import interruptible
 from .submission import check_submission, score_submission, write_submission
 
 ADVICE = {
-    ImportError: "run `make env` and .venv/bin/python",
+    ImportError: "install it with pip, or run `make env` and .venv/bin/python",
     MemoryError: "not enough memory; is a file corrupt?",
 }
 
@@ -197,7 +198,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; each command sets `run` to its function."""
-    main = argparse.ArgumentParser(prog="python -m kit", description="Competition kit")
+    prog = "kit" if Path(sys.argv[0]).stem == "kit" else "python -m kit"
+    main = argparse.ArgumentParser(prog=prog, description="Competition kit")
+    main.add_argument("--version", action="version", version=f"kit {__version__}")
     commands = main.add_subparsers(dest="command", required=True)
 
     def command(run, text, *shared, name=None):
@@ -287,7 +290,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def console() -> int:
+    """Run the command that this process was started with; return the exit code."""
     for stream in (sys.stdout, sys.stderr):  # names may hold signs that a terminal cannot show
         stream.reconfigure(errors="backslashreplace")
-    sys.exit(main())
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(console())

@@ -22,7 +22,9 @@ from pathlib import Path
 
 from .files import InputError
 
-ROOT = Path(__file__).resolve().parents[2]  # of the project; on Kaggle it may be read-only
+_TOP = Path(__file__).resolve().parents[2]
+# Of the project: the checkout; for an installed kit, the current folder.
+ROOT = _TOP if (_TOP / "notebooks" / "execute.py").is_file() else Path()
 KAGGLE_INPUT = Path("/kaggle/input")
 WORKING = Path("/kaggle/working")
 SLUG = "echoes-of-silenced-genes"
