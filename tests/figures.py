@@ -27,6 +27,11 @@ def labels(axis):
     return [label.get_text() for label in axis.get_yticklabels()]
 
 
+def beside(axis):
+    """Labels of the rows right of an axis."""
+    return [label.get_text() for label in axis.child_axes[0].get_yticklabels()]
+
+
 def legend(figure):
     """Labels of all legends of a figure and its axes."""
     legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes)]

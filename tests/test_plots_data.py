@@ -58,9 +58,12 @@ def test_effects_without_a_strong_one_are_drawn():
 def test_on_target_effects_are_drawn_at_their_control_level_beside_predictions():
     effects = effects_of({"A": [-1.0, 0.5, 0], "B": [0.1, -0.5, 0], "X": [0, 0, 0], "C": [0, 0, 0]})
     control = pd.Series({"A": 4.0, "B": 1.0, "C": 0.0})
+    alone = plots.on_target_effects(effects, control)
+    assert numbers(alone) == {2, 4, 37.5, 25, 50}
+    assert "25 % (A) to 50 % (B)" in title(alone)
     figure = plots.on_target_effects(effects, control, {"half": effects * 0.5})
-    assert numbers(figure) == {2, 4, 37.5, 25, 50}
-    assert "25 % (A) to 50 % (B)" in title(figure)
+    assert numbers(figure) == {2, float(f"{np.sqrt((0.5**2 + 0.25**2) / 2):.3f}")}
+    assert "half" in title(figure)
     axis = figure.axes[0]
     assert axis.collections[0].get_offsets().tolist() == [[1.0, -0.5], [4.0, -1.0]]
     curve = next(line for line in axis.lines if line.get_label() == "half")
@@ -69,14 +72,17 @@ def test_on_target_effects_are_drawn_at_their_control_level_beside_predictions()
 
 def test_without_measured_on_target_genes_the_figure_is_empty():
     figure = plots.on_target_effects(effects_of({"X": [1, 2]}), pd.Series({"A": 1.0, "B": 1.0}))
-    assert numbers(figure) == {0, 1}
+    assert numbers(figure) == {1}
     assert not figure.axes[0].has_data()
 
 
 def test_the_title_of_the_weights_has_their_shares():
     weights = pd.DataFrame([[0.0, 0.1, 0.2, 3.7], [1.2, 0.4, 0.4, 2.0]])
     effects = pd.DataFrame([[0.0, 0.1, 0.2, 0.9], [0.4, 0.3, 0.3, 0.5]])
-    assert numbers(plots.weight_distribution(weights, effects)) >= {46.2, 0.4, 37.5}
+    figure = plots.weight_distribution(weights, effects)
+    assert numbers(figure) >= {46.2, 0.4, 37.5}
+    (line,) = figure.axes[0].lines  # the label names a line as it is drawn
+    assert ("dashed" in figure.axes[0].get_xlabel()) == (line.get_linestyle() == "--")
 
 
 def test_weights_are_compared_by_label():

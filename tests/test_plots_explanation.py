@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figures import _closed_figures, fits, labels, numbers, title  # noqa: F401
+from figures import _closed_figures, beside, fits, labels, numbers, title  # noqa: F401
 
 from kit import plots
 
@@ -15,7 +15,7 @@ def test_shrinkage_names_the_best_penalty_and_its_share_of_the_error_without_pat
         "effects": pd.Series([50.0, 4.4, 4.1, 4.0], penalties),
     }
     figure = plots.shrinkage(curves, pd.Series({1: 1.01, 3: 0.97, 10: 0.98}))
-    assert numbers(figure) == {1, 95}
+    assert numbers(figure) == {5, 1, 0}  # % at penalty 1, and 0 % where pathways add nothing
     left, right = figure.axes
     ranks, best, effects, line = left.lines
     np.testing.assert_allclose(ranks.get_xdata(), penalties[:3])
@@ -70,5 +70,7 @@ def test_training_probabilities_are_sorted_and_half_is_counted(tmp_path):
     assert title(figure).startswith("NEW")
     (axis,) = figure.axes
     assert labels(axis) == ["b", "c"]
-    assert [text.get_text() for text in axis.texts] == [reasons["b"], reasons["c"]]
+    assert beside(axis) == [reasons["b"], reasons["c"]]
     assert fits(figure, tmp_path / "figure.png")
+    sure = plots.training_probabilities(pd.Series({"a": 0.9, "b": 0.1}, name="NEW"), {"a": "set"})
+    assert sure.axes[0].get_xlim()[1] <= 100

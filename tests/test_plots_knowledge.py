@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figures import _closed_figures, fits, labels, numbers, title  # noqa: F401
+from figures import _closed_figures, beside, fits, labels, numbers, title  # noqa: F401
 
 from kit import plots
 from kit.knowledge import load_pathways
@@ -38,12 +38,8 @@ def test_the_map_holds_the_kernel_of_each_part_and_the_rarest_common_set(pathway
     first = sum(k.at["A", nearest] >= k.loc["A", ["B", "D"]].max() for k in parts.values())
     assert numbers(figure) == {float(f"{kernel.max():.2f}"), first, 3, 2, 4, 0.1}
     assert f"to {nearest} " in title(figure)
-    beside = {name: label.get_text() for name, label in zip(names, _beside(axis), strict=True)}
-    assert beside == {"B": "rare (3)", "D": "common (4)"}
-
-
-def _beside(axis):
-    return axis.child_axes[0].get_yticklabels()
+    shared = dict(zip(names, beside(axis), strict=True))
+    assert shared == {"B": "rare (3)", "D": "common (4)"}
 
 
 def test_what_a_part_does_not_know_is_a_dash(pathways):
@@ -66,8 +62,8 @@ def test_the_coverage_is_drawn_by_source(pathways):
     assert "(nothing)" in title(figure)
     (axis,) = figure.axes
     assert [bar.get_width() for bar in axis.patches] == [50, 50, 50]
-    texts = [text.get_text() for text in axis.texts]
-    assert texts == ["50 %, in median 1", "50 %, in median 0.5", "50 %"]
+    assert beside(axis) == ["50 %, in median 1", "50 %, in median 0.5", "50 %"]
+    assert axis.get_xlim() == (0, 100)
 
 
 @pytest.mark.parametrize("neighbours", [1, 30])

@@ -63,15 +63,21 @@ def test_nearness_has_the_gain_of_the_least_and_the_most_similar(tmp_path):
             "least": [0.1, 0.7, np.nan],
             "most": [0.3, 0.9, np.nan],
             "score": [1.25, 30, 0.5],
+            "low": [-1, 20, 0],
+            "high": [2, 35, 1],
             "w_per_row": [0.1, 0.75, 0.1],
         },
         index=["bin 1", "bin 2", "unknown"],
     )
     figure = plots.nearness(nearest, w, bins)
-    assert numbers(figure) == {0.1, 0.75, 60, 1.25, 30}
+    assert numbers(figure) == {60, 1.25, -1, 2, 30, 20, 35, 90}
     (axis,) = figure.axes
-    spans = [part.tolist() for part in axis.collections[1].get_segments()]
-    assert spans == [[[0.1, 0.1], [0.3, 0.1]], [[0.7, 0.75], [0.9, 0.75]]]
+    _, *parts = axis.collections
+    spans = [part.get_segments()[0].ravel().tolist() for part in parts[::2]]
+    assert spans == [[0.1, 0.1, 0.3, 0.1], [0.7, 0.75, 0.9, 0.75]]
+    low, high = parts[1].get_datalim(axis.transData).intervaly
+    assert (low + high) / 2 == pytest.approx(0.1)
+    assert high - low == pytest.approx(2 * 1.645 * 0.1)  # 0.0 and 0.2: standard error 0.1
     assert fits(figure, tmp_path / "figure.png")
 
 

@@ -80,12 +80,23 @@ def test_the_trade_marks_the_largest_product_and_states_both_scores(distribution
     rules = pd.DataFrame(
         {"w": [1.0, 6], "wcos": [0.8, 0.3], "score": [0.8, 1.8]}, ["mean", "median"]
     )
-    figure = plots.trade(path, rules)
-    assert numbers(figure) == {60, 0.8, 4.8, 0.6, 1, 8}
+    held_out = pd.DataFrame(
+        {"w_per_60": [0.5, 2, 1.5], "wcos": [0.5, 0.2, -0.2], "score": [0.25, 0.4, 0]},
+        ["mean", "median", "score-optimal"],
+    )
+    figure = plots.trade(path, rules, held_out)
+    assert numbers(figure) == {60, 0.8, 0.25, 4.8, 0}  # what is expected never stands alone
     (axis,) = figure.axes
-    marked = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines}
+    lines = [line for line in axis.lines if len(line.get_xdata())]
+    marked = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in lines}
     assert marked["score-optimal"] == (0.6, 8)
     assert marked["mean"] == (0.8, 1.0)
+    measured = [line for line in lines if line.get_label().startswith("_")]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in measured] == [
+        (0.5, 0.5),
+        (0.2, 2),
+        (-0.2, 1.5),
+    ]
     assert fits(figure, tmp_path / "figure.png")
 
 
@@ -98,6 +109,8 @@ def test_distributions_count_the_pairs_whose_decided_value_is_farther_out(distri
     figure = plots.distributions(distribution, {"mean": mean, "decided": farther}, pairs, mean)
     assert numbers(figure) >= {stake.sum(), float(f"{100 * stake['a'] / stake.sum():.3g}")}
     assert [axis.get_title() for axis in figure.axes] == ["a: g", "b: h", "a: j"]
+    marks = [line.get_ydata()[0] for line in figure.axes[0].lines if line.get_marker() in "so"]
+    assert len(set(marks)) == 2  # rules that agree do not hide each other
     up, down = figure.axes[0].collections
     assert [bar[1, 1] for bar in up.get_segments()] == pytest.approx(
         100 * support_points(distribution, "a", "g")[0]

@@ -122,22 +122,29 @@ def on_target_effects(
     """
     level = control[control.index.isin(effects.index) & (control > 0)].sort_values()
     names = level.index
-    drop = -np.diag(effects.loc[names, names]) / level
-    title = f"{len(level)} of {len(effects)} perturbed genes are measured and expressed"
     if not len(level):
-        return sentence(f"{title}: nothing to show.")
-    figure, (axis,) = new_figure(
-        f"{title}; their level falls by {percent(drop.median())} in median,\n"
-        f"from {percent(drop.min())} ({drop.idxmin()}) to {percent(drop.max())} ({drop.idxmax()})",
-        height=4,
+        return sentence(f"None of {len(effects)} perturbed genes is measured and expressed.")
+    effect = np.diag(effects.loc[names, names])
+    curves = {name: np.diag(frame.loc[names, names]) for name, frame in (predictions or {}).items()}
+    missed = [
+        f"{name} {np.sqrt(np.mean((curve - effect) ** 2)):.3f}" for name, curve in curves.items()
+    ]
+    drop = -effect / level
+    title = f"{len(level)} of {len(effects)} perturbed genes are measured and expressed; "
+    title += f"their level falls by {percent(drop.median())} in median,\n"
+    title += (
+        f"from {percent(drop.min())} ({drop.idxmin()}) to {percent(drop.max())} ({drop.idxmax()})"
     )
+    if missed:
+        title = f"Root mean square error on the {len(level)} on-target effects: {', '.join(missed)}"
+    figure, (axis,) = new_figure(title, height=4)
     axis.axhline(0, color="0.6", linewidth=0.8)
     axis.plot([0, level.max()], [0, -level.max()], color="black", label="bound: no transcript left")
-    axis.scatter(level, -drop * level, color=BLUE, zorder=3, label="on-target effect")
-    curves = zip((predictions or {}).items(), (RED, GREEN), ("-", "--"), strict=False)
-    for (name, prediction), colour, style in curves:
-        effect = np.diag(prediction.loc[names, names])
-        axis.plot(level, effect, style, color=colour, label=name)
+    axis.scatter(level, effect, color=BLUE, zorder=3, label="on-target effect")
+    for (name, curve), colour, style in zip(
+        curves.items(), (RED, GREEN), ("-", "--"), strict=False
+    ):
+        axis.plot(level, curve, style, color=colour, label=name)
     axis.set(xlabel="control level of the gene, log2(1 + CP10k)", ylabel="on-target effect, log2")
     axis.legend(frameon=False)
     return figure
@@ -202,8 +209,9 @@ def weight_distribution(weights: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     )
     positive = values[values > 0]
     left.hist(positive, np.geomspace(positive.min() * 0.9, positive.max() * 1.1, 60), color=BLUE)
-    left.axvline(1, color=RED)
-    left.set(xscale="log", xlabel="weight (red: 1, a row's mean)", ylabel="perturbation-gene pairs")
+    left.axvline(1, color="black", linestyle="--")
+    left.set(xscale="log", ylabel="perturbation-gene pairs")
+    left.set(xlabel="weight (dashed: 1, the mean of a row)")
     density(right, size, values, xlabel="|effect|, log2", ylabel="weight in WMAE")
     return figure
 
@@ -235,8 +243,9 @@ def gate_and_weight(
     truth, weight = effects[gene], weights[gene]
     best = weighted_median(effects[[gene]], weights[[gene]])[gene]
     figure, (left, right) = new_figure(
-        f"Small effects count for nothing in the cosine; for {gene} the weights move the best\n"
-        f"single value from {truth.median():.2f} (median; mean {truth.mean():.2f}) to {best:.2f}",
+        f"Effects below a quarter of the gate hardly count in the cosine; for {gene} the weights\n"
+        f"move the best single value from {truth.median():.2f} (median; mean {truth.mean():.2f}) "
+        f"to {best:.2f}",
         columns=2,
     )
     size = np.linspace(0, 1.5 * max(gates), 200)

@@ -58,11 +58,8 @@ def neighbourhood(
     axis.axvline(0.5, color="white", linewidth=3)
     axis.set_xticks(range(table.shape[1]), [_wrapped(name, 12) for name in table], fontsize=7)
     axis.set(ylabel="most similar perturbations")
-    beside = axis.secondary_yaxis("right")
-    beside.set_yticks(range(len(near)), [_shared(pathways, perturbation, name) for name in near])
-    beside.tick_params(length=0, labelsize=7.5)
-    beside.spines["right"].set_visible(False)
-    beside.set_ylabel("rarest set with both (its genes)")
+    shared = [_shared(pathways, perturbation, name) for name in near]
+    _name_right(axis, shared, "rarest set with both (its genes)")
     return figure
 
 
@@ -79,11 +76,12 @@ def pathway_coverage(coverage: pd.DataFrame) -> Figure:
     )
     share = (counts > 0).mean()
     bars(axis, 100 * share.rename(lambda name: _wrapped(name, 24)), size=9)
-    for place, name in enumerate(counts):
+    texts = []
+    for name in counts:
         number = "" if counts[name].dtype == bool else f", in median {counts[name].median():.3g}"
-        axis.text(100 * share[name] + 1, place, f"{percent(share[name])}{number}", va="center")
-    axis.set(xlabel="% of perturbations known (median: number of sets or edges)", xlim=(0, 135))
-    axis.set_xticks(range(0, 101, 20))
+        texts.append(f"{percent(share[name])}{number}")
+    _name_right(axis, texts, "median: sets or edges")
+    axis.set(xlabel="% of perturbations known", xlim=(0, 100))
     return figure
 
 
@@ -101,13 +99,13 @@ def complexes(
         height=height_of(inside) + 0.1 * len(inside),
     )
     if null is not None:
-        axis.axvspan(*null, color="0.9", linewidth=0, label="non-targeting, 90 %")
+        axis.axvspan(*null, color="0.9", linewidth=0, zorder=-1, label="non-targeting pairs, 90 %")
     for kind, mark, colour in zip(inside, ("D", "o", "s"), (RED, BLUE, ORANGE), strict=False):
         places = np.arange(len(inside))
         axis.plot(inside[kind], places, mark, color=colour, markersize=7, label=kind, alpha=0.85)
         axis.axvline(overall[kind], color=colour, linewidth=1, linestyle=":")
     low, high = inside.min(axis=1), inside.max(axis=1)
-    axis.hlines(range(len(inside)), low, high, "0.8", linewidth=1.5, zorder=0)
+    axis.hlines(range(len(inside)), low, high, "0.7", linewidth=1.5, zorder=0)
     name_rows(axis, inside.index, size=8)
     axis.set(xlabel="mean cosine of pairs less the mean effect (dotted: all pairs)")
     return with_legend(figure, axis)
@@ -122,10 +120,12 @@ def shrinkage(curves: Mapping[str, pd.Series], by_rank: pd.Series) -> Figure:
     shares = {name: curve / curve[np.inf] for name, curve in curves.items()}
     verdicts = []
     for name, share in shares.items():
-        text = "without pathways"
+        text = (
+            f"Ridge on {name}: pathways lower the leave-one-out error by {percent(1 - share.min())}"
+        )
         if np.isfinite(best := share.idxmin()):
-            text = f"at penalty {best:.3g}: {percent(share.min())} of that without pathways"
-        verdicts.append(f"Error of ridge on {name} least {text}")
+            text += f", at penalty {best:.3g}"
+        verdicts.append(text)
     figure, (left, right) = new_figure("\n".join(verdicts), columns=2, height=4)
     for (name, share), colour in zip(shares.items(), COLOURS, strict=False):
         finite, best = share[np.isfinite(share.index)], share.idxmin()
@@ -201,12 +201,18 @@ def training_probabilities(probability: pd.Series, reasons: Mapping[str, str]) -
     )
     bars(axis, 100 * shown, size=9)
     axis.axvline(100 * uniform, color=RED, linestyle="--", label="uniform")
-    style = {"va": "center", "fontsize": 8, "bbox": {"fc": "white", "lw": 0, "pad": 0.5}}
-    for place, name in enumerate(shown.index):
-        axis.text(100 * shown[name] + shown.max(), place, reasons[name], **style)
-    axis.set(xlabel="probability as a scenario, %", xlim=(0, 250 * shown.max()))
-    axis.legend(frameon=False, loc="lower right")
-    return figure
+    _name_right(axis, [reasons[name] for name in shown.index])
+    axis.set(xlabel="probability as a scenario, %", xlim=(0, min(100, 105 * shown.max())))
+    return with_legend(figure, axis)
+
+
+def _name_right(axis, texts, label=None):
+    """A text beside each row, right of the axis, and what they are."""
+    beside = axis.secondary_yaxis("right")
+    beside.set_yticks(range(len(texts)), texts)
+    beside.tick_params(length=0, labelsize=7.5)
+    beside.spines["right"].set_visible(False)
+    beside.set_ylabel(label)
 
 
 def _wrapped(name, width):

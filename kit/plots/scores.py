@@ -119,20 +119,28 @@ def gains(w: pd.Series, other: pd.Series, names: Sequence[str]) -> Figure:
 
 
 def nearness(nearest: pd.Series, w: pd.Series, bins: pd.DataFrame) -> Figure:
-    """Draw each perturbation's term of W by its similarity to the nearest training one, and bin means.
+    """Draw each perturbation's term of W by its similarity to the nearest training one, and bins' means.
 
     nearest, w: by perturbation; bins: as `by_nearness` gives it.
     """
     known = bins.drop(index="unknown", errors="ignore")
-    far, near = known.iloc[0], known.iloc[-1]
+    ends = [
+        f"{part['score'] + 0.0:.2f} ({part['low'] + 0.0:.2f} to {part['high'] + 0.0:.2f})"
+        for part in (known.iloc[0], known.iloc[-1])
+    ]
     figure, (axis,) = new_figure(
-        f"Gain in W with the least similar training perturbations {far['w_per_row'] + 0.0:+.2f}, with "
-        f"the most similar {near['w_per_row'] + 0.0:+.2f};\n"
-        f"score for 60 rows {far['score']:.2f} and {near['score']:.2f}"
+        f"Score for 60 rows with the least similar training perturbations {ends[0]},\n"
+        f"with the most similar {ends[1]}; in brackets the 90 % interval"
     )
     axis.scatter(nearest, w[nearest.index], 18, SKY, linewidth=0, label="held-out perturbation")
-    ends = known["least"], known["most"]
-    axis.hlines(known["w_per_row"], *ends, BLUE, linewidth=3, label="mean of a bin")
+    label = "mean of a bin, 90 % interval"
+    for _, part in known.iterrows():
+        inside = w[nearest.index[nearest.between(part["least"], part["most"])]]
+        reach = 1.645 * inside.std() / np.sqrt(len(inside)) if len(inside) > 1 else np.nan
+        mean, span = inside.mean(), [part["least"], part["most"]]
+        axis.hlines(mean, *span, BLUE, linewidth=3, label=label)
+        axis.fill_between(span, mean - reach, mean + reach, color=BLUE, alpha=0.2)
+        label = None
     axis.axhline(0, color="black", linewidth=0.8, label="the fold's mean effect")
     axis.set(xlabel="similarity to the nearest training perturbation", ylabel="term of W")
     return with_legend(figure, axis)

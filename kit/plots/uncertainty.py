@@ -38,18 +38,26 @@ def distributions(
         axis.vlines(chance.index, 0, 100 * chance, SKY, linewidth=2, label="probability")
         axis.vlines(weight.index, -100 * weight, 0, ORANGE, linewidth=2, label="weight")
         axis.axhline(0, color="black", linewidth=0.8)
-        for (rule, frame), mark, colour in zip(values.items(), MARKS, RULES, strict=False):
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.4 * (high - low))
+        heights = np.linspace(0.95, 0.77, len(values))  # of the panel: rules often agree
+        for (rule, frame), mark, colour, height in zip(
+            values.items(), MARKS, RULES, heights, strict=False
+        ):
             where = frame.at[perturbation, gene]
             axis.axvline(where, color=colour, linewidth=0.8, linestyle=":")
-            style = {"markersize": 13 if mark == "*" else 8, "markeredgecolor": "white"}
-            axis.plot(where, 0, mark, color=colour, label=rule, **style)
+            style = {
+                "markersize": 11 if mark == "*" else 7,
+                "transform": axis.get_xaxis_transform(),
+            }
+            axis.plot(where, height, mark, color=colour, label=rule, **style)
         if truth is not None:
             measured = truth.at[perturbation, gene]
-            axis.plot(measured, 0, "kx", markersize=14, zorder=1.9, label="measured")
+            axis.plot(measured, 0, "kx", markersize=10, label="measured")
         axis.set_title(f"{perturbation}: {gene}", fontsize=9)
         axis.set(xlabel="effect, log2")
-        axis.yaxis.set_major_formatter(lambda share, _: f"{abs(share):g}")
-    axes[0].set(ylabel="% of probability (up), of weight (down)")
+        axis.yaxis.set_major_formatter(lambda share, _: f"{abs(share):g}" if share <= 100 else "")
+    axes[0].set(ylabel="% of probability (up),\n% of weight (down)")
     return with_legend(figure, axes[0], rows=2)
 
 
@@ -90,33 +98,41 @@ def exchange(
     return _expected(path, rows), _expected(rules, rows)
 
 
-def trade(path: pd.DataFrame, rules: pd.DataFrame) -> Figure:
-    """Draw expected W against expected Wcos along the rates of exchange, beside other rules.
+def trade(path: pd.DataFrame, rules: pd.DataFrame, held_out: pd.DataFrame) -> Figure:
+    """Draw expected W against expected Wcos along the rates of exchange, and of rules held-out ones too.
 
     path, rules: as `exchange` gives them, rules without the score-optimal one, which is the best of the
-    path; on a grey line the product is the same.
+    path; held_out: as `compare` gives it for the rules, an open mark each. On a grey line the product
+    is the same.
     """
-    best, first = path.loc[path["score"].idxmax()], rules.index[0]
-    figure, (axis,) = new_figure(
-        f"Expected score for 60 rows of the {first} {rules['score'].iloc[0]:.2f}, score-optimal "
-        f"{best['score']:.2f}:\nWcos {rules['wcos'].iloc[0]:.2f} becomes {best['wcos']:.2f}, "
-        f"W {rules['w'].iloc[0]:.1f} becomes {best['w']:.1f}",
-        height=4.4,
-    )
+    best, optimal = path.loc[path["score"].idxmax()], held_out.index[-1]
+    shown = pd.concat([rules, best.to_frame(optimal).T])
+    scores = [
+        f"{rule} {shown.at[rule, 'score']:.2f} and {held_out.at[rule, 'score']:.2f}"
+        for rule in (rules.index[0], optimal)
+    ]
+    title = f"Score for 60 rows, expected and on held-out rows:\n{', '.join(scores)}"
+    figure, (axis,) = new_figure(title, height=4.4)
     axis.plot(path["wcos"], path["w"], "o-", color=BLUE, markersize=4, label="rates tried")
     for place, word in ((0, "W counts most"), (-1, "Wcos counts most")):
         at = (path["wcos"].iloc[place], path["w"].iloc[place])
-        axis.annotate(word, at, (6, 6), textcoords="offset points", fontsize=8, color=BLUE)
-    for (rule, row), mark, colour in zip(rules.iterrows(), MARKS[:-1], RULES, strict=False):
-        axis.plot(row["wcos"], row["w"], mark, color=colour, markersize=9, label=rule)
-    style = {"color": RED, "markersize": 15, "label": "score-optimal"}
-    axis.plot(best["wcos"], best["w"], MARKS[-1], **style)
+        style = {"ha": "right", "textcoords": "offset points", "fontsize": 8, "color": BLUE}
+        axis.annotate(word, at, (-6, -14), **style)
+    marks = dict(zip(rules.index, zip(MARKS, RULES, strict=True), strict=False))
+    marks[optimal] = MARKS[-1], RULES[-1]
+    for rule, (mark, colour) in marks.items():
+        size = 15 if mark == "*" else 9
+        expected = shown.loc[rule, ["wcos", "w"]]
+        axis.plot(*expected, mark, color=colour, markersize=size, label=rule)
+        real = held_out.loc[rule, ["wcos", "w_per_60"]]
+        axis.plot(*real, mark, color=colour, markersize=size, markerfacecolor="none")
+    axis.plot([], [], "o", color="0.4", markerfacecolor="none", label="on held-out rows")
     axis.margins(0.12)
     (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
     x, y = np.meshgrid(np.linspace(left, right, 100), np.linspace(low, high, 100))
     drawn = axis.contour(x, y, x * y, 6, colors="0.85", linewidths=1, linestyles="-", zorder=0)
     axis.clabel(drawn, fontsize=7, fmt="%.3g")
-    axis.set(xlabel="expected Wcos", ylabel="expected W for 60 rows")
+    axis.set(xlabel="Wcos", ylabel="W for 60 rows")
     return with_legend(figure, axis, rows=2)
 
 
