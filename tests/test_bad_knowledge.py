@@ -12,7 +12,7 @@ from attacks import anew, attack, judge, seeded
 from bad_files import BYTES, PLACES, TEXT
 
 from kit.io.files import InputError
-from kit.knowledge import formats, load_knowledge, load_pathways
+from kit.knowledge import formats, load_knowledge, load_pathways, tables
 from kit.screens.gene_names import GeneNames, load_gene_names
 from kit.screens.layouts import load_layout
 
@@ -130,7 +130,7 @@ def test_made_up_knowledge_is_refused_in_one_line(name, tmp_path):
 def test_an_archive_that_unpacks_without_end_is_refused_before_it_fills_the_memory(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(formats, "LARGEST", 10**6)
+    monkeypatch.setattr(tables, "LARGEST", 10**6)
     for name, content in (
         ("a.gmt.gz", gzip.compress(bytes(10**7))),
         ("a.zip", packed(bytes(10**7))),

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL, Competition
-from ..expression.t_statistics import LFC, t_of_effects
+from ..expression.limma import LFC, t_of_effects
 from ..io.files import InputError, check_known, check_labels, check_unique
 from ..metric import weights_from_t, wmae
 

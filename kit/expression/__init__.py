@@ -8,10 +8,9 @@ guide and channel; `log_normalise`: log2(1 + CP10k) of counts. `moderated_t`: li
 """
 
 from .controls import target_features
-from .limma import moderated_t
+from .limma import likeliest_lfc, moderated_t, t_of_effects, t_of_samples
 from .pseudobulk import bootstrap_effects, effects, log_normalise, mean_expression, samples
 from .similarity import between_screens, centred_cosine, rank_correlation
-from .t_statistics import likeliest_lfc, t_of_effects, t_of_samples
 
 __all__ = [
     "between_screens",

@@ -5,9 +5,9 @@
 table, such as embeddings. `smallest_sets`: the smallest gene set that a perturbation shares with others.
 """
 
-from .formats import load_knowledge
 from .loading import gather, load_pathways
 from .pathways import Pathways, smallest_sets
 from .similarity import Knowledge
+from .tables import load_knowledge
 
 __all__ = ["Knowledge", "Pathways", "gather", "load_knowledge", "load_pathways", "smallest_sets"]

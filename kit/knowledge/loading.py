@@ -16,9 +16,10 @@ from ..io.files import InputError, fetch
 from ..screens.atlas import Atlas, find_responses, read_responses
 from ..screens.gene_names import GeneNames, load_gene_names
 from ..screens.merging import merge
-from .formats import parsed, read_source, unpacked
+from .formats import parsed, read_source
 from .pathways import EDGES, SETS, Pathways
 from .similarity import Knowledge
+from .tables import unpacked
 
 REACTOME = "ReactomePathways.gmt"
 URL = f"https://reactome.org/download/current/{REACTOME}.zip"

@@ -9,7 +9,6 @@ import pandas as pd
 
 from ..io.files import InputError, check_known, frames_hash, quote_some
 from ..screens.gene_names import GeneNames
-from .formats import checked
 from .kernels import (
     CSR,
     LARGEST,
@@ -25,6 +24,7 @@ from .kernels import (
     sizes_of,
     table_vectors,
 )
+from .tables import checked
 
 SETS, EDGES = ["source", "pathway", "gene"], ["one", "other", "weight", "source"]
 SMALL_SETS = ", small"  # ending of the part of small sets

@@ -21,9 +21,13 @@ from .hgnc import bare_ensembl, find_table, read_table
 RULES = ("symbol", "ensembl", "previous", "alias")  # the most trusted first
 UNMAPPED = ("other", "ambiguous", "lost")
 _TRUST = {rule: rank for rank, rule in enumerate(RULES)}
+DATES = 40  # symbols of months and a number: MARCH1, SEPT2, DEC1
 _MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 # What spreadsheets make of MARCH1 and SEPT2: 1-Mar, Sep-02.
-_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}")
+_DATE = re.compile(
+    rf"\d{{1,2}}[-. ]{_MONTH}([-. ]\d{{2,4}})?|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d( 00:00:00)?"
+)
+_DAY = re.compile(r"3[6-9]\d{3}|4\d{4}")  # a date as the days since 1900, of 1998 to 2036
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,8 +228,11 @@ def remarks(resolved: pd.DataFrame) -> list[str]:
 
 
 def spreadsheet_dates(names: Iterable[str]) -> list[str]:
-    """Return the names that a spreadsheet made of symbols such as MARCH1 and SEPT2: 1-Mar, Sep-02."""
-    return [name for name in names if _DATE.fullmatch(name)]
+    """Return the names that a spreadsheet made of symbols such as MARCH1 and SEPT2: 1-Mar, 44256."""
+    names = list(names)
+    days = [name for name in names if _DAY.fullmatch(name)]
+    few = days if len(days) <= DATES else []  # more are ids of genes
+    return [name for name in names if _DATE.fullmatch(name)] + few
 
 
 def _clean(names):
