@@ -6,6 +6,7 @@ order of the ground-truth table and targets that of the sample submission. Relea
 """
 
 import os
+import shlex
 import warnings
 from collections.abc import Iterable
 from contextlib import closing
@@ -21,6 +22,7 @@ from .io.files import (
     InputError,
     check_known,
     check_labels,
+    check_type,
     check_unique,
     content_hash,
     quote_some,
@@ -164,6 +166,7 @@ def load_competition(path: Path | str | None = None) -> Competition:
     labels that do not match and values that are not finite. Warns where numbers that should agree differ
     by more than 1e-3, and for simulated data.
     """
+    check_type(path, (str, Path, type(None)), "path", "the path of a folder")
     source = find_folder(path)
     means = read_table(source / MEANS, "pert_symbol")
     training = read_solution(source / TRUTH).rename_axis("perturbation")
@@ -220,7 +223,7 @@ def find_folder(path: Path | str | None = None) -> Path:
     if not locate.on_kaggle():
         step = (
             f"put its CSV files in {places[0]}, set ESG_DATA to their folder, or simulate some: "
-            f"python -m kit twin {last}"
+            f"python -m kit twin {shlex.quote(last)}"
         )
     raise InputError(f"no competition data in {', '.join([*places, last])}; {step}")
 

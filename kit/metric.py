@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .io.files import InputError, check_labels, finite_values
+from .io.files import InputError, check_labels, check_type, finite_values
 
 GATE = 0.2
 EPS = 1e-12
@@ -148,6 +148,7 @@ def wmae(
     truth, weights: perturbation x gene frames; prediction: such a frame, or one series by gene that
     stands for every row.
     """
+    check_type(truth, pd.DataFrame, "truth", "a frame, perturbation x gene")
     if isinstance(prediction, pd.Series):
         rows = np.broadcast_to(prediction.to_numpy(), (len(truth), len(prediction)))
         prediction = pd.DataFrame(rows, index=truth.index, columns=prediction.index)
@@ -207,6 +208,7 @@ def _aligned(truth, prediction, weights):
     """The three frames as float arrays in the labels' order of `truth`."""
     arrays = []
     for name, frame in {"truth": truth, "prediction": prediction, "weights": weights}.items():
+        check_type(frame, pd.DataFrame, name, "a frame, perturbation x gene")
         for axis, kind in ((0, "perturbations"), (1, "genes")):
             _same_labels(name, kind, frame.axes[axis], truth.axes[axis])
         if not frame.index.equals(truth.index) or not frame.columns.equals(truth.columns):
@@ -218,6 +220,7 @@ def _aligned(truth, prediction, weights):
 
 
 def _series(values, index):
+    check_type(values, pd.Series, "baseline_wmae", "a series by perturbation")
     _same_labels("baseline_wmae", "perturbations", values.index, index)
     return finite_values(values.reindex(index), "baseline_wmae")
 

@@ -15,6 +15,7 @@ from .io.files import (
     InputError,
     check_known,
     check_labels,
+    check_type,
     check_unique,
     finite_values,
     label_fault,
@@ -35,6 +36,7 @@ def write_submission(prediction: pd.DataFrame, competition: Competition, path: P
     An id whose perturbation the competition's files do not name gets the mean training effect. Raises
     InputError for what the host would refuse; issues the warnings of `check_submission`.
     """
+    check_type(path, (str, Path), "path", "the path of a CSV file to write")
     table = submission_table(prediction, competition)
     remarks = check_submission(table, competition)
     if unnamed := [name for name in table.index if name not in competition.targets.index]:
@@ -51,6 +53,8 @@ def write_submission(prediction: pd.DataFrame, competition: Competition, path: P
 
 def submission_table(prediction: pd.DataFrame, competition: Competition) -> pd.DataFrame:
     """Return the `pert_id` x gene frame that `write_submission` writes."""
+    check_type(prediction, pd.DataFrame, "prediction", "a frame, perturbation x gene")
+    check_type(competition, Competition, "competition", "what load_competition returns")
     symbols = competition.targets["perturbation"]
     genes, ids = competition.submission_genes, competition.submission_ids
     check_unique(prediction.index, "prediction has repeated rows")
@@ -75,6 +79,7 @@ def check_submission(submission: pd.DataFrame | Path | str, competition: Competi
     equal, on-target effects below minus the control mean, and values more than 1.5 times as far from
     zero as any training effect.
     """
+    check_type(competition, Competition, "competition", "what load_competition returns")
     table, name = _read(submission)
     wanted = competition.submission_genes
     solution = [gene for gene in table.columns.difference(wanted, sort=False) if _of_solution(gene)]
@@ -104,6 +109,7 @@ def score_submission(
     InputError where the submission lacks an id of the solution, or their genes differ.
     """
     table, name = _read(submission)
+    check_type(solution, (pd.DataFrame, str, Path), "solution", "a path or a frame by pert_id")
     if not isinstance(solution, pd.DataFrame):
         solution = read_solution(solution)
     truth, weights, baseline = split_solution(solution)
@@ -116,6 +122,7 @@ def score_submission(
 
 def _read(submission):
     """The submission's frame by `pert_id` and its name for messages."""
+    check_type(submission, (pd.DataFrame, str, Path), "submission", "a path or a frame by pert_id")
     if not isinstance(submission, pd.DataFrame):
         return read_submission(submission), str(submission)
     if "pert_id" in submission:

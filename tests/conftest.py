@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of small products threads wait for one another
+os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def pytest_configure(config):

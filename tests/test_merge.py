@@ -54,7 +54,7 @@ def twin_competition(twin):
 def merged(twin, twin_competition, tmp_path_factory):
     """The twin's two atlases and its own cells, merged."""
     files = [twin / f"{name}.h5ad" for name in ATLASES.values()]
-    return merge(files, twin_competition, tmp_path_factory.mktemp("merged"), progress=False)
+    return merge(files, twin_competition, tmp_path_factory.mktemp("merged"))
 
 
 @pytest.fixture

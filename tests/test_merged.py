@@ -213,9 +213,7 @@ def test_what_merge_writes_of_the_competition_has_its_effects(twin, tmp_path):
     with pytest.warns(UserWarning, match="SIMULATED"):
         competition = load_competition(twin)
     screen = next(twin.glob("*_essential_raw_singlecell_01.h5ad"))
-    written = merge(
-        [screen], competition, tmp_path, names=twin / "hgnc_complete_set.txt", progress=False
-    )
+    written = merge([screen], competition, tmp_path, names=twin / "hgnc_complete_set.txt")
     merged = MergedCells(written.cells, competition, imputation="none", buffer_mb=1)
     values, measured, obs, _ = all_of(merged.batches(256, rows=merged.obs["competition"]))
     assert measured.all()

@@ -14,13 +14,12 @@ from small_planted import an_atlas, gains, killed, planted
 import kit.networks
 from kit import InputError, out_of_fold
 from kit.io import locate
-from kit.io.device import device
 from kit.knowledge import Knowledge
 from kit.models import Constant
 from kit.networks.gnn import GNN
 from kit.networks.losses import LossWeights
 from kit.networks.trained import SHRINKAGES, Trained
-from kit.networks.training import Settings
+from kit.networks.training import Settings, device
 from kit.networks.transformer import Transformer
 from kit.networks.vae import VAE
 from kit.networks.variant_comparison import variants

@@ -12,6 +12,7 @@ from kit import (
     InputError,
     Run,
     by_nearness,
+    check_submission,
     compare,
     compare_grouped,
     folds,
@@ -21,7 +22,10 @@ from kit import (
     load_competition,
     out_of_fold,
     repeated_folds,
+    score,
+    score_submission,
     wmae,
+    write_submission,
 )
 from kit.evaluation.comparison import by_group, nearest_similarity, with_hold_out
 from kit.evaluation.predictions import summary
@@ -317,3 +321,52 @@ def test_the_seeds_hold_out_stands_beside_the_folds(competition):
     shipped = competition.baseline_wmae[known.truth.index]
     want = replace(known, baseline_wmae=shipped).score().score_per_60
     assert both.at["screens", column].startswith(f"{want:.2f} (")
+
+
+NAMES = ["A", "B", "C", "D"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda c: load_competition(5), "path is of type int"),
+        (lambda c: load_competition(c), "path is of type Competition"),
+        (lambda c: folds(5, NAMES), "perturbations is of type int"),
+        (lambda c: folds(c), "perturbations is of type Competition"),
+        (lambda c: folds("ABCD", 2), "perturbations is of type str"),
+        (lambda c: folds(NAMES, 2.0), "parts is of type float"),
+        (lambda c: repeated_folds(NAMES, 2, "3"), "repeats is of type str"),
+        (lambda c: hold_out(3, NAMES), "perturbations is of type int"),
+        (lambda c: grouped_folds(NAMES, 2), "similarity is of type list"),
+        (lambda c: out_of_fold(c, Mean(), [NAMES]), "competition is of type Mean"),
+        (lambda c: out_of_fold(Mean, c, [NAMES]), "model is <class"),
+        (lambda c: out_of_fold(Mean(), c, 5), "held_out is of type int"),
+        (lambda c: out_of_fold(Mean(), c, NAMES), "a part of held_out is of type str"),
+        (lambda c: out_of_fold(Mean(), c, []), "held_out has an empty list"),
+        (lambda c: compare(c, {"mean": Mean()}, [NAMES]), "models is of type Competition"),
+        (lambda c: compare({"mean": Mean()}, c, 5, reference=None), "held_out is of type int"),
+        (
+            lambda c: compare({"mean": Mean()}, [NAMES], c, reference=None),
+            "competition is of type list",
+        ),
+        (lambda c: compare([Mean()], c, [NAMES]), "models is of type list"),
+        (lambda c: write_submission(c, c.effects, "x.csv"), "prediction is of type Competition"),
+        (lambda c: write_submission(c.effects, "x.csv", c), "path is of type Competition"),
+        (lambda c: check_submission(c, "x.csv"), "competition is of type str"),
+        (lambda c: score_submission(c, "x.csv"), "solution|submission is of type Competition"),
+        (lambda c: score(1.0, c.effects, c.weights, c.baseline_wmae), "truth is of type float"),
+        (
+            lambda c: score(c.effects, c.effects, c.baseline_wmae, c.weights),
+            "weights is of type Series",
+        ),
+        (lambda c: score(c.effects, c.effects, c.weights, 1.0), "baseline_wmae is of type float"),
+        (
+            lambda c: wmae(c.effects.to_numpy(), c.effects.mean(), c.weights),
+            "truth is of type ndarray",
+        ),
+    ],
+)
+def test_arguments_of_another_kind_or_order_are_one_line(competition, call, message):
+    with pytest.raises(InputError, match=message) as fault:
+        call(competition)
+    assert "want" in str(fault.value)

@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from ..competition import Competition
-from ..io.files import InputError, check_known, printable
+from ..io.files import InputError, check_known, check_type, printable
+from ..io.progress import progress
 from ..metric import GATE, wmae
 from .blending import Search
 from .predictions import OutOfFold, estimate, listed, summary
-from .splits import grouped_folds, hold_out, repeated_folds
+from .splits import checked_split, grouped_folds, hold_out, repeated_folds
 
 SPLIT = 30  # perturbations of the single hold-out
 NOT_APPLICABLE = "not applicable"
@@ -41,13 +42,19 @@ def out_of_fold(
     held_out: lists of perturbations, such as `folds` gives; a single list is one split. The shipped
     `baseline_wmae` knows the mean of all rows: each fit sees that of its own rows instead.
     """
+    check_type(competition, Competition, "competition", "what load_competition returns")
+    if isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "predict")):
+        raise InputError(f"model is {model}, want a model with fit and predict, such as Constant()")
+    held_out = checked_split(held_out)
     start, predictions, number = time.perf_counter(), [], {}
-    for fold, names in enumerate(held_out):
-        train = competition.subset(competition.effects.index.difference(names, sort=False))
-        mean = train.effects.mean()
-        train = replace(train, baseline_wmae=wmae(train.effects, mean, train.weights))
-        predictions.append(copy.deepcopy(model).fit(train).predict(list(names)))
-        number |= dict.fromkeys(names, fold)
+    with progress(f"{type(getattr(model, 'base', model)).__name__}, folds", len(held_out)) as done:
+        for fold, names in enumerate(held_out):
+            train = competition.subset(competition.effects.index.difference(names, sort=False))
+            mean = train.effects.mean()
+            train = replace(train, baseline_wmae=wmae(train.effects, mean, train.weights))
+            predictions.append(copy.deepcopy(model).fit(train).predict(list(names)))
+            number |= dict.fromkeys(names, fold)
+            done()
     seconds, fold = time.perf_counter() - start, pd.Series(number, dtype=int)
     prediction = pd.concat(predictions)
     return OutOfFold.from_predictions(competition, prediction, fold, seconds=seconds)
@@ -70,26 +77,31 @@ def compare(
     `failed`: "", or why the model has no score. runs: for each model its OutOfFold, one a split; models
     that failed are not in it. Raises InputError where all fail.
     """
+    check_type(models, Mapping, "models", "a dict of models by name")
+    check_type(competition, Competition, "competition", "what load_competition returns")
     if reference is not None:
         check_known([reference], models, "the reference is none of the models")
-    splits = [held_out] if isinstance(held_out[0][0], str) else held_out
+    parts = checked_split(held_out)
+    splits = [parts] if isinstance(parts[0][0], str) else [checked_split(one) for one in parts]
     targets, runs, failed = list(competition.targets["perturbation"]), {}, dict.fromkeys(models, "")
-    for name, model in models.items():
-        try:
-            found = [out_of_fold(model, competition, split) for split in splits]
-            found[0].score(gate)  # values that are not finite fail here
-            if run is not None:
-                test = copy.deepcopy(model).fit(competition).predict(targets)
-        except Exception as error:  # whatever one model does, the others go on
-            failed[name] = failure(error)
-            if run is None:
-                warnings.warn(f"{name} failed: {failed[name]}", stacklevel=2)
+    with progress("models", len(models)) as done:
+        for name, model in models.items():
+            try:
+                found = [out_of_fold(model, competition, split) for split in splits]
+                found[0].score(gate)  # values that are not finite fail here
+                if run is not None:
+                    test = copy.deepcopy(model).fit(competition).predict(targets)
+            except Exception as error:  # whatever one model does, the others go on
+                failed[name] = failure(error)
+                if run is None:
+                    warnings.warn(f"{name} failed: {failed[name]}", stacklevel=2)
+                else:
+                    run.record_failure(name, error)
             else:
-                run.record_failure(name, error)
-            continue
-        runs[name] = found
-        if run is not None:
-            print(run.record(name, found, test))
+                runs[name] = found
+                if run is not None:
+                    print(run.record(name, found, test))
+            done()
     if not runs:
         reasons = "; ".join(f"{name} failed: {reason}" for name, reason in failed.items())
         raise InputError(f"no model has a score: {reasons}")

@@ -10,8 +10,9 @@ shows what transfer between screens is worth.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +20,13 @@ import pandas as pd
 
 from ..competition import CONTROL, Competition
 from ..expression.limma import LFC, t_of_effects
-from ..io.files import InputError, check_known, check_labels, check_unique
+from ..io.files import InputError, check_known, check_labels, check_type, check_unique
 from ..metric import weights_from_t, wmae
 
 if TYPE_CHECKING:  # the room of screens imports h5py, and `import kit` is light
     from ..screens import Atlas
 
+WHOLE = "a whole number"
 COMPETITION = "competition"  # the name that `merge` gives the competition's own screen
 
 
@@ -32,7 +34,7 @@ def folds(
     perturbations: Sequence[str], parts: int = 5, *, seed: int | list[int] = 0
 ) -> list[list[str]]:
     """Part perturbations at random into lists of nearly equal length, each once held out."""
-    names = list(perturbations)
+    names = _listed(perturbations)
     _check_parts(parts, names)
     order = np.random.default_rng(seed).permutation(len(names))
     return [[names[i] for i in sorted(order[part::parts])] for part in range(parts)]
@@ -42,12 +44,14 @@ def repeated_folds(
     perturbations: Sequence[str], parts: int = 5, repeats: int = 3, *, seed: int = 0
 ) -> list[list[list[str]]]:
     """Return `repeats` splits into random folds, the first that of `folds` with seed `[seed, 0]`."""
+    check_type(repeats, Integral, "repeats", WHOLE)
     return [folds(perturbations, parts, seed=[seed, repeat]) for repeat in range(repeats)]
 
 
 def hold_out(perturbations: Sequence[str], number: int = 30, *, seed: int = 0) -> list[list[str]]:
     """Hold out `number` perturbations at random, once: a list of one list."""
-    names = list(perturbations)
+    names = _listed(perturbations)
+    check_type(number, Integral, "number", WHOLE)
     if not 1 <= number < len(names):
         raise InputError(
             f"{number} of {len(names)} perturbations cannot be held out; want 1 to "
@@ -69,6 +73,7 @@ def grouped_folds(
     similarity: perturbation x perturbation, of any source; of a pair without a value (NaN) it is 0.
     Groups come from `groups`; the largest is placed first, each in the fold that is then the shortest.
     """
+    check_type(similarity, pd.DataFrame, "similarity", "a frame, perturbation x perturbation")
     names = list(similarity.index)
     _check_parts(parts, names)
     together = groups(similarity, at_least=at_least, largest=-(-len(names) // parts))
@@ -82,6 +87,19 @@ def grouped_folds(
     for group in sorted((together[i] for i in order), key=len, reverse=True):
         min(held_out, key=len).extend(group)
     return [[name for name in names if name in set(part)] for part in held_out]
+
+
+def checked_split(held_out: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Return a split as a list of lists; InputError for what is none."""
+    want = "lists of perturbations, as folds(competition.effects.index, 5) gives them"
+    check_type(held_out, Iterable, "held_out", want)
+    parts = list(held_out)
+    for part in parts:
+        check_type(part, Iterable, "a part of held_out", want)
+    parts = [list(part) for part in parts]
+    if not parts or not all(parts):
+        raise InputError(f"held_out has an empty list, want {want}")
+    return parts
 
 
 def groups(
@@ -199,6 +217,13 @@ def each_line(
             yield dataset, *line_out(atlas, dataset, competition)
 
 
+def _listed(perturbations):
+    want = "a list of names, such as competition.effects.index"
+    check_type(perturbations, Iterable, "perturbations", want)
+    return list(perturbations)
+
+
 def _check_parts(parts, names):
+    check_type(parts, Integral, "parts", WHOLE)
     if not 2 <= parts <= len(names):
         raise InputError(f"{parts} folds of {len(names)} perturbations; want 2 to {len(names)}")

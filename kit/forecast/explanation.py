@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io.files import InputError, quote_some
+from ..io.progress import progress
 from ..knowledge import Knowledge, Pathways
 from ..models.baselines import OnTargetGene
 from ..models.blend import Blend
@@ -114,7 +115,8 @@ def explain(
     train, truth, beside = _as_forecast(competition, perturbation)
     model = OnTargetGene(Blend(knowledge, parts=0, seed=seed)).fit(train)
     blend = model.base
-    predicted = model.predict([perturbation, *beside]).loc[perturbation]
+    with progress(f"prediction of {1 + len(beside)} targets"):
+        predicted = model.predict([perturbation, *beside]).loc[perturbation]
     distribution = blend.predict_distribution([perturbation])
     expected, mean = distribution.mean().loc[perturbation], distribution.baseline
     expert, sets = blend.expert(perturbation), knowledge.pathways or Pathways()
@@ -159,11 +161,13 @@ def refit_without(
     before, mean = explanation.effects["expected"], explanation.effects["mean"]
     departure = max((before - mean).abs().mean(), 1e-12)
     found = {}
-    for label, (left, known) in runs.items():
-        distribution = Blend(known, parts=0, seed=seed).fit(left).predict_distribution([name])
-        change = (distribution.mean().loc[name] - before).abs().mean() / departure
-        first = contribution_shares(contributions(distribution)).index[0]
-        found[label] = change, first if known.knows([name]).iloc[0] else "none"
+    with progress("refits", len(runs)) as done:
+        for label, (left, known) in runs.items():
+            distribution = Blend(known, parts=0, seed=seed).fit(left).predict_distribution([name])
+            change = (distribution.mean().loc[name] - before).abs().mean() / departure
+            first = contribution_shares(contributions(distribution)).index[0]
+            found[label] = change, first if known.knows([name]).iloc[0] else "none"
+            done()
     return pd.DataFrame.from_dict(found, "index", columns=["change", "perturbation"])
 
 

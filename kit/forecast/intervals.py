@@ -21,6 +21,7 @@ from ..competition import Competition
 from ..decision import Distribution
 from ..evaluation.splits import folds
 from ..io.files import InputError, replacing
+from ..io.progress import progress
 from ..knowledge import Knowledge
 from ..models.blend import Blend
 from .predict import predict_targets
@@ -47,14 +48,16 @@ class Intervals:
     def fit(self, train: Competition) -> Self:
         rows, outside = train.effects.index, {level: [] for level in self.levels}
         parts = min(self.parts, len(rows) // 3)
-        for names in folds(rows, parts, seed=self.seed) if parts > 1 else ():
-            part = train.subset(rows.difference(names, sort=False))
-            distribution = copy.deepcopy(self.model).fit(part).predict_distribution(names)
-            truth, scale = train.effects.loc[names], mean_deviation(part.effects)
-            for level in self.levels:
-                low, high = central_interval(distribution, level)
-                distance = (np.maximum(low - truth, truth - high) / scale).to_numpy()
-                outside[level].append(distance[~is_on_target(truth)])
+        with progress("folds of the intervals", parts) as done:
+            for names in folds(rows, parts, seed=self.seed) if parts > 1 else ():
+                part = train.subset(rows.difference(names, sort=False))
+                distribution = copy.deepcopy(self.model).fit(part).predict_distribution(names)
+                truth, scale = train.effects.loc[names], mean_deviation(part.effects)
+                for level in self.levels:
+                    low, high = central_interval(distribution, level)
+                    distance = (np.maximum(low - truth, truth - high) / scale).to_numpy()
+                    outside[level].append(distance[~is_on_target(truth)])
+                done()
         self.widening_ = pd.Series({level: _reached(x, level) for level, x in outside.items()})
         self.observed_ = pd.Series({level: _observed(x, level) for level, x in outside.items()})
         self.scale_, self.control_ = mean_deviation(train.effects), train.control
@@ -96,21 +99,23 @@ def calibration(
     tests the distribution's own quantiles.
     """
     found = {level: [] for level in levels}
-    for names in held_out:
-        train = competition.subset(competition.effects.index.difference(names, sort=False))
-        fitted = Intervals(copy.deepcopy(model), levels=levels, parts=parts, seed=seed).fit(train)
-        ends, held = fitted.predict(names), competition.subset(names)
-        on_target = is_on_target(held.effects)
-        for level in levels:
-            low, high = ends[level]["low"], ends[level]["high"]
-            inside = (low <= held.effects) & (held.effects <= high)
-            columns = {
-                "observed": inside.mean(axis=1),
-                "by_weight": inside.mul(held.weights).sum(axis=1) / held.weights.sum(axis=1),
-                "width": (high - low).mean(axis=1),
-                "on_target": inside.astype(float).where(on_target).max(axis=1),
-            }
-            found[level].append(pd.DataFrame(columns))
+    with progress("calibration, folds", len(held_out)) as done:
+        for names in held_out:
+            train = competition.subset(competition.effects.index.difference(names, sort=False))
+            one = Intervals(copy.deepcopy(model), levels=levels, parts=parts, seed=seed).fit(train)
+            ends, held = one.predict(names), competition.subset(names)
+            on_target = is_on_target(held.effects)
+            for level in levels:
+                low, high = ends[level]["low"], ends[level]["high"]
+                inside = (low <= held.effects) & (held.effects <= high)
+                columns = {
+                    "observed": inside.mean(axis=1),
+                    "by_weight": inside.mul(held.weights).sum(axis=1) / held.weights.sum(axis=1),
+                    "width": (high - low).mean(axis=1),
+                    "on_target": inside.astype(float).where(on_target).max(axis=1),
+                }
+                found[level].append(pd.DataFrame(columns))
+            done()
     return pd.concat({level: pd.concat(each) for level, each in found.items()}, names=["level"])
 
 

@@ -25,6 +25,7 @@ from ..evaluation.predictions import OutOfFold, against_baselines, expected_spre
 from ..evaluation.saved_runs import SavedRun, mean_run
 from ..evaluation.splits import folds
 from ..io.files import quote_some
+from ..io.progress import progress
 from ..knowledge import Knowledge
 from ..models import Constant, Mean, Neighbours, OnTargetGene, PairwiseRegression, Ridge, Transfer
 from ..models.blend import ENOUGH, Blend
@@ -124,10 +125,12 @@ def predict_targets(
     targets, released = competition.targets["perturbation"], released_targets(competition)
     others = [name for name in targets if name not in set(released)]
     fitted = fitted or copy.deepcopy(model).fit(competition)
-    parts = [fitted.predict(released)] if released else []
-    if others:
-        whole = model.fit(competition.with_released()) if released else fitted
-        parts.append(whole.predict(others))
+    parts = []
+    for names in filter(None, (released, others)):
+        if released and names is others:
+            fitted = model.fit(competition.with_released())
+        with progress(f"prediction of {len(names)} targets"):
+            parts.append(fitted.predict(names))
     return pd.concat(parts).loc[list(targets)]
 
 
@@ -151,7 +154,7 @@ def fit_within(
     for name, model in models.items():
         began = time.perf_counter()
         try:
-            with _time_limit(end - began):
+            with _time_limit(end - began), progress(f"{name}, all folds and targets"):
                 prediction = _out_of_fold(model, competition, held_out, end).loc[fold.index]
                 test = predict_targets(model, competition)
         except OutOfTime as reason:

@@ -34,7 +34,7 @@ def printable(message: object) -> str:
 
 def quote_some(names: Iterable, most: int = 5) -> str:
     """Return the first few of many names, `a, b, c and 7 more`; a long name is cut."""
-    names = [str(name) for name in names]
+    names = [str(name) or "(no name)" for name in names]
     more = f" and {len(names) - most} more" if len(names) > most else ""
     shown = [
         name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
@@ -81,6 +81,17 @@ def check_known(labels: Iterable, known: Iterable, fault: str) -> None:
         raise InputError(
             f"{fault}: {quote_some(unknown)} ({len(unknown)} of {len(labels)}); "
             f"there are {quote_some(known) or 'none'}"
+        )
+
+
+def check_type(value: object, kind: type | tuple[type, ...], name: str, want: str) -> None:
+    """Raise InputError, `path is of type int, want ...`, for a value of another kind.
+
+    A string is no Iterable here: its letters are not what is meant.
+    """
+    if not isinstance(value, kind) or (kind is Iterable and isinstance(value, str)):
+        raise InputError(
+            f"{name} is of type {type(value).__name__}, want {want}; check the arguments' order"
         )
 
 
@@ -147,6 +158,9 @@ def _table(path, rows, index, text):
     header = [name.strip() for name in next(rows, [])]
     if not any(header):
         raise InputError(f"{path} is empty; want a CSV file with a header line")
+    if unnamed := [number for number, name in enumerate(header, 1) if not name]:
+        step = f"call it {index}" if index not in header else "drop it (pandas: index=False)"
+        raise InputError(f"{path}: column {unnamed[0]} has no name, as a saved index has; {step}")
     check_unique(header, f"{path} has repeated columns")
     if index not in header:
         raise InputError(f"{path} has no column `{index}`; its columns are {quote_some(header)}")

@@ -72,7 +72,7 @@ def _responses(atlas, competition, merge_into):
     place = find_responses(atlas)
     if place is None and merge_into is not None and competition.simulated:
         screens = sorted({*competition.source.glob("*.h5ad")} - {competition.cells})
-        place = merge(screens, competition, merge_into, progress=False).responses
+        place = merge(screens, competition, merge_into).responses
     return None if place is None else read_responses(place, competition)
 
 

@@ -16,6 +16,7 @@ from ..competition import Competition
 from ..decision import Distribution, decide, mix
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.splits import folds
+from ..io.progress import progress
 from .baselines import DistributionModel
 from .pairwise_regression import PairwiseRegression
 from .pooled_regression import ResidualDistribution
@@ -52,12 +53,13 @@ class Blend(DistributionModel):
         parts = min(self.parts, len(train.effects) // 3)
         if parts >= 2 and self.recipe is None and self.knowledge:
             self._choose(train, folds(train.effects.index, parts, seed=self.seed))
-        self.transfer_ = Transfer(self.knowledge, seed=self.seed).fit(train)
-        self.constant_ = self.transfer_.constant_
         models = ()
         if self.recipe_[1] and self.knowledge.pathways is not None:
             models = Ridge(self.knowledge), ComponentTrees(self.knowledge, jobs=1, seed=self.seed)
-        self.points_ = [ResidualDistribution(model).fit(train) for model in models]
+        with progress(f"fit of {len(train.effects)} rows"):
+            self.transfer_ = Transfer(self.knowledge, seed=self.seed).fit(train)
+            self.points_ = [ResidualDistribution(model).fit(train) for model in models]
+        self.constant_ = self.transfer_.constant_
         return self
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
@@ -81,14 +83,16 @@ class Blend(DistributionModel):
             recipes += [(share, 0.0) for share in SHARES if share != self.default_[0]]
             recipes += [(self.default_[0], POINTS)] if self.knowledge.pathways is not None else []
         predictions, fold = {recipe: [] for recipe in recipes}, {}
-        for number, names in enumerate(held_out):
-            part = train.subset(train.effects.index.difference(names, sort=False))
-            # The last recipe is the one with most models.
-            fitted = Blend(self.knowledge, recipe=recipes[-1], seed=self.seed).fit(part)
-            found = fitted._distributions(names)
-            for recipe in recipes:
-                predictions[recipe].append(decide(_mixed(found, recipe)))
-            fold |= dict.fromkeys(names, number)
+        with progress("inner folds", len(held_out)) as done:
+            for number, names in enumerate(held_out):
+                part = train.subset(train.effects.index.difference(names, sort=False))
+                # The last recipe is the one with most models.
+                fitted = Blend(self.knowledge, recipe=recipes[-1], seed=self.seed).fit(part)
+                found = fitted._distributions(names)
+                for recipe in recipes:
+                    predictions[recipe].append(decide(_mixed(found, recipe)))
+                fold |= dict.fromkeys(names, number)
+                done()
         fold = pd.Series(fold)
         runs = {
             recipe: OutOfFold.from_predictions(train, pd.concat(found), fold)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import Competition
+from ..io.progress import progress
 from .baselines import PointModel, entry_weights
 from .ridge import Effects, Ranks
 
@@ -81,7 +82,6 @@ class _PathwayTrees(PointModel):
         membership.
         """
         from joblib import Parallel, delayed
-        from tqdm import tqdm
 
         settings = lightgbm_settings(
             self.seed,
@@ -105,8 +105,12 @@ class _PathwayTrees(PointModel):
             for rows in fits
         )
         total = len(fits) * len(blocks)
-        done = Parallel(n_jobs=min(self.jobs, total), return_as="generator")(tasks)
-        found = list(tqdm(done, f"{type(self).__name__}, blocks of genes", total, disable=None))
+        fitted = Parallel(n_jobs=min(self.jobs, total), return_as="generator")(tasks)
+        found = []
+        with progress(f"{type(self).__name__}, blocks of genes", total) as done:
+            for one in fitted:
+                found.append(one)
+                done()
         return np.stack([np.hstack(found[fit :: len(fits)]) for fit in range(len(fits))])
 
 

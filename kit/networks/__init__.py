@@ -23,13 +23,12 @@ and a log scale, perturbation x gene::
     table, runs = compare({"kernel mean": model}, competition, folds(names))
 """
 
-from ..io.device import device
 from .cells import competition_cells
 from .context import Context
 from .gnn import GNN
 from .losses import LossWeights
 from .trained import Setup, Trained
-from .training import FoldCache, Settings
+from .training import FoldCache, Settings, device
 from .transformer import Transformer
 from .vae import VAE, Size
 from .variant_comparison import VariantComparison, compare_variants

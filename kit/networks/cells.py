@@ -16,14 +16,13 @@ import torch
 
 from ..competition import CONTROL, Competition
 from ..expression.pseudobulk import log_normalise
-from ..io.device import device
 from ..io.files import InputError, quote_some
 from ..knowledge import Knowledge
 from ..screens.atlas import own_rows
 from ..screens.cells import MergedCells
 from ..screens.gene_names import GeneNames
 from .screen_data import to_tensor
-from .training import FoldCache
+from .training import FoldCache, device
 
 EACH = 64  # cells kept of a perturbation
 CONTROLS = 1024  # control cells kept of a screen

@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 
 from ..competition import CONTROL
-from ..io.device import device
 from ..knowledge import Knowledge
 from .screen_data import LEVELS, ScreenData, to_tensor
+from .training import device
 
 MOST = 256  # context perturbations of a screen
 OWN = (  # need the own response

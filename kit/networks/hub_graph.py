@@ -13,11 +13,11 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array, vstack
 
-from ..io.device import device
 from ..knowledge import Knowledge, Pathways
 from ..knowledge.kernels import Vectors
 from .context import NEIGHBOURS, OWN, Context
 from .screen_data import to_tensor
+from .training import device
 
 POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
 FLOORS = (0.01, 0.03, 0.003)  # of weights at the start: what a row has that no signal reaches

@@ -24,7 +24,6 @@ from ..decision import Distribution, decide
 from ..evaluation.splits import folds
 from ..expression.pseudobulk import bootstrap_effects
 from ..io import locate
-from ..io.device import device
 from ..io.files import InputError
 from ..knowledge import Knowledge
 from ..models.baselines import Constant
@@ -32,7 +31,7 @@ from ..models.pooled_regression import tilted
 from .context import Context, Priors
 from .losses import LossWeights, bin_chances, loss, outputs, predict_logits
 from .screen_data import atlas_data, competition_data, to_frame
-from .training import FoldCache, Settings, seeded, train
+from .training import FoldCache, Settings, device, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -9,18 +9,29 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..io.device import device
 from ..io.files import InputError, replacing
+from ..io.progress import progress
 
 WARMUP = 0.05  # share of the steps in which the rate rises
 DECAY = 1e-2  # weight decay
 CLIP = 1.0  # largest norm of a gradient
+
+
+@cache
+def device():
+    """Return the torch.device to use: a GPU that torch was not built for would pass is_available()."""
+    try:
+        torch.zeros(1, device="cuda")
+    except Exception:  # whatever the driver raises: there is none that works
+        return torch.device("cpu")
+    return torch.device("cuda")
 
 
 @dataclass(frozen=True)
@@ -81,8 +92,6 @@ def train(
     checkpoint: a file from which an interrupted run goes on and in which it is saved at every check; one
     of other settings or another network is refused. Raises InputError where the loss is not finite.
     """
-    from tqdm import tqdm
-
     optimizer = torch.optim.AdamW(module.parameters(), lr=settings.rate, weight_decay=DECAY)
     state = {"step": 0, "best": None, "best_check": math.inf, "waited": 0, "history": []}
 
@@ -100,35 +109,34 @@ def train(
         state = _load(checkpoint, module, optimizer, settings)
     else:
         keep_if_best()
-    # Shown on a terminal only.
-    bar = tqdm(total=settings.steps, initial=state["step"], desc=label, disable=None, leave=False)
-    while state["step"] < settings.steps and state["waited"] < settings.patience:
-        step, rate = state["step"], settings.rate_at(state["step"])
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        module.train()
-        with seeded(settings.seed, step) as random:
-            value = loss(step, random)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
-            optimizer.step()
-        state["step"] = step = step + 1
-        bar.update()
-        if step % settings.every and step < settings.steps:
-            continue
-        number = float(value.detach())
-        if not math.isfinite(number):
-            raise InputError(
-                f"{label}: the loss is {number} at step {step}; lower the rate "
-                f"(now {settings.rate:g}) or look for values that are not finite"
-            )
-        state["history"].append([step, rate, number, keep_if_best()])
-        if checkpoint is not None:
-            parts = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
-            with replacing(checkpoint) as place:
-                torch.save(state | parts | {"settings": vars(settings)}, place)
-    bar.close()
+    with progress(label, settings.steps) as done:
+        done(state["step"])
+        while state["step"] < settings.steps and state["waited"] < settings.patience:
+            step, rate = state["step"], settings.rate_at(state["step"])
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            module.train()
+            with seeded(settings.seed, step) as random:
+                value = loss(step, random)
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+                optimizer.step()
+            state["step"] = step = step + 1
+            done()
+            if step % settings.every and step < settings.steps:
+                continue
+            number = float(value.detach())
+            if not math.isfinite(number):
+                raise InputError(
+                    f"{label}: the loss is {number} at step {step}; lower the rate "
+                    f"(now {settings.rate:g}) or look for values that are not finite"
+                )
+            state["history"].append([step, rate, number, keep_if_best()])
+            if checkpoint is not None:
+                parts = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+                with replacing(checkpoint) as place:
+                    torch.save(state | parts | {"settings": vars(settings)}, place)
     if state["best"] is not None:
         module.load_state_dict(state["best"])
     module.eval()

@@ -233,7 +233,7 @@ def _default_budget(competition):
     if on_kaggle():
         return "full"
     with suppress(ImportError):  # no torch
-        from ..io.device import device
+        from ..networks import device
 
         if device().type == "cuda":
             return "full"

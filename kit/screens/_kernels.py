@@ -6,16 +6,31 @@ imports numba; `kit.screens.streaming` does so where it needs it.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
-from ..io.device import compiled
 from ._task import PER
 
 SMALL = 32  # counts below it share one logarithm a cell
 
 
-@compiled()
+def _compiled(*flags: str) -> Callable:
+    """Return a decorator that compiles without the GIL and caches the code where a folder is writable."""
+    # Sums of whole numbers are exact in any order, so they may be reordered to be vectorised.
+    settings = {"nogil": True, "fastmath": {"reassoc", "nsz", *flags}}
+
+    def decorate(function):
+        try:
+            return njit(cache=True, **settings)(function)
+        except RuntimeError:  # neither beside this file nor in the user's cache
+            return njit(**settings)(function)
+
+    return decorate
+
+
+@_compiled()
 def weigh(indices, data, width, whole):
     """Total and number of positive values of a row; is it sound; do its indices increase?"""
     total, positive, faults, falls, previous = 0.0, 0, 0, 0, -1
@@ -30,7 +45,7 @@ def weigh(indices, data, width, whole):
     return total, positive, faults == 0, falls == 0
 
 
-@compiled()
+@_compiled()
 def summed(indices, data, target_of, seen):
     """Targets of the indices, each once, and sums of their values.
 
@@ -50,7 +65,7 @@ def summed(indices, data, target_of, seen):
     return targets[:kept], sums[:kept]
 
 
-@compiled()
+@_compiled()
 def add_logarithms(columns, values, slots, scale, table, sums, squares):
     """Add log2(1 + value x scale) of one row and its square to `sums` and `squares`, by slot.
 
@@ -66,7 +81,7 @@ def add_logarithms(columns, values, slots, scale, table, sums, squares):
         squares[slot] += logarithm * logarithm
 
 
-@compiled()
+@_compiled()
 def sum_rows(
     indptr, indices, data, order, place, slots, shared, mito, given, whole, seen,
     total, detected, mitochondrial, sums, squares,

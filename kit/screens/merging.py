@@ -37,6 +37,7 @@ import pandas as pd
 from ..competition import Competition
 from ..io.files import InputError, alone_in, replacing
 from ..io.hdf5 import opened
+from ..io.progress import progress
 from .gene_names import GeneNames, load_gene_names
 from .layouts import Layout
 from .sources import VERSION, coverage_rows, open_sources, remarks
@@ -77,7 +78,6 @@ def merge(
     budget: int = BUDGET,
     executor: Executor | None = None,
     cells: bool = True,
-    progress: bool = True,
 ) -> Merged:
     """Merge screens into the folder `out`, the competition's own cells first, and return Merged.
 
@@ -121,9 +121,9 @@ def merge(
             for write, name in writers.items():
                 if (out / PARTS / name).exists():
                     continue
-                part.matrix = by_rows(part.matrix, copy, budget)
-                with _bar(progress, name.rsplit(".", 2)[0], len(part.screen.obs)) as bar:
-                    write(out / PARTS / name, part, budget, executor, bar.update)
+                with progress(name.rsplit(".", 2)[0], len(part.screen.obs), " cells") as done:
+                    part.matrix = by_rows(part.matrix, copy, budget)
+                    write(out / PARTS / name, part, budget, executor, done)
             copy.unlink(missing_ok=True)
 
         table = pd.DataFrame(rows).set_index("dataset")
@@ -143,13 +143,6 @@ def merge(
             table.to_csv(place)
         _tidy(out, {*responses.values(), *of_cells.values()})
         return Merged(out / RESPONSES, out / CELLS if has_cells else None, table, lines)
-
-
-def _bar(progress, what, rows):
-    from tqdm import tqdm
-
-    hidden = None if progress else True  # None: unless on a terminal
-    return tqdm(desc=what, total=rows, unit=" cells", unit_scale=True, disable=hidden)
 
 
 def _measured(sources, genes):

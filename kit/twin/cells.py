@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
+from ..io.progress import progress
 from .world import World
 
 CONTROL_GUIDES = 30
@@ -27,14 +28,14 @@ def draw_each(
 
     Two threads draw; each perturbation has its own stream of numbers, so their order means nothing.
     """
-    from tqdm import tqdm
 
     def draw(symbol, number, stream):
         return keep(*draw_cells(world, line, symbol, number, stream, genes=genes, depth=depth))
 
-    with ThreadPoolExecutor(2) as pool:
-        blocks = pool.map(draw, plan.keys(), plan.values(), rng.spawn(len(plan)))
-        yield from tqdm(blocks, f"cells like {line}", len(plan), disable=None)
+    with ThreadPoolExecutor(2) as pool, progress(f"cells like {line}", len(plan)) as done:
+        for block in pool.map(draw, plan.keys(), plan.values(), rng.spawn(len(plan))):
+            yield block
+            done()
 
 
 def draw_cells(world, line_name, symbol, number, rng, *, genes, depth):
