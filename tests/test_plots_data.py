@@ -123,6 +123,8 @@ def test_depth_of_the_competition_is_by_channel():
     assert set(legend(figure)) == {"one", "two"}
     heights = [max(line.get_xy()[:, 1]) for line in figure.axes[0].patches]
     assert heights == pytest.approx([100, 100])
+    cells["percent.mt"] = 0.0  # no mitochondrial gene was kept
+    assert [len(plots.depth(cells).axes), len(figure.axes)] == [2, 3]
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def depth(obs: pd.DataFrame) -> Figure:
     """Draw distributions over cells of UMI, genes and mitochondrial share, a line a channel or screen.
 
     obs: by cell, of the competition (`channel`, `nCount_RNA`, `nFeature_RNA`, `percent.mt`) or of
-    merged cells (`dataset`, `RNAcount`, `featurecount`, `mitocount`).
+    merged cells (`dataset`, `RNAcount`, `featurecount`, `mitocount`). What no cell has is left out.
     """
     if merged := "RNAcount" in obs:
         values = [obs["RNAcount"], obs["featurecount"], 100 * obs["mitocount"] / obs["RNAcount"]]
@@ -92,16 +92,16 @@ def depth(obs: pd.DataFrame) -> Figure:
         values = [obs[name] for name in ("nCount_RNA", "nFeature_RNA", "percent.mt")]
     groups = obs["dataset" if merged else "channel"].astype(str)
     median = values[0].groupby(groups, sort=False).median()
+    labels = ("UMI in a cell", "genes in a cell", "% mitochondrial in a cell")
+    known = [pair for pair in zip(labels, values, strict=True) if pair[1].max() > 0]
     figure, axes = new_figure(
         f"The median cell of a {'screen' if merged else 'channel'} has {span(median, '{:,.0f}')} UMI;\n"
         f"of all: {values[0].median():,.0f} UMI, {values[1].median():,.0f} genes",
-        columns=3,
+        columns=len(known),
         height=4.2,
     )
-    labels = ("UMI in a cell", "genes in a cell", "% mitochondrial in a cell")
-    for axis, label, value in zip(axes, labels, values, strict=True):
-        reach = value.quantile(0.995)  # a few cells go far beyond; NaN where nothing is known
-        reach = reach if reach > 0 else 1
+    for axis, (label, value) in zip(axes, known, strict=True):
+        reach = value.quantile(0.995) or value.max()  # a few cells go far beyond
         for name, colour in colours_of(median.index).items():
             own = value[groups == name].dropna()
             share = np.full(len(own), 100 / max(len(own), 1))
@@ -173,6 +173,7 @@ def effect_distribution(effects: pd.DataFrame) -> Figure:
     left.set(xlabel="effect, log2", ylabel="perturbation-gene pairs", ylim=(0.5, 30 * counts.max()))
     left.legend(frameon=False, loc="upper left")
     right.bar(np.arange(1, len(strong) + 1), strong, color=ORANGE)
+    right.locator_params(axis="x", integer=True)
     right.set(
         xlabel="perturbations, strongest first", ylabel=f"genes with an effect beyond {LARGE}"
     )

@@ -114,10 +114,10 @@ def trade(path: pd.DataFrame, rules: pd.DataFrame, held_out: pd.DataFrame) -> Fi
     title = f"Score for 60 rows, expected and on held-out rows:\n{', '.join(scores)}"
     figure, (axis,) = new_figure(title, height=4.4)
     axis.plot(path["wcos"], path["w"], "o-", color=BLUE, markersize=4, label="rates tried")
-    for place, word in ((0, "W counts most"), (-1, "Wcos counts most")):
-        at = (path["wcos"].iloc[place], path["w"].iloc[place])
-        style = {"ha": "right", "textcoords": "offset points", "fontsize": 8, "color": BLUE}
-        axis.annotate(word, at, (-6, -14), **style)
+    style = {"textcoords": "offset points", "fontsize": 8, "color": BLUE}
+    ends = [tuple(path[["wcos", "w"]].iloc[place]) for place in (0, -1)]
+    axis.annotate("W counts most", ends[0], (-6, -14), ha="right", **style)
+    axis.annotate("Wcos counts most", ends[1], (8, -4), **style)
     marks = dict(zip(rules.index, zip(MARKS, RULES, strict=True), strict=False))
     marks[optimal] = MARKS[-1], RULES[-1]
     for rule, (mark, colour) in marks.items():
