@@ -66,7 +66,8 @@ def separator_of(lines: Sequence[str]) -> str | None:
     """Return the sign between the fields of lines: tab, semicolon or comma, None for blanks."""
     if "\t" in lines[0]:
         return "\t"
-    if all(re.match("[^,;]*;", line) for line in lines):  # commas may be decimal
+    # Commas may be decimal; blanks stand in every line where they are the separator.
+    if all(re.match("[^,;]*;", line) for line in lines) and not all(" " in line for line in lines):
         return ";"
     return "," if "," in lines[0] else None
 
