@@ -100,6 +100,11 @@ class Competition:
         """SHA-256 of the CSV files read; without the cells, which would take seconds."""
         return content_hash(self.files)
 
+    @cached_property
+    def training_hash(self) -> str:
+        """SHA-256 of the training tables: the same after released truth or names of targets are added."""
+        return content_hash(self.files[:2])
+
     def subset(self, perturbations: Iterable[str]) -> "Competition":
         """Return the competition with only these training rows, in this order, without released truth."""
         rows = list(perturbations)

@@ -83,7 +83,7 @@ def test_responses_are_found_by_argument_variable_or_mount(file, tmp_path, monke
     with pytest.raises(InputError, match=r"no responses.h5ad .*set ESG_ATLAS"):
         read_responses()
     mounts.mkdir()
-    with pytest.raises(InputError, match=r"no responses.h5ad in .*datasets/\*/\*.*attach"):
+    with pytest.raises(InputError, match=r"no responses.h5ad .*datasets/\*/\*.*attach"):
         read_responses()
     for folder in ("notebooks/someone/esg-00-merge", "datasets/someone/atlas", "atlas"):
         place = mounts / folder / "responses.h5ad"

@@ -426,15 +426,15 @@ def test_the_table_is_sought_in_order(tmp_path, nowhere, monkeypatch):
     def symbols(**arguments):
         return set(load_gene_names(**arguments).symbols)
 
-    put(nowhere / "data", "PROJECT")
-    assert symbols() == {"PROJECT"}
     put(tmp_path / "kaggle/datasets/someone/names", "NESTED")
     assert symbols() == {"NESTED"}
     put(tmp_path / "kaggle/names", "MOUNT")
     assert symbols() == {"MOUNT"}
+    put(nowhere / "data", "PROJECT")
+    assert symbols() == {"PROJECT"}
     folder = put(tmp_path / "competition", "FOLDER")
     assert symbols(folder=folder) == {"FOLDER"}
-    assert symbols(folder=tmp_path) == {"MOUNT"}
+    assert symbols(folder=tmp_path) == {"PROJECT"}
     monkeypatch.setenv("ESG_HGNC", str(put(tmp_path / "variable", "VARIABLE") / hgnc.TABLE))
     assert symbols(folder=folder) == {"VARIABLE"}
     assert symbols(path=put(tmp_path / "argument", "ARGUMENT"), folder=folder) == {"ARGUMENT"}

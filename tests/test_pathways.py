@@ -8,6 +8,7 @@ import os
 import urllib.request
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pytest
 
 from kit import InputError
 from kit.io import locate
-from kit.knowledge import Pathways, load_knowledge, load_pathways, loading
+from kit.knowledge import Pathways, load_knowledge, load_pathways
 from kit.screens.gene_names import GeneNames
 
 NAMES = GeneNames(
@@ -335,23 +336,24 @@ def test_a_folder_and_a_missing_file_are_refused(tmp_path):
         load_pathways(tmp_path / "none.gmt")
 
 
-def test_places_are_looked_at_in_order(nowhere, monkeypatch, files):
+def test_all_places_are_read_in_order_and_equal_files_once(nowhere, monkeypatch, files):
     def found(**options):
-        return [path.parent.name for path in loading.find_files(download=False, **options)]
+        table = load_pathways(names=NAMES, download=False, **options).provenance
+        return [Path(file).parent.name for file in table["file"]]
 
     with pytest.raises(InputError, match=r"project/data, and fetching it was not wanted"):
         found()
-    for folder in ("project/data", "input/attached", "folder"):
+    for number, folder in enumerate(("input/attached", "project/data", "folder")):
         (nowhere / folder).mkdir(parents=True)
-    (nowhere / "project/data/a.gmt").write_text(SETS)
-    assert found() == ["data"]
-    (nowhere / "input/attached/a.gmt").write_text(SETS)
-    (nowhere / "input/attached/interactions_b.tsv.gz").write_bytes(b"")
-    assert found() == ["attached", "attached"]
-    (nowhere / "folder/a.gmt").write_text(SETS)
-    assert found(folder=nowhere / "folder") == ["folder"]
+        (nowhere / folder / "a.gmt").write_text(f"{SETS}more {number}\tS\tA\tB\n")
+    assert found() == ["data", "attached"]
+    assert found(folder=nowhere / "folder") == ["folder", "data", "attached"]
+    (nowhere / "input/attached/a.gmt").write_text(f"{SETS}more 1\tS\tA\tB\n")
+    with pytest.warns(UserWarning, match="ignored: .*attached/a.gmt, because it equals .*data/a.g"):
+        assert found() == ["data"]
     monkeypatch.setenv("ESG_PATHWAYS", os.pathsep.join(map(str, files)))
-    assert loading.find_files(folder=nowhere / "folder") == list(files)
+    named = load_pathways(names=NAMES, folder=nowhere / "folder").provenance["file"]
+    assert list(named) == list(map(str, files))
 
 
 def test_without_files_and_network_the_error_names_the_places(nowhere):

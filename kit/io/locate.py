@@ -1,19 +1,23 @@
-"""Where everything that the kit looks for may lie: the one table of names, variables and mounts.
+"""Where everything that the kit looks for may lie: the one table of names, variables and places.
 
-The first place that has it counts, from left to right; what the user names must be there.
+Places are searched from left to right; what the user names, by argument or variable, must be there.
 
-| sought | named by | the user's folder | under /kaggle/input | in the project |
-| --- | --- | --- | --- | --- |
-| competition: its folder | argument, $ESG_DATA | | its slug, as competition or dataset | data/<slug>; \
-off Kaggle data/twin-quick |
-| atlas: responses.h5ad | argument, $ESG_ATLAS | | any dataset, any kernel's output | |
-| pathways, interactions | arguments, $ESG_PATHWAYS | the competition's | any dataset | data |
-| HGNC's table of genes | argument, $ESG_HGNC | the competition's | any dataset | data |
-| saved runs, checkpoints | | the outputs and those in it | any kernel's output | |
+| sought | named by | places, in this order |
+| --- | --- | --- |
+| competition: its folder | argument, $ESG_DATA | Kaggle: its slug, as competition or dataset; \
+data/<slug>; off Kaggle data/twin-quick |
+| atlas: responses.h5ad | argument, $ESG_ATLAS | the competition's folder; outputs of 00_merge; \
+data/atlas; Kaggle: any dataset, any kernel's output |
+| pathways: sets, interactions, tables | arguments, $ESG_PATHWAYS | the competition's folder; data; \
+Kaggle: any dataset |
+| HGNC's table of genes | argument, $ESG_HGNC | as pathways |
+| saved runs, checkpoints | | Kaggle: any kernel's output; the outputs and those in it |
 
-Pathways are all files of the first kind of place that has any; saved runs are those of all places. What
-can be fetched is kept in data/, on Kaggle in /kaggle/working. ($ESG_OUTPUTS and $ESG_BUDGET, which `Run`
-reads, name nothing that is looked for.)
+Of the competition, the atlas and HGNC's table the first that fits is taken, of the others all. An atlas
+fits if it was made from the same competition, by the hash in it; where the hash is missing, if the user
+put it there: into the competition's folder or under /kaggle/input. Pathways are recognised by content.
+What can be fetched is kept in data/, on Kaggle in /kaggle/working. The outputs are $ESG_OUTPUTS, by
+default outputs/, on Kaggle /kaggle/working.
 """
 
 import os
@@ -35,46 +39,45 @@ KERNELS = ("*", "notebooks/*/*")  # and the outputs of an attached kernel
 
 @dataclass(frozen=True)
 class Sought:
-    """A kind of file and the places it may lie in.
+    """A kind of file and the places it may lie in, in the order in which they are searched.
 
-    names: patterns of file names; variable: the environment variable that names it. Patterns of folders:
-    mounts under /kaggle/input; project in the project; off_kaggle there too, but never on Kaggle.
-    fetched: whether it can be fetched, and may so lie in `home()`.
+    names: patterns of file names; variable: the environment variable that names it. places: pairs of a
+    root, as `places` knows them, and a pattern of folders in it.
     """
 
     names: tuple[str, ...]
-    variable: str | None = None
-    mounts: tuple[str, ...] = ()
-    project: tuple[str, ...] = ()
-    off_kaggle: tuple[str, ...] = ()
-    fetched: bool = False
+    variable: str | None
+    places: tuple[tuple[str, str], ...]
 
 
+def _under(root, patterns):
+    return tuple((root, pattern) for pattern in patterns)
+
+
+SLUGS = tuple(
+    pattern
+    for slug in (SLUG, DATASET)
+    for pattern in (f"competitions/{slug}", slug, f"datasets/*/{slug}")
+)
 COMPETITION = Sought(
-    names=("training_data_means.csv",),
-    variable="ESG_DATA",
-    mounts=tuple(
-        pattern
-        for slug in (SLUG, DATASET)
-        for pattern in (f"competitions/{slug}", slug, f"datasets/*/{slug}")
-    ),
-    project=(f"data/{SLUG}",),
-    off_kaggle=("data/twin-quick",),
+    ("training_data_means.csv",),
+    "ESG_DATA",
+    (*_under("input", SLUGS), ("project", f"data/{SLUG}"), ("off_kaggle", "data/twin-quick")),
 )
-RESPONSES = Sought(("responses.h5ad",), "ESG_ATLAS", (*DATASETS, "notebooks/*/*"))
-PATHWAYS = Sought(
-    names=tuple(
-        f"{kind}{packed}"
-        for kind in ("*.gmt", "interactions*.tsv", "interactions*.csv", "interactions*.txt")
-        for packed in ("", ".gz", ".zip")
+RESPONSES = Sought(
+    ("responses.h5ad",),
+    "ESG_ATLAS",
+    (
+        ("folder", ""),
+        ("merged", ""),
+        ("project", "data/atlas"),
+        *_under("input", (*DATASETS, "notebooks/*/*")),
     ),
-    variable="ESG_PATHWAYS",
-    mounts=DATASETS,
-    project=("data",),
-    fetched=True,
 )
-GENE_NAMES = Sought(("hgnc_complete_set.txt",), "ESG_HGNC", DATASETS, ("data",), fetched=True)
-RUNS = Sought(("report.json",), mounts=KERNELS)
+FETCHED = (("folder", ""), ("project", "data"), ("home", ""), *_under("input", DATASETS))
+PATHWAYS = Sought(("*",), "ESG_PATHWAYS", FETCHED)
+GENE_NAMES = Sought(("hgnc_complete_set.txt",), "ESG_HGNC", FETCHED)
+RUNS = Sought(("report.json",), None, _under("input", KERNELS))
 
 
 def on_kaggle() -> bool:
@@ -85,6 +88,11 @@ def on_kaggle() -> bool:
 def home() -> Path:
     """Return the folder for what is fetched: `data/` in the project, on Kaggle the working folder."""
     return WORKING if on_kaggle() else ROOT / "data"
+
+
+def output_folder(name: str) -> Path:
+    """Return the folder that the notebook of this name writes; on Kaggle the one of all."""
+    return WORKING if on_kaggle() else Path(os.environ.get("ESG_OUTPUTS", ROOT / "outputs")) / name
 
 
 def named(sought: Sought, path: Path | str | None = None) -> tuple[Path, str] | None:
@@ -114,25 +122,27 @@ def find_file(
 
 
 def find_files(sought: Sought, *, folder: Path | str | None = None) -> list[Path]:
-    """Return the files of the first kind of place that has any, by folder, then by name."""
+    """Return the files in all places, by place, then by folder and name; each file once."""
+    found = {}
     for folders in places(sought, folder).values():
-        if found := [path for place in folders for path in _inside(place, sought.names)]:
-            return list(dict.fromkeys(found))
-    return []
+        for place in folders:
+            inside = {path for name in sought.names for path in place.glob(name) if path.is_file()}
+            for path in sorted(inside):
+                found.setdefault(path.resolve(), path)
+    return list(found.values())
 
 
 def places(sought: Sought, folder: Path | str | None = None) -> dict[str, list[Path]]:
-    """Return the folders to look in, by the kind of place as messages name it, the first kind first."""
-    found = {} if folder is None else {str(folder): [Path(folder)]}
-    project = [*sought.project]
-    if not on_kaggle():
-        project += sought.off_kaggle
-    elif sought.mounts:
-        mounts = [place for mount in sought.mounts for place in sorted(KAGGLE_INPUT.glob(mount))]
-        found[", ".join(f"{KAGGLE_INPUT}/{mount}" for mount in sought.mounts)] = mounts
-    project = [ROOT / name for name in project] + [home()] * sought.fetched
-    return found | {str(place): [place] for place in project}
+    """Return the folders to look in, by the place as messages name it, in order.
 
-
-def _inside(folder, names):
-    return sorted({path for name in names for path in folder.glob(name) if path.is_file()})
+    folder: the competition's, the root `folder`. A root that there is not, such as /kaggle/input off
+    Kaggle, has no places.
+    """
+    roots = {"folder": folder, "merged": output_folder("00_merge"), "project": ROOT, "home": home()}
+    roots |= {"input": KAGGLE_INPUT} if on_kaggle() else {"off_kaggle": ROOT}
+    found = {}
+    for root, pattern in sought.places:
+        if (base := roots.get(root)) is not None:
+            several, place = "*" in pattern, Path(base, pattern)
+            found[str(place)] = sorted(Path(base).glob(pattern)) if several else [place]
+    return found

@@ -1,8 +1,16 @@
-"""Find, fetch, read and join prior knowledge under current gene names: one `Knowledge` for all models."""
+"""Find, fetch, read and join prior knowledge under current gene names: one `Knowledge` for all models.
+
+Files that the user names are used, or refused by an error. Of the others, found in the places that
+`kit.io.locate` lists, those count that hold sets, edges or tables of the competition's genes; a line says
+which and why not. A table that may hold what is to be predicted is never used unless it is named.
+"""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatch
+from functools import cache
 from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
@@ -12,8 +20,8 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io import locate
-from ..io.files import InputError, fetch
-from ..screens.atlas import Atlas, find_responses, read_responses
+from ..io.files import InputError, fetch, quote_some
+from ..screens.atlas import Atlas, find_atlas, read_responses
 from ..screens.gene_names import GeneNames, load_gene_names
 from ..screens.merging import merge
 from .formats import parsed, read_source
@@ -23,6 +31,24 @@ from .tables import unpacked
 
 REACTOME = "ReactomePathways.gmt"
 URL = f"https://reactome.org/download/current/{REACTOME}.zip"
+ENDINGS = (".gmt", ".tsv", ".csv", ".txt", ".sif", ".npz")  # of files that may hold knowledge
+# Others of these endings: the competition's tables, submissions, names of genes, reports, licences.
+OTHERS = (
+    *("training_*", "pert_ids*", "*submission*", "solution*", "truth*", "hgnc*", "coverage.csv"),
+    *("requirements*", "readme*", "licen[cs]e*", "copying*", "notice*", "changelog*", "makefile"),
+)
+LARGEST, LARGEST_BARE = 300e6, 20e6  # bytes of a file that nobody names, with and without an ending
+FEW = 0.01  # a smaller share of the competition's or of the file's genes is there by chance
+MOSTLY = 0.3  # of a table's columns: with weights beside them, genes are less than half
+EQUAL = 1e-3  # log2, between a copy of an effect and the effect
+
+HGNC = "map them with HGNC's table, columns `symbol` and"
+IDS = {
+    r"(\d+\.)?ENS[A-Z]*P\d+.*": "map them with STRING's file protein.info, which names symbols",
+    r"ENS[A-Z]*G\d+.*": f"{HGNC} `ensembl_gene_id`",
+    r"\d+": f"{HGNC} `entrez_id`",
+    r"[OPQ]\d[A-Z\d]{3}\d|[A-NR-Z]\d([A-Z][A-Z\d]{2}\d){1,2}": f"{HGNC} `uniprot_ids`",
+}
 
 
 def gather(
@@ -34,46 +60,42 @@ def gather(
     folder: Path | str | None = None,
     merge_into: Path | str | None = None,
 ) -> Knowledge:
-    """Return pathways, tables and other screens as one Knowledge; its `remarks` list what was found.
+    """Return pathways, tables and other screens as one Knowledge.
 
-    competition: responses get its genes, its folder is searched. pathways: files of sets and edges, or
-    Pathways; by default those that `load_pathways` finds. tables: gene x number frames by name, as
-    `load_knowledge` returns them. atlas: a `responses.h5ad`, or an Atlas; by default what
-    `find_responses` finds. folder: searched instead of the competition's. merge_into: folder into which
-    the screens of a simulated competition are merged where no atlas is found. What is named must be
-    readable, what is only searched for may be missing. Raises InputError.
+    Its `remarks` are lines on what is used, what was found and is not used, and why. competition:
+    responses get its genes, its folder is searched, files are matched with its genes. pathways: files of
+    sets, edges and tables, or Pathways; by default those that `load_pathways` finds. tables: frames by
+    name, gene x number, as `load_knowledge` returns them. atlas: a `responses.h5ad`, or an Atlas; by
+    default what `find_responses` finds. folder: searched instead of the competition's. merge_into: folder
+    into which the screens of a simulated competition are merged where no atlas is found. What is named
+    must be readable, what is only searched for may be missing. Raises InputError.
     """
     if folder is None and competition is not None:
         folder = competition.source
-    sets, missing = pathways, ""
-    if not isinstance(pathways, Pathways):
-        try:
-            sets = load_pathways(*pathways, folder=folder)
-        except InputError as error:
-            if pathways or os.environ.get("ESG_PATHWAYS"):
-                raise
-            sets, missing = None, f" ({error})"
-    remarks = [f"pathways: {sets or f'none{missing}'}"]
+    if isinstance(pathways, Pathways):
+        sets, lines = pathways, [f"pathways: {pathways}"]
+    else:
+        sets, lines, fault = _load(pathways, competition, folder=folder)
+        lines = lines if sets else [f"pathways: none ({fault})", *lines]
     for name, table in (tables or {}).items():
         sets = (sets or Pathways()).with_knowledge(table, name)
-    responses, missing = atlas, "; merge screens with: python -m kit merge FILE... --out DIR"
+        lines.append(f"pathways: {name}: {len(table):,} genes x {table.shape[1]:,} numbers")
+    ignored = []
     if not isinstance(atlas, Atlas):
-        try:
-            responses = _responses(atlas, competition, merge_into)
-        except InputError as error:
-            if atlas is not None or os.environ.get("ESG_ATLAS"):
-                raise
-            responses, missing = None, f" ({error})"
-    return Knowledge(sets, responses, remarks=[*remarks, f"atlas: {responses or f'none{missing}'}"])
-
-
-def _responses(atlas, competition, merge_into):
-    """The atlas named or found, or merged from the screens of a simulated competition, or None."""
-    place = find_responses(atlas)
-    if place is None and merge_into is not None and competition.simulated:
+        atlas, ignored = find_atlas(atlas, competition, folder=folder)
+    if atlas is None and merge_into is not None and competition.simulated:
         screens = sorted({*competition.source.glob("*.h5ad")} - {competition.cells})
-        place = merge(screens, competition, merge_into).responses
-    return None if place is None else read_responses(place, competition)
+        merged = merge(screens, competition, merge_into)
+        atlas = read_responses(merged.responses, competition)
+    knowledge = Knowledge(sets, atlas)
+    text = atlas or "none; merge screens with: python -m kit merge FILE... --out data/atlas"
+    if atlas and competition is not None:
+        kinds = _kinds(competition)
+        del kinds["genes"]
+        counts = {kind: knowledge.has_response(labels) for kind, labels in kinds.items()}
+        text = f"{atlas}; {_of_all(counts)}"
+    knowledge.remarks = [*lines, f"atlas: {text}", *ignored]
+    return knowledge
 
 
 def load_pathways(
@@ -81,70 +103,226 @@ def load_pathways(
     names: GeneNames | None = None,
     folder: Path | str | None = None,
     download: bool = True,
+    competition: Competition | None = None,
 ) -> Pathways:
-    """Read GMT sets and edge lists and join them under current gene names.
+    """Read sets, edges and tables of genes and join them under current gene names.
 
-    paths: by default those that `find_files` finds; folder: the competition's, searched too. names: by
-    default an HGNC table beside the files, else what `load_gene_names` finds. download: whether Reactome
-    and HGNC may be fetched. A source is named by its file. Raises InputError.
+    paths: by default $ESG_PATHWAYS (several are joined by os.pathsep), then all that is found in the
+    places of `kit.io.locate`, folder (the competition's) among them; where nothing is found, Reactome is
+    fetched once. names: by default an HGNC table beside the files, else what `load_gene_names` finds.
+    download: whether Reactome and HGNC may be fetched. competition: with it, files that know none of its
+    genes are refused. A source is named by its file. Warns of files that are found and not used. Raises
+    InputError.
     """
-    files = find_files(paths, folder=folder, download=download)
-    names = find_names(files, folder=folder, download=download) if names is None else names
-    # An alias may be another gene's name: MCP, a member of sets, would become CD46.
-    names = replace(names, alias={})
-    frames, rows = {"sets": [], "edges": []}, {}
-    for path in files:
-        kind, frame, digest = read_source(path)
-        if any(row["sha256"] == digest for row in rows.values()):  # the same file in two mounts
-            continue
-        columns = ["gene"] if kind == "sets" else ["one", "other"]
-        frame, renamed = _current(frame, columns, names)
-        frame = frame.drop_duplicates() if kind == "sets" else _distinct_edges(path, frame)
-        source = _source_name(path, rows)
-        frames[kind].append(frame.assign(source=source))
-        rows[source] = {
-            "kind": kind,
-            "entries": frame["pathway"].nunique() if kind == "sets" else len(frame),
-            "genes": len(pd.unique(frame[columns].to_numpy().ravel())),
-            "renamed": renamed,
-            "file": str(path),
-            "sha256": digest,
-        }
-    return Pathways(
+    options = {"folder": folder, "names": names, "download": download}
+    pathways, lines, fault = _load(paths, competition, **options)
+    if pathways is None:
+        raise InputError("; ".join([fault, *lines]))
+    for line in lines:
+        if line.startswith("ignored"):
+            warnings.warn(line, stacklevel=2)
+    return pathways
+
+
+def _load(paths, competition, *, folder, names=None, download=True):
+    """Pathways or None, a line for each file that is used or ignored, and why there are none."""
+    named = os.environ.get(locate.PATHWAYS.variable, "")
+    given = list(paths) or [path for path in named.split(os.pathsep) if path]
+    files = [Path(path).expanduser() for path in given] or _candidates(folder, competition)
+    used, rows, again, ignored, fault = {}, {}, [], {}, None
+
+    @cache  # where there is no file, no names are fetched
+    def current():
+        found = find_names(files, folder=folder, download=download) if names is None else names
+        # An alias may be another gene's name: MCP, a member of sets, would become CD46.
+        return replace(found, alias={})
+
+    def take(path):
+        naming = current()
+        try:
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                frame, row = _read(path, naming, most=None if given else LARGEST)
+                row["known"] = _known(frame, row, competition, naming, must=bool(given))
+        except InputError as error:
+            if given:
+                raise
+            ignored[path] = str(error).replace(str(path), path.name, 1).partition("; ")[0]
+            return
+        for warning in seen:  # those of a file that is ignored are of no use
+            warnings.warn(warning.message, stacklevel=5)
+        if same := [name for name, other in rows.items() if other["sha256"] == row["sha256"]]:
+            again.append(f"ignored: {path}, because it equals {rows[same[0]]['file']}")
+        else:
+            source = _source_name(path, rows)
+            used[source], rows[source] = frame, row
+
+    for path in dict.fromkeys(files):
+        take(path)
+    if not used:
+        simulated = competition is not None and competition.simulated
+        fetched, fault = _fetched(folder, download and not simulated)
+        if fetched:
+            take(fetched)
+    lines = [*map(_line, rows.values()), *again, *_joined(ignored)]
+    if not used:
+        return None, lines, fault or "Reactome does not fit"
+    frames = {"sets": [], "edges": []}
+    for source, row in rows.items():
+        if row["kind"] != "table":
+            frames[row["kind"]].append(used[source].assign(source=source))
+    pathways = Pathways(
         sets=_stacked(frames["sets"], SETS),
         edges=_stacked(frames["edges"], EDGES),
-        names=names,
+        tables={source: used[source] for source, row in rows.items() if row["kind"] == "table"},
+        names=current(),
         provenance=pd.DataFrame.from_dict(rows, "index").rename_axis("source"),
     )
+    return pathways, lines, None
 
 
-def find_files(
-    paths: Sequence[Path | str] = (),
-    *,
-    folder: Path | str | None = None,
-    download: bool = True,
-) -> list[Path]:
-    """Return the paths of GMT files and edge lists: those given, or what `kit.io.locate` finds.
+def _candidates(folder, competition):
+    """Files in all places whose names let them be sets, edges or tables of genes."""
+    tables = () if competition is None else [path.resolve() for path in competition.files]
+    found = locate.find_files(locate.PATHWAYS, folder=folder)
+    return [path for path in found if _may_hold_genes(path) and path.resolve() not in tables]
 
-    $ESG_PATHWAYS may name several, joined by os.pathsep; folder: the competition's. Where none is found
-    Reactome is fetched once. Raises InputError naming the places.
-    """
-    named = os.environ.get(locate.PATHWAYS.variable, "")
-    if given := list(paths) or [path for path in named.split(os.pathsep) if path]:
-        return list(dict.fromkeys(Path(path).expanduser() for path in given))
-    if found := locate.find_files(locate.PATHWAYS, folder=folder):
-        return found
+
+def _may_hold_genes(path):
+    name = path.name.lower()
+    bare = name.removesuffix(".gz").removesuffix(".zip")
+    ending = Path(bare).suffix
+    if name.startswith(".") or any(fnmatch(bare, pattern) for pattern in OTHERS):
+        return False
+    small = bare != name or path.stat().st_size <= LARGEST_BARE
+    return ending in ENDINGS or (not ending and small)
+
+
+def _fetched(folder, download):
+    """The path of Reactome, fetched, or None, and why there is nothing."""
     fault = "fetching it was not wanted"
     if download:
         try:
-            return [fetch(URL, locate.home() / REACTOME, _sets_in)]
+            return fetch(URL, locate.home() / REACTOME, _sets_in), None
         except (OSError, HTTPException, InputError) as error:
             fault = f"fetching it failed: {error}"
     searched = ", ".join(locate.places(locate.PATHWAYS, folder))
     step = f"fetch {URL} into data/, give paths or set ESG_PATHWAYS"
     if locate.on_kaggle():
         step = f"attach a dataset with {REACTOME} (Add Input), or switch the internet on"
-    raise InputError(f"no gene sets or interactions in {searched}, and {fault}; {step}")
+    return None, f"no gene sets or interactions in {searched}, and {fault}; {step}"
+
+
+def _read(path, names, most):
+    """The frame of one file under current symbols, and its row of the provenance.
+
+    most: InputError beyond so many bytes, None for any number.
+    """
+    if most and (size := path.stat().st_size) > most:
+        raise InputError(f"{path} has {size / 1e6:,.0f} MB and is not named")
+    kind, frame, digest = read_source(path)
+    columns = {"sets": ["gene"], "edges": ["one", "other"], "table": []}[kind]
+    row = {"kind": kind, "read_as": frame.attrs.get("read_as", "")}
+    frame, renamed = _current(frame, columns, names)
+    if kind == "edges":
+        frame = _distinct_edges(path, frame)
+    elif kind == "sets":
+        frame = frame.drop_duplicates()
+    entries = frame["pathway"].nunique() if kind == "sets" else len(frame)
+    row |= {"entries": entries, "genes": len(_genes(frame, kind)), "renamed": renamed}
+    return frame, row | {"file": str(path), "sha256": digest}
+
+
+def _genes(frame, kind):
+    columns = {"sets": ["gene"], "edges": ["one", "other"]}.get(kind)
+    return frame.index if columns is None else pd.unique(frame[columns].to_numpy().ravel())
+
+
+def _known(frame, row, competition, names, must):
+    """How much of the competition a file knows, as text; InputError where that is nothing.
+
+    must: whether the user named it; otherwise next to nothing is nothing, and it may not hold effects.
+    """
+    if competition is None:
+        return ""
+    path, genes = row["file"], pd.Index(_genes(frame, row["kind"]))
+    kinds = {kind: pd.Index(names.current(own)) for kind, own in _kinds(competition).items()}
+    every = pd.Index(np.concatenate([*kinds.values()])).unique()
+    known, least = every.isin(genes).sum(), FEW * min(len(every), len(genes))
+    if known == 0 or (not must and known < least):
+        raise InputError(
+            f"{path} knows {known} of the {len(every):,} genes and perturbations of the competition; "
+            f"got {quote_some(genes, 3)}, want symbols such as {quote_some(every, 3)}{_advice(genes)}"
+        )
+    if row["kind"] == "table" and (fault := _effects_in(frame, competition, names)):
+        if not must:
+            raise InputError(f"{path} {fault}")
+        warnings.warn(f"{path} {fault}: scores on those rows mean nothing", stacklevel=6)
+    return _of_all({kind: own.isin(genes) for kind, own in kinds.items()})
+
+
+def _line(row):
+    what = {
+        "sets": "{entries:,} sets of {genes:,} genes",
+        "edges": "{entries:,} edges between {genes:,} genes",
+        "table": "numbers of {genes:,} genes",
+    }
+    parts = [what[row["kind"]].format(**row), row["read_as"], row["known"]]
+    return f"pathways: {row['file']}: {'; '.join(filter(None, parts))}"
+
+
+def _kinds(competition):
+    targets = competition.targets["perturbation"]
+    training = competition.effects.index
+    return {"genes": competition.genes, "training perturbations": training, "targets": targets}
+
+
+def _of_all(counts):
+    """How many of each kind are known: `knows 480 of 532 genes, 44 of 60 targets`."""
+    return "knows " + ", ".join(f"{own.sum()} of {len(own)} {kind}" for kind, own in counts.items())
+
+
+def _advice(genes):
+    """What makes symbols of ids such as these genes, to end a message."""
+    genes = pd.Index(genes).astype(str)
+    fits = (text for form, text in IDS.items() if genes.str.fullmatch(form).mean() > 0.5)
+    return "".join(f"; {text}" for text in list(fits)[:1])
+
+
+def _effects_in(table, competition, names):
+    """Why a gene x number table may hold what is to be predicted, or None."""
+    labels = [*competition.genes, *competition.splits.index, *competition.submission_ids]
+    if table.columns.isin([*labels, *names.current(labels)]).mean() > MOSTLY:
+        return "has the competition's genes or perturbations as columns, as a prediction has"
+    known = [competition.effects]
+    if competition.solution is not None:
+        symbols = competition.targets["perturbation"].loc[competition.solution.index]
+        known.append(competition.solution[competition.genes].set_axis(symbols))
+    effects = pd.concat(known)
+    effects = effects[np.ptp(effects.to_numpy(), axis=1) > EQUAL]
+    by_gene = table.reindex(names.current(effects.columns)).to_numpy().T
+    shared = ~np.isnan(by_gene).any(axis=0)
+    pairs = [(by_gene[:, shared], effects.to_numpy()[:, shared])] * (shared.mean() > 0.5)
+    if table.shape[1] == effects.shape[1]:
+        pairs.append((table.to_numpy(), effects.to_numpy()))
+    if any((np.abs(one - row) < EQUAL).all(axis=1).any() for one, rows in pairs for row in rows):
+        return "holds effects of the competition"
+    return None
+
+
+def _joined(ignored):
+    """Lines on ignored files; several of one folder are one line."""
+    folders = {}
+    for path, reason in ignored.items():
+        folders.setdefault(path.parent, {})[path.name] = reason
+    lines = []
+    for folder, files in folders.items():
+        if len(files) > 2:
+            why = "they hold no sets, edges or tables of the competition's genes; name one to see more"
+            lines.append(f"ignored in {folder}: {quote_some(files)}, because {why}")
+        else:
+            lines += [f"ignored: {folder / name}, because {why}" for name, why in files.items()]
+    return lines
 
 
 def find_names(files: Sequence[Path], *, folder=None, download=True) -> GeneNames:

@@ -24,7 +24,7 @@ from ..evaluation.comparison import failure
 from ..evaluation.predictions import STRONGEST, OutOfFold, against_baselines, listed, summary
 from ..evaluation.saved_runs import saved_files, slug
 from ..io.files import InputError, content_hash, replacing
-from ..io.locate import ROOT, WORKING, on_kaggle
+from ..io.locate import on_kaggle, output_folder
 from ..submission import score_submission, submission_table, write_submission
 
 GATES = (0.2, 0.3)  # the host's code and the host's page
@@ -49,7 +49,7 @@ class Run:
         self.budget = budget or os.environ.get("ESG_BUDGET") or _default_budget(competition)
         if self.budget not in BUDGETS:
             raise InputError(f"budget is `{self.budget}`, want one of {', '.join(BUDGETS)}")
-        self.folder = _output_folder(name)
+        self.folder = output_folder(name)
         self.models, self.settings, self.figures, self.ceiling = {}, {}, [], None
         self.estimate = None  # of the submission: scores of choosing, as those of a model
         self.saved = {}  # by model: hashes of its files, and each training row's fold
@@ -219,12 +219,6 @@ def _line(numbers):
     low, high = numbers["interval_per_60"]
     score = f"{numbers['score_per_60']:.3f} for 60 perturbations"
     return f"{score}, 90 % interval {low:.3f} to {high:.3f}"
-
-
-def _output_folder(name):
-    if on_kaggle():
-        return WORKING
-    return Path(os.environ.get("ESG_OUTPUTS", ROOT / "outputs")) / name
 
 
 def _default_budget(competition):

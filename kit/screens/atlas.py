@@ -3,6 +3,7 @@
 NaN is not measured, 0 is no effect; nothing is imputed here.
 """
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -87,12 +88,95 @@ class Atlas:
         return frames_hash({name: frame for name, frame in frames.items() if frame is not None})
 
 
-def find_responses(path: Path | str | None = None) -> Path | None:
+def find_responses(
+    path: Path | str | None = None,
+    competition: Competition | None = None,
+    *,
+    folder: Path | str | None = None,
+) -> Path | None:
     """Return the path of a `responses.h5ad`, found as `kit.io.locate` lists it, or None.
 
-    path: the file, or a folder that holds it. Raises InputError where it or $ESG_ATLAS names no file.
+    path: the file, or a folder that holds it. competition: what is only found, not named, was made for
+    it. folder: searched instead of the competition's. Raises InputError where `path` or $ESG_ATLAS
+    names no file.
     """
-    return locate.find_file(locate.RESPONSES, path)
+    found = _by_place(path, competition, folder).items()
+    return next((place for place, fault in found if fault is None), None)
+
+
+def find_atlas(
+    path: Path | str | None = None,
+    competition: Competition | None = None,
+    *,
+    folder: Path | str | None = None,
+) -> tuple[Atlas | None, list[str]]:
+    """Return what `find_responses` finds, read, or None, and a line on each file that is not used.
+
+    A file that is only found and cannot be read is not used. Arguments and errors: as `find_responses`.
+    """
+    must = locate.named(locate.RESPONSES, path) is not None
+    found, lines = None, []
+    for place, fault in _by_place(path, competition, folder).items():
+        if found is None and fault is None:
+            try:
+                found = read_responses(place, competition)
+                continue
+            except InputError as error:
+                if must:
+                    raise
+                fault = str(error)
+        elif fault is None:
+            fault = f"{found.source} comes first"
+        lines.append(f"ignored: {place}, because {fault}")
+    return found, lines
+
+
+def _by_place(path, competition, folder):
+    """Each file that is found, in order, and why it is not to be used, or None; or the one named."""
+    if locate.named(locate.RESPONSES, path) is not None:
+        return {locate.find_file(locate.RESPONSES, path): None}
+    if folder is None and competition is not None:
+        folder = competition.source
+    found = locate.find_files(locate.RESPONSES, folder=folder)
+    return {place: _fault(place, competition) for place in found}
+
+
+def _fault(path, competition):
+    """Why a file that is found by itself is not to be used, or None."""
+    try:
+        with opened(path) as file:
+            own = file.get("obs/competition")
+            if own is not None and own[:].all():
+                return "it holds the competition's own cells only"
+        origin = _origin(path)
+    except InputError as error:
+        return str(error)
+    made_here = path.parent in (locate.output_folder("00_merge"), locate.ROOT / "data" / "atlas")
+    if made_here and (competition is None or origin is None):
+        return "it does not say that it was made for this competition; name it to use it"
+    return _difference(origin, competition)
+
+
+def _origin(path):
+    """Hash of the competition that a file was made for, and whether that was simulated, or None."""
+    with opened(path) as file:
+        stored = file["uns/provenance"] if "provenance" in file.get("uns", ()) else ()
+        if not {"competition", "simulated"} <= {*getattr(stored, "keys", tuple)()}:
+            return None
+        return stored["competition"].asstr()[()], bool(stored["simulated"][()])
+
+
+def _difference(origin, competition):
+    """How the competition that a file was made for differs from this one, or None."""
+    if origin is None or competition is None or not competition.files:
+        return None
+    made_for, simulated = origin
+    if simulated != competition.simulated:
+        kinds = {False: "real data", True: "simulated data"}
+        return f"it was made for {kinds[simulated]}, this is {kinds[competition.simulated]}"
+    if made_for != competition.training_hash:
+        return "it was made for another competition (by the hash in it)"
+    return None
 
 
 def read_responses(path: Path | str | None = None, competition: Competition | None = None) -> Atlas:
@@ -100,17 +184,21 @@ def read_responses(path: Path | str | None = None, competition: Competition | No
 
     Genes are those of `competition`, in its order, all NaN where the file lacks one; rows of its own
     screen (`obs["competition"]` true) remain only if their perturbation is in its `effects`. Without
-    `competition` genes are the file's, and no such row remains. Raises InputError where there is no
-    file, for a missing column, repeated genes, infinite effects, and a file that cannot be read.
+    `competition` genes are the file's, and no such row remains. Warns of a file that was made for
+    another competition. Raises InputError where there is no file, for a missing column, repeated genes,
+    infinite effects, and a file that cannot be read.
     """
-    place = find_responses(path)
+    place = find_responses(path, competition)
     if place is None:
+        searched = ", ".join(locate.places(locate.RESPONSES, competition and competition.source))
+        step = (
+            "give its path, set ESG_ATLAS, or make it: python -m kit merge FILE... --out data/atlas"
+        )
         if locate.on_kaggle():
-            searched = ", ".join(locate.places(locate.RESPONSES))
-            step = f"in {searched}; attach the output of the notebook ESG 00 Merge (Add Input)"
-        else:
-            step = "is named; give its path, set ESG_ATLAS, or make it: python -m kit merge FILE..."
-        raise InputError(f"no {RESPONSES} {step}")
+            step = "attach the output of the notebook ESG 00 Merge (Add Input)"
+        raise InputError(f"no {RESPONSES} for this competition in {searched}; {step}")
+    if fault := _difference(_origin(place), competition):
+        warnings.warn(f"{place}: {fault}", stacklevel=2)
     obs, genes, arrays = _read(place)
     check_labels(place, obs, LABELS, numbers=("n_cells",))
     wanted = genes if competition is None else competition.genes

@@ -132,12 +132,12 @@ def merge(
                 f"no perturbation has {min_cells} cells in any screen; lower min_cells"
             )
         genes, places = competition.genes, [out / PARTS / name for name in responses.values()]
-        uns = {"provenance": _provenance(responses, settings), "coverage": table}
+        uns = {"provenance": _provenance(responses, settings, competition), "coverage": table}
         join_parts(out / RESPONSES, places, genes, uns)
         has_cells = cells and bool(counted)
         if has_cells and _parts_of(out / CELLS) != [*of_cells.values()]:
             places = [out / PARTS / name for name in of_cells.values()]
-            uns = {"provenance": _provenance(of_cells, settings)}
+            uns = {"provenance": _provenance(of_cells, settings, competition)}
             join_parts(out / CELLS, places, genes, uns, _measured(counted, genes))
         with replacing(out / COVERAGE) as place:
             table.to_csv(place)
@@ -155,8 +155,9 @@ def _measured(sources, genes):
     return pd.DataFrame(columns, index=genes)
 
 
-def _provenance(parts, settings):
-    """Where a merged file comes from: by source its file, hash, layout and part; date and settings.
+def _provenance(parts, settings, competition):
+    """Where a merged file comes from: by source its file, hash, layout and part; date, settings, and
+    for which competition it was made.
 
     `parts`: names by source.
     """
@@ -170,7 +171,9 @@ def _provenance(parts, settings):
     }
     by_source = {name: np.array(values, dtype=object) for name, values in by_source.items()}
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    return by_source | {"date": date, "settings": json.dumps(settings | {"version": VERSION})}
+    whole = {"date": date, "settings": json.dumps(settings | {"version": VERSION})}
+    whole |= {"competition": competition.training_hash, "simulated": competition.simulated}
+    return by_source | whole
 
 
 def _parts_of(path):
