@@ -31,7 +31,7 @@ def predict(*words):
 def test_a_submission_of_the_twin_is_written_checked_and_explained(twin, tmp_path):
     done = predict("--data", twin, "--out", tmp_path / "way out" / "submission.csv")
     assert done.returncode == 0, done.stderr
-    for said in ("pathways: Pathways(", "atlas: none", "blend: scenarios", "90 % interval"):
+    for said in ("pathways: ", "atlas: none", "blend: scenarios", "90 % interval"):
         assert said in done.stdout
     assert done.stdout.splitlines()[-1] == str(tmp_path / "way out" / "submission.csv")
     words = ["check", tmp_path / "way out" / "submission.csv", "--data", twin]

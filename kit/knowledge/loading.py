@@ -24,7 +24,7 @@ from ..io.files import InputError, fetch, quote_some
 from ..screens.atlas import Atlas, find_atlas, read_responses
 from ..screens.gene_names import GeneNames, load_gene_names
 from ..screens.merging import merge
-from .formats import parsed, read_source
+from .formats import named_columns, parsed, read_source
 from .pathways import EDGES, SETS, Pathways
 from .similarity import Knowledge
 from .tables import unpacked
@@ -220,7 +220,7 @@ def _read(path, names, most):
     """
     if most and (size := path.stat().st_size) > most:
         raise InputError(f"{path} has {size / 1e6:,.0f} MB and is not named")
-    kind, frame, digest = read_source(path)
+    kind, frame, digest = read_source(path, names)
     columns = {"sets": ["gene"], "edges": ["one", "other"], "table": []}[kind]
     row = {"kind": kind, "read_as": frame.attrs.get("read_as", "")}
     frame, renamed = _current(frame, columns, names)
@@ -343,7 +343,8 @@ def _sets_in(packed):
 
 def _source_name(path, taken):
     """The file's name without its ending, with a number where that is taken."""
-    name = Path(path.name.removesuffix(".gz").removesuffix(".zip")).stem
+    file = named_columns(path)[0].name
+    name = Path(file.removesuffix(".gz").removesuffix(".zip")).stem
     several = (f"{name} {number}" for number in range(2, len(taken) + 3))
     return name if name not in taken else next(other for other in several if other not in taken)
 
