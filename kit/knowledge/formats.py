@@ -29,6 +29,7 @@ WEIGHTS = ("combinedscore", "weight", "score", "confidencescore", "pint", "mor")
 SET_NAMES = (
     "pathwayname", "pathway", "gsname", "genesetname", "geneset", "setname", "set", "termname", "term",
     "complexname", "complex", "goname", "goterm", "goid", "module", "celltype",
+    "diseasename", "hponame", "family",
 )  # fmt: skip
 MEMBERS = (
     "genesymbol", "officialgenesymbol", "hgncsymbol", "symbol", "subunitsgenename", "genename",
@@ -43,7 +44,7 @@ SPECIES = (
     "organismidinteractorb",
 )
 HUMAN = {"homo sapiens", "human", "9606", "taxon:9606"}
-BLANK = {"", "-"}
+BLANK, MISSING = {"", "-"}, {"", "NA", "nan", "NaN"}
 COMPETITION = {"pert_id", "pert_symbol", "perturbation"}  # columns of its tables and of predictions
 _COLUMN = re.compile(
     r".*(gene|protein|symbol|node|source|target|interact|partner).*|from|to|one|other", re.I
@@ -121,26 +122,20 @@ def _is_table(sample):
     """Whether lines hold labels in the first column, below a header, and numbers in all others."""
     first, *rest = sample
     header = not any(map(_is_number, first[1:])) or first[0].lower() in ("", "gene")
-    width = len(rest[0]) if rest else 0
+    width = max(len(first), 2)
     return (
         header
-        and width > 1
-        and all(
-            len(row) == width >= len(first)
-            and all(_is_number(text.replace(",", ".")) or text in ("", "NA") for text in row[1:])
-            for row in rest
-        )
+        and rest != []
+        and all(len(row) == width and all(map(_may_be_number, row[1:])) for row in rest)
     )
 
 
 def _named(columns, text):
     """The layout of columns that the user names, or counts where the file has no header."""
-    known = first = text.sample[0]
-    if header := not (set(columns) - set(first) and all(name.isdigit() for name in columns)):
-        check_known(columns, known, f"{text.path} has no such column")
-    else:
-        known = [str(number) for number in range(1, len(first) + 1)]
-        check_known(columns, known, f"{text.path} has no column of that number")
+    known = text.sample[0]
+    header = any(name in known or not name.isdigit() for name in columns)
+    known = known if header else [str(number) for number in range(1, len(known) + 1)]
+    check_known(columns, known, f"{text.path} has no such column")
     if len(columns) not in (2, 3):
         raise InputError(f"got {len(columns)} columns of {text.path}; {WANT}")
     one, other, *weight = map(known.index, columns)
@@ -163,14 +158,15 @@ def _by_names(sample):
 
 
 def _weight(sample, at, places):
-    """The column of weights, without gaps: by its name, or the third of three if it holds a number."""
-    columns = {
-        place: [row[place] for row in sample[1:] if len(row) > place] for place in at.values()
-    }
+    """The column of weights, by its name or as the third of three: one with numbers and without gaps."""
     found = [at[name] for name in WEIGHTS if name in at]
     if len(at) == 3 and not found:
-        found = [at for at in columns if at not in places and any(map(_is_number, columns[at]))]
-    return next((at for at in found if not BLANK & set(columns[at])), None)
+        found = set(at.values()) - set(places)
+    for place in found:
+        texts = [row[place] for row in sample[1:] if len(row) == len(sample[0])]
+        if any(map(_may_be_number, texts)) and not BLANK & set(texts):
+            return place
+    return None
 
 
 def _by_shape(text):
@@ -230,6 +226,10 @@ def _overlap(names, others):
 
 def _is_number(text):
     return not math.isnan(to_number(text))
+
+
+def _may_be_number(text):
+    return text in MISSING or _is_number(text.replace(",", "."))
 
 
 def _gmt(text):

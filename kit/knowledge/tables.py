@@ -84,6 +84,8 @@ class Text:
         self.quoted = self.separator in (",", ";") or re.fullmatch(r'("[^"]*"\W?)+', some[0][1])
         self.sample = [[field.strip() for field in fields] for fields in self.fields(some)]
         self.sample[0][0] = self.sample[0][0].lstrip("#")
+        if all(len(row) == len(self.sample[0]) + 1 for row in self.sample[1:] or [()]):
+            self.sample[0].insert(0, "")  # R gives no name to its column of rows
 
     def fields(self, lines: Iterable[tuple[int, str]]) -> Iterator[list[str]]:
         """Yield the fields of lines, with the blanks at their ends."""
