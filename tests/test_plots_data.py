@@ -59,8 +59,10 @@ def test_on_target_effects_are_drawn_at_their_control_level_beside_predictions()
     effects = effects_of({"A": [-1.0, 0.5, 0], "B": [0.1, -0.5, 0], "X": [0, 0, 0], "C": [0, 0, 0]})
     control = pd.Series({"A": 4.0, "B": 1.0, "C": 0.0})
     alone = plots.on_target_effects(effects, control)
-    assert numbers(alone) == {2, 4, 37.5, 25, 50}
-    assert "25 % (A) to 50 % (B)" in title(alone)
+    assert numbers(alone) == {2, 4, -37.5, -50, -25}
+    assert "-50 % (B) to -25 % (A)" in title(alone)
+    risen = plots.on_target_effects(effects.abs(), control)
+    assert numbers(risen) == {2, 4, 37.5, 25, 50}
     figure = plots.on_target_effects(effects, control, {"half": effects * 0.5})
     assert numbers(figure) == {2, float(f"{np.sqrt((0.5**2 + 0.25**2) / 2):.3f}")}
     assert "half" in title(figure)

@@ -129,12 +129,12 @@ def on_target_effects(
     missed = [
         f"{name} {np.sqrt(np.mean((curve - effect) ** 2)):.3f}" for name, curve in curves.items()
     ]
-    drop = -effect / level
-    title = f"{len(level)} of {len(effects)} perturbed genes are measured and expressed; "
-    title += f"their level falls by {percent(drop.median())} in median,\n"
-    title += (
-        f"from {percent(drop.min())} ({drop.idxmin()}) to {percent(drop.max())} ({drop.idxmax()})"
+    change = effect / level
+    title = (
+        f"{len(level)} of {len(effects)} perturbed genes are measured and expressed; their level "
     )
+    title += f"changes by {percent(change.median())} in median,\nfrom {percent(change.min())} "
+    title += f"({change.idxmin()}) to {percent(change.max())} ({change.idxmax()})"
     if missed:
         title = f"Root mean square error on the {len(level)} on-target effects: {', '.join(missed)}"
     figure, (axis,) = new_figure(title, height=4)
@@ -211,6 +211,7 @@ def weight_distribution(weights: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     positive = values[values > 0]
     left.hist(positive, np.geomspace(positive.min() * 0.9, positive.max() * 1.1, 60), color=BLUE)
     left.axvline(1, color="black", linestyle="--")
+    left.xaxis.set_minor_formatter("")  # or labels overprint within a decade
     left.set(xscale="log", ylabel="perturbation-gene pairs")
     left.set(xlabel="weight (dashed: 1, the mean of a row)")
     density(right, size, values, xlabel="|effect|, log2", ylabel="weight in WMAE")
