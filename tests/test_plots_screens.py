@@ -48,9 +48,16 @@ def test_targets_are_counted_by_split_and_by_number_of_screens():
     assert labels(figure.axes[0]) == ["train", "val", "test"]
 
 
-def test_targets_without_any_screen_are_drawn():
+def test_what_would_show_nothing_is_one_sentence():
     split = pd.Series({"p": "train", "r": "val"})
-    assert numbers(plots.targets_covered(pd.Series(0, split.index), split)) == {0, 1}
+    figures = [
+        plots.targets_covered(pd.Series(0, split.index), split),
+        plots.without_batches(by_screen({"a": {"P": 0.0, "Q": 0.0}})),
+        plots.importances(pd.Series({"median": 0.0, "ridge": 0.0})),
+    ]
+    for figure in figures:
+        assert title(figure).endswith(".")
+        assert not figure.axes[0].has_data()
 
 
 @pytest.fixture

@@ -145,6 +145,8 @@ def shrinkage(curves: Mapping[str, pd.Series], by_rank: pd.Series) -> Figure:
 
 def importances(gain: pd.Series) -> Figure:
     """Draw bars of the share of all gain that each feature brings; gain: by feature."""
+    if not gain.any():
+        return sentence("The trees make no split: no feature brings a gain.")
     share = (gain / gain.sum()).sort_values(ascending=False)
     first = ", ".join(share.index[:3])
     figure, (axis,) = new_figure(

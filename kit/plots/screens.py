@@ -8,7 +8,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..competition import CONTROL
-from .style import BLUE, RED, SKY, name_rows, new_figure, percent, span, strips, with_legend
+from .style import (
+    BLUE,
+    RED,
+    SKY,
+    name_rows,
+    new_figure,
+    percent,
+    sentence,
+    span,
+    strips,
+    with_legend,
+)
 
 
 def targets_covered(screens: pd.Series, split: pd.Series) -> Figure:
@@ -16,6 +27,8 @@ def targets_covered(screens: pd.Series, split: pd.Series) -> Figure:
 
     screens: that number, split: the split, both series by perturbation.
     """
+    if not screens.any():
+        return sentence("No perturbation of the competition is in another screen.")
     number = pd.crosstab(split, screens.clip(upper=3))
     number = number.reindex(index=split.unique(), columns=range(4), fill_value=0)
     train = split == "train"
@@ -86,6 +99,8 @@ def without_batches(shift: pd.Series) -> Figure:
 
     shift: root mean square over genes.
     """
+    if not shift.any():
+        return sentence("No effect moves when batches are ignored.")
     median = shift.groupby(level=0, sort=False).median()
     figure, axis = _by_screen(
         f"Without batches effects move by {span(median, '{:.2f}')} standard errors "
