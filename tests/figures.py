@@ -3,6 +3,7 @@
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 
@@ -44,3 +45,31 @@ def fits(figure, path):
     columns = plt.imread(path).shape[1]
     boxes = [text.get_window_extent() for text in figure.texts]
     return columns == 800 and all(box.x0 >= 0 and box.x1 <= 800 for box in boxes)
+
+
+def overprinted(figure):
+    """Pairs of texts that lie on each other: titles, legends, notes, labels of axes and ticks."""
+    figure.canvas.draw()
+    texts = [text for text in _texts(figure) if text.get_visible() and text.get_text().strip()]
+    boxes = [text.get_window_extent().padded(-1) for text in texts]
+    pairs = [(one, other) for one in range(len(texts)) for other in range(one)]
+    return [
+        (texts[one].get_text(), texts[other].get_text())
+        for one, other in pairs
+        if boxes[one].overlaps(boxes[other])
+        and not np.allclose(boxes[one], boxes[other], atol=1)  # the same label, of a twin axis
+    ]
+
+
+def _texts(figure):
+    """All texts that are seen; labels of ticks beyond the ends of an axis are not."""
+    yield from figure.texts
+    for legend in [*figure.legends, *filter(None, (axis.get_legend() for axis in figure.axes))]:
+        yield from legend.get_texts()
+    for axis in figure.axes:
+        yield from (axis.title, *axis.texts)
+        for part in (axis.xaxis, axis.yaxis) if axis.axison else ():
+            low, high = sorted(part.get_view_interval())
+            yield part.label
+            ticks = zip(part.get_majorticklocs(), part.get_majorticklabels(), strict=True)
+            yield from (label for place, label in ticks if low <= place <= high)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figures import _closed_figures, fits, labels, legend, numbers, title  # noqa: F401
+from figures import _closed_figures, fits, labels, legend, numbers, overprinted, title  # noqa: F401
 
 from kit.plots import attention, carriers, episode, gates, mixtures, routes, training_curves
 
@@ -31,6 +31,22 @@ def test_an_episode_counts_the_genes_that_shift_as_in_the_first_row(tmp_path):
     assert picture.shape == (9, 30)
     np.testing.assert_allclose([picture[-1].min(), picture[-1].max()], [-1, 1])
     assert fits(figure, tmp_path / "figure.png")
+
+
+def test_a_network_that_has_learned_nothing_is_one_sentence():
+    effects = pd.DataFrame(0.0, NAMES, ["G", "H"])
+    even = shares() * 0 + 0.1
+    kernels = pd.DataFrame([[0.5, 0.5]], ["head 1"], ["one", "two"])
+    gate = pd.DataFrame([[0.5, 0.5]] * 2, ["first", "second"], ["sets", "shape"])
+    for figure in (
+        episode(shares().loc["A"], effects, effects.loc["P1"]),
+        attention(even),
+        mixtures(kernels, kernels, pd.Series({"head 1": 0.0, "own slope": 0.0})),
+        gates(gate, gate),
+    ):
+        assert not figure.axes[0].axison
+        assert len(figure.axes) == 1
+        assert title(figure)
 
 
 def test_attention_counts_the_rows_that_are_also_nearest(tmp_path):
@@ -69,30 +85,59 @@ SIGNAL = pd.DataFrame(
 )
 
 
+def drawn_to(figure, row):
+    """The widths of the lines that end at a row's label, less that of an empty line."""
+    axis = figure.axes[0]
+    place = next(text.get_position()[1] for text in axis.texts if text.get_text().startswith(row))
+    lines = [line for line in axis.lines if len(line.get_xdata())]
+    ends = [
+        (line.get_xdata()[1], line.get_ydata()[1], line.get_linewidth() - 0.3) for line in lines
+    ]
+    return sorted(width for x, y, width in ends if x == 1 and abs(y - place) < 0.02)
+
+
+def routed(*rows):
+    return pd.DataFrame(rows, columns=["row", "type", "hub", "amount"])
+
+
 def test_routes_are_as_wide_as_their_signal(tmp_path):
-    ways = pd.DataFrame(
-        [("A", "sets", "a set", 0.4), ("A", "shape", "", 0.1), ("B", "shape", "", 0.3)],
-        columns=["row", "type", "hub", "amount"],
-    )
+    ways = routed(("A", "sets", "a set", 0.4), ("A", "shape", "", 0.1), ("B", "shape", "", 0.3))
     figure = routes(ways, CARRIED)
-    assert numbers(figure) == {2, 100, 75}
+    assert numbers(figure) == {62.5, 100, 2}
     assert {"KRAS", "A"} <= set(title(figure).split())
     shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown == ["KRAS", "a set", "A  50 %", "B  25 %"]
-    widths = sorted(line.get_linewidth() for line in figure.axes[0].lines if len(line.get_xdata()))
-    assert widths == pytest.approx([0.3 + 7 * part / 0.4 for part in (0.1, 0.3, 0.4, 0.4)])
+    assert shown == ["KRAS", "a set", "A  50 %", "B  25 %", "share of the logit shift"]
+    assert drawn_to(figure, "A") == pytest.approx([7 * 0.1 / 0.4, 7])
+    assert drawn_to(figure, "B") == pytest.approx([7 * 0.3 / 0.4])
     assert fits(figure, tmp_path / "figure.png")
+    assert not overprinted(figure)
 
 
-def test_a_signal_that_reaches_no_row_is_drawn_too(tmp_path):
-    figure = routes(pd.DataFrame(columns=["row", "type", "hub", "amount"]), CARRIED)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["KRAS"]
-    assert fits(figure, tmp_path / "figure.png")
+def test_the_row_with_most_signal_has_the_most_lines_to_it(tmp_path):
+    """A reaches most by many small hubs, B by one large one."""
+    many = [("A", "sets", f"hub {i}", 0.03) for i in range(20)]
+    figure = routes(routed(*many, ("B", "sets", "one", 0.4)), CARRIED)
+    assert "A most, 60 %" in title(figure)
+    shown = [text.get_text() for text in figure.axes[0].texts]
+    assert "12 other hubs" in shown
+    assert sum(drawn_to(figure, "A")) == pytest.approx(1.5 * sum(drawn_to(figure, "B")))
+
+
+def test_without_a_shift_routes_and_carriers_are_one_sentence():
+    ways = routed(("A", "sets", "a set", 0.4))
+    for figure in (
+        routes(routed(), CARRIED),
+        routes(ways, 0 * CARRIED),
+        carriers(0 * CARRIED, SIGNAL),
+    ):
+        assert "KRAS" in title(figure)
+        assert not figure.axes[0].axison
+        assert not figure.axes[0].lines
 
 
 def test_carriers_are_coloured_by_the_edge_with_most_signal(tmp_path):
     figure = carriers(CARRIED, SIGNAL)
-    assert numbers(figure) == {1, 4, 50}
+    assert numbers(figure) == {50, 3, 20}  # all of the same whole
     axis = figure.axes[0]
     assert labels(axis) == ["A", "B", "C", "D"]
     widths = {label: [bar.get_width() for bar in bars] for bars, label in _bars(axis)}
@@ -132,7 +177,7 @@ def test_the_best_steps_on_left_out_rows_are_marked(tmp_path):
         [history([[0, -0.1, -0.2]], "screens"), history([[0.1, -0.04, 0.2], [-0.02, 0, 1]])]
     )
     figure = training_curves(both)
-    assert numbers(figure) == {30, -0.2, 2, 10, 20, -0.03}
+    assert numbers(figure) == {30, 0.2, 2, 10, 20, 0.03}
     assert legend(figure) == ["training rows", "left-out rows", "nothing learned"]
     dots = [line.get_xydata()[0] for line in figure.axes[1].lines if line.get_marker() == "o"]
     np.testing.assert_allclose(dots, [[20, -0.04], [10, -0.02]])
@@ -144,6 +189,12 @@ def test_without_a_gain_no_step_is_marked(tmp_path):
     assert not numbers(figure)
     assert not [line for line in figure.axes[0].lines if line.get_marker() == "o"]
     assert fits(figure, tmp_path / "figure.png")
+
+
+def test_a_loss_that_hardly_falls_is_no_gain():
+    figure = training_curves(history([[-0.0004, 0.2, 0.3], [0.0, 0.1, 0.1]]))
+    assert not numbers(figure)
+    assert not [line for line in figure.axes[0].lines if line.get_marker() == "o"]
 
 
 def test_without_left_out_rows_there_is_nothing_to_stop_on(tmp_path):

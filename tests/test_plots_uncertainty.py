@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from figures import _closed_figures, fits, numbers  # noqa: F401
+from figures import _closed_figures, fits, legend, numbers  # noqa: F401
 
 from kit import plots
 from kit.decision import EXCHANGE, Distribution, decide
@@ -122,10 +122,12 @@ def test_distributions_count_the_pairs_whose_decided_value_is_farther_out(distri
 def test_expected_scores_have_their_quantiles_and_the_gap_of_the_halves(tmp_path):
     score = np.linspace(-1, 9, 101)
     draws = pd.DataFrame({"score": score, "public": score + 1, "private": score - 1})
-    figure = plots.expected_scores(draws, 4.0, ceiling=12.0)
+    figure = plots.expected_scores(draws, 4.0, ceiling=(12.0, 7.0, 20.0))
     assert numbers(figure) == {-0.5, 8.5, 60, 90, 9.9, 2}
     left, right = figure.axes
     places = [line.get_xdata()[0] for line in left.lines]
-    assert places == pytest.approx([4.0, 0.0, 12.0])
+    assert places == pytest.approx([4.0, 0.0])
+    assert any("12.0 (7.0 to 20.0)" in label for label in legend(figure))
+    assert left.get_xlim()[1] < 12  # the band does not squeeze the draws
     assert right.get_xlim() == right.get_ylim()
     assert fits(figure, tmp_path / "figure.png")

@@ -109,7 +109,7 @@ def depth(obs: pd.DataFrame) -> Figure:
             axis.hist(own, 40, range=(0, reach), weights=share, **style)
         axis.set(xlabel=label, ylabel=f"% of a {'screen' if merged else 'channel'}'s cells")
         axis.locator_params(axis="x", nbins=4)
-    return with_legend(figure, axes[0], rows=-(-len(median) // 2))
+    return with_legend(figure, axes[0])
 
 
 def on_target_effects(

@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 from .style import (
     BLUE,
     ORANGE,
-    RED,
     bars,
     colours_of,
     cut,
     name_rows,
     new_figure,
     percent,
+    sentence,
     span,
     with_legend,
 )
@@ -22,6 +22,8 @@ ROWS, GENES = 8, 30  # shown of one prediction
 TARGETS, CONTEXT = 3, 7  # shown of attention
 HUBS, REACHED = 9, 7  # shown of the routes of a signal
 CARRIERS = 12  # training perturbations shown that carry a prediction
+GAIN = 0.001  # least fall of the loss of left-out rows that counts: printed with three digits
+EVEN = 1.01  # times the average attention, below which it is even
 FAINT = 0.002  # of the whole signal: a route that brings less explains nothing
 
 
@@ -40,12 +42,13 @@ def training_curves(history: pd.DataFrame) -> Figure:
             smooth = run["loss"].rolling(5, min_periods=1, center=True).mean()
             axis.plot(run["step"], smooth, color=BLUE, alpha=0.7, linewidth=1, label=shown[0])
             axis.plot(run["step"], run["check"], color=ORANGE, linewidth=1.5, label=shown[1])
-            if run["check"].min() < 0:
+            if run["check"].min() <= -GAIN:
                 best = run.loc[run["check"].idxmin()]
                 axis.plot(best["step"], best["check"], "o", color=ORANGE)
-        axis.axhline(0, color=RED, linestyle="--", linewidth=1, label="nothing learned")
-        axis.set(xlabel="step", title=f"training on {_source(stage)}")
-        axis.title.set_fontsize(10)
+        axis.axhline(0, color="black", linestyle="--", linewidth=1, label="nothing learned")
+        axis.set_xlabel("step")
+        if len(stages) > 1:
+            axis.set_title(f"training on {_source(stage)}", fontsize=10)
     axes[0].set_ylabel("loss less that\nof the genes' own odds")
     return with_legend(figure, axes[0])
 
@@ -57,12 +60,16 @@ def episode(shares: pd.Series, effects: pd.DataFrame, shift: pd.Series) -> Figur
     gene, log2; shift: logit shift by gene. Shown are the rows with most attention and the genes with
     the lowest and highest shift, each row as the rank among the effects of its gene.
     """
+    if not shift.any():
+        return sentence(
+            f"No gene of {shares.name} is shifted: its prediction is the best constant's."
+        )
     rows = shares.nlargest(min(ROWS, len(shares)))
     genes = shift.sort_values().index
     genes = genes[: GENES // 2].append(genes[GENES // 2 :][-(GENES // 2) :])
     places = 2 * effects[genes].rank(pct=True).loc[rows.index] - 1
     same = (np.sign(places.iloc[0]) == np.sign(shift[genes])).sum()
-    last = shift[genes] / (shift.abs().max() or 1)
+    last = shift[genes] / shift.abs().max()
     figure, (left, right) = new_figure(
         f"{shares.name} attends to {rows.index[0]} {rows.iloc[0] * len(shares):.1f} times as much as to "
         f"the average row;\n{same} of {len(genes)} genes shift (last line) as in that row",
@@ -92,6 +99,8 @@ def attention(shares: pd.DataFrame, similarity: pd.DataFrame | None = None) -> F
     and columns or more, 0 to 1. Shown are the targets with the most uneven attention, led by different
     rows.
     """
+    if (shares.max(axis=1) < EVEN * shares.mean(axis=1)).all():
+        return sentence("No target attends to one row more than to another.")
     uneven = shares.max(axis=1).sort_values(ascending=False, kind="stable")
     leads = shares.idxmax(axis=1)[uneven.index].drop_duplicates()
     shown = list(leads.index[:TARGETS])
@@ -125,6 +134,10 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
     learned, start: head x kernel shares, a ring at the kernel from which a head started; counts: share
     of each source in the differences between perturbations, of the heads and of what else there is.
     """
+    if not counts.any():
+        return sentence(
+            "Nothing that the network learned makes its predictions of two targets differ."
+        )
     moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     title = f"Heads moved {percent(round(moved, 3))} of their weight to other kernels;\n"
     title += f"{counts.idxmax()} counts most, {percent(round(counts.max(), 3))} of the differences"
@@ -150,26 +163,30 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     row. carried: share of the prediction that each row carries, named after the perturbation. The wider
     a line the more signal; shown are the rows that most arrives at.
     """
-    kind = ways["type"].str.removesuffix(", small")  # the same hubs, counted twice
-    ways = ways.astype({"amount": float}).assign(type=kind)
-    ways = ways.groupby(["row", "type", "hub"], sort=False, as_index=False)["amount"].sum()
+    if ways.empty or not carried.any():
+        return sentence(
+            f"No signal of {carried.name} is used: no training perturbation carries a part."
+        )
     reached = ways.groupby("row")["amount"].sum().nlargest(REACHED)
-    shown = ways[ways["row"].isin(reached.index)]
-    by_hub = shown[shown["hub"] != ""].groupby("hub")["amount"].sum()
-    title = f"No signal of {carried.name} reaches a training perturbation"
-    if total := ways["amount"].sum():
-        share, part = reached.sum() / total, carried[reached.index].sum()
-        title = f"The signal of {carried.name} reaches {reached.index[0]} most; the {len(reached)} "
-        title += f"rows shown get {percent(round(share, 3))} of it\nand carry "
-        title += f"{percent(round(part, 3))} of the prediction"
-    figure, (axis,) = new_figure(title, height=4.6)
-    hubs, rows = (
-        pd.Series(np.linspace(0.97, 0.03, len(names)), names)
-        for names in (by_hub.nlargest(HUBS).index, reached.index)
+    kind = ways["type"].str.removesuffix(", small")  # the same hubs, counted twice
+    shown = ways.astype({"amount": float}).assign(type=kind)[ways["row"].isin(reached.index)]
+    by_hub = shown[shown["hub"] != ""].groupby("hub")["amount"].sum().sort_values(ascending=False)
+    few = by_hub.index[HUBS:]
+    shown["hub"] = shown["hub"].mask(shown["hub"].isin(few), f"{len(few)} other hubs")
+    shown = shown.groupby(["row", "type", "hub"], sort=False, as_index=False)["amount"].sum()
+    shown = shown.sort_values("amount", ascending=False)  # a wide line does not hide a narrow one
+    share, part = (
+        percent(round(size / ways["amount"].sum(), 3)) for size in (reached.iloc[0], reached.sum())
     )
-    types = list(dict.fromkeys(ways["type"]))
-    colour = colours_of(types)
-    widest = max([*by_hub, *shown["amount"], 1e-12])
+    title = f"The signal of {carried.name} reaches {reached.index[0]} most, {share};\n"
+    title += f"{part} of it reaches the {len(reached)} rows shown"
+    figure, (axis,) = new_figure(title, height=4.6)
+    names = [*by_hub.index[:HUBS], *([f"{len(few)} other hubs"] if len(few) else [])]
+    hubs, rows = (
+        pd.Series(np.linspace(0.97, 0.03, len(part)), part) for part in (names, reached.index)
+    )
+    colour = colours_of(dict.fromkeys(kind))
+    widest = shown.groupby("hub")["amount"].sum().max()
     straight = list(dict.fromkeys(shown["type"][shown["hub"] == ""]))
 
     def line(places, ends, kind, amount, **style):
@@ -181,9 +198,9 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
             if hub == "":
                 beside = 0.015 * (straight.index(kind) - (len(straight) - 1) / 2)
                 line([0, 1], np.array([0.5, rows[row]]) + beside, kind, amount, ls=(0, (4, 1)))
-            elif hub in hubs.index:
+            else:
                 line([0.45, 1], [hubs[hub], rows[row]], kind, amount)
-        if hub in hubs.index:
+        if hub:
             line([0, 0.45], [0.5, hubs[hub]], kind, part["amount"].sum())
     box = {"va": "center", "bbox": {"fc": "white", "ec": "0.7", "boxstyle": "round,pad=0.25"}}
     axis.text(0, 0.5, carried.name, ha="center", fontsize=10, weight="bold", **box)
@@ -192,9 +209,10 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     for row, place in rows.items():
         text = f"{row}  {round(100 * carried[row]) + 0} %"
         axis.text(1, place, text, ha="left", fontsize=9, **box)
+    axis.text(1, 1.08, "share of the logit shift", ha="left", fontsize=8)
     for kind in dict.fromkeys(shown["type"]):
         axis.plot([], [], color=colour[kind], linewidth=3, label=_plain(kind))
-    axis.set(xlim=(-0.12, 1.25), ylim=(-0.05, 1.05))
+    axis.set(xlim=(-0.12, 1.25), ylim=(-0.05, 1.12))
     axis.set_axis_off()
     return with_legend(figure, axis)
 
@@ -204,16 +222,21 @@ def carriers(carried: pd.Series, signal: pd.DataFrame) -> Figure:
 
     carried: share of the logit shift, named after the perturbation, largest first; signal: row x type.
     """
+    if not carried.any():
+        return sentence(
+            f"No training perturbation carries a part of the prediction of {carried.name}."
+        )
     largest = carried.abs().sort_values(ascending=False, kind="stable").index[:CARRIERS]
     shown = carried[carried.index.isin(largest)]
     arrived = signal.loc[shown.index]
     kind = arrived.idxmax(axis=1).map(_plain)
     kind = kind.where(arrived.max(axis=1) >= FAINT, "hardly any signal: as all rows")
-    positive = carried.clip(lower=0)
-    half = int(np.argmax(positive.cumsum().to_numpy() >= positive.sum() / 2)) + 1
+    first, rest = (
+        percent(round(part, 3) + 0.0) for part in (carried.iloc[0], carried.iloc[1:].sum())
+    )
     figure, (axis,) = new_figure(
-        f"{carried.name}: {half} of {len(carried)} training perturbations carry half of the shift;\n"
-        f"{carried.index[0]} carries most, {percent(round(carried.iloc[0], 3))}",
+        f"{carried.name}: {carried.index[0]} carries {first} of the logit shift,\n"
+        f"the {len(carried) - 1} other training perturbations together {rest}",
         height=1.6 + 0.26 * len(shown),
     )
     for name, colour in colours_of(dict.fromkeys(kind)).items():
@@ -231,13 +254,17 @@ def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
 
     learned, start: round x type, each round sums to 1; NaN where a type has no part in a round.
     """
+    moved = (learned - start).clip(lower=0).sum(axis=1).mean()
+    if round(moved, 3) == 0:
+        return sentence(
+            "The gates stand where they started: no type of edge was found to count more."
+        )
     first, second = (
         f"{_plain(row.idxmax())} ({percent(round(row.max(), 3))})" for _, row in learned.iterrows()
     )
-    moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     figure, axes = new_figure(
-        f"Largest gate in the first round: {first},\nin the second: {second};\n"
-        f"gates moved {percent(round(moved, 3))} of their share",
+        f"Gates moved {percent(round(moved, 3))} of their share;\n"
+        f"largest in the first round: {first}, in the second: {second}",
         columns=2,
         height=2.3 + 0.24 * learned.shape[1],
     )
@@ -253,16 +280,16 @@ def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
 def _verdict(stage, history):
     """Title of a stage: at which step left-out rows were predicted best, and by how much."""
     best = history.groupby("member")["check"].min()
-    gained = best[best < 0]
+    gained = best[best <= -GAIN]
     if best.isna().all():
         return f"Training on {_source(stage)}: no rows left out to stop on"
     if gained.empty:
-        return f"Training on {_source(stage)}: no gain on left-out rows"
+        return f"Training on {_source(stage)}: left-out rows no better than with nothing learned"
     members = history[history["member"].isin(gained.index)].groupby("member")
     steps = span(history.loc[members["check"].idxmin(), "step"], "{:.0f}")
     which = "" if len(best) == 1 else f" in {len(gained)} of {len(best)} members"
-    gain = f"most at step {steps} (mean {np.minimum(best, 0).mean():.3f})"
-    return f"Training on {_source(stage)}: left-out rows gain{which}, {gain}"
+    title = f"Training on {_source(stage)}: the loss of left-out rows falls{which},"
+    return f"{title}\nmost at step {steps}, by {-gained.mean():.3f} on average"
 
 
 def _source(stage):

@@ -1,28 +1,34 @@
 """Scores of models: with intervals, paired, by perturbation, by similarity to training, and of blends."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from ..evaluation.predictions import OutOfFold
 from ..expression.similarity import most_similar
 from .style import (
     BLUE,
-    GREEN,
     ORANGE,
     RED,
     SKY,
     bars,
+    cut,
+    draw_ceiling,
     height_of,
     intervals,
     name_rows,
     new_figure,
     number_map,
     percent,
+    readable,
+    sentence,
     with_legend,
 )
 
+SAME = 1e-6  # log2: predictions that differ less between perturbations are those of a constant
 SCORE, GAIN = ["score", "low", "high"], ["difference", "difference_low", "difference_high"]
 
 
@@ -51,30 +57,33 @@ def constants(
 
 
 def comparison(
-    table: pd.DataFrame, reference: str | None = None, ceiling: float | None = None
+    table: pd.DataFrame,
+    reference: str | None = None,
+    ceiling: tuple[float, float, float] | None = None,
 ) -> Figure:
     """Draw scores with intervals, a row a model, and the paired gains over the model `reference`.
 
     table: as `compare` gives it (columns `score`, `low`, `high`, and with a reference `difference` and
-    its ends), or `compare_grouped`, whose two kinds of folds share a row. ceiling: the noise ceiling.
+    its ends), or `compare_grouped`, whose two kinds of folds share a row. ceiling: the noise ceiling, an
+    estimate too, and its interval.
     """
     names = table.index.get_level_values(-1).unique()
-    grouped = table.index.nlevels > 1
     kinds = {"": table}
-    if grouped:
+    if table.index.nlevels > 1:
         kinds = {f"{kind} folds": table.loc[kind] for kind in table.index.unique(0)}
-    titles = (_verdict(part, reference, kind) for kind, part in kinds.items())
-    columns = 2 if reference else 1
-    figure, axes = new_figure("\n".join(titles), columns=columns, height=2 + 0.3 * len(names))
+    title = "\n".join(_verdict(part, reference, kind) for kind, part in kinds.items())
+    height = 2.4 + 0.3 * len(names)
+    figure, axes = new_figure(title, columns=2 if reference else 1, height=height)
     for axis, three in zip(axes, (SCORE, GAIN), strict=False):
         parts = {kind or "90 % interval": part.loc[names, three] for kind, part in kinds.items()}
-        intervals(axis, parts, apart=0.3)
-        name_rows(axis, names if axis is axes[0] else [""] * len(names), size=9)
+        intervals(axis, parts)
+        rows = [fill(name, 30) for name in names] if axis is axes[0] else [""] * len(names)
+        name_rows(axis, rows)
     if ceiling is not None:
-        axes[0].axvline(ceiling, color=RED, linestyle="--", label="noise ceiling: half the cells")
-    axes[0].set(xlabel="score for 60 rows (hollow: the interval includes 0)")
+        draw_ceiling(axes[0], ceiling)
+    axes[0].set(xlabel="score for 60 rows")
     if reference:
-        axes[1].set(xlabel=f"gain over {reference}, paired")
+        axes[1].set(xlabel=fill(f"gain over “{reference}”, paired", 40))
     return with_legend(figure, axes[0])
 
 
@@ -95,7 +104,7 @@ def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure
     intervals(axis, parts, apart=0.25)
     floor = scores["score"].xs(reference, level=1)
     name_rows(axis, [f"{name}\n{reference} {floor[name]:.1f}" for name in names], size=8)
-    axis.set(xlabel=f"gain over {reference} for 60 rows, paired (hollow: the interval includes 0)")
+    axis.set(xlabel=f"gain over “{reference}” for 60 rows, paired, 90 % interval")
     return with_legend(figure, axis)
 
 
@@ -107,14 +116,15 @@ def gains(w: pd.Series, other: pd.Series, names: Sequence[str]) -> Figure:
     """
     gain = (w - other[w.index]).sort_values(ascending=False)
     won, lost = gain[gain > 0], gain[gain < 0]
-    figure, (axis,) = new_figure(
-        f"“{names[0]}” is closer than “{names[1]}” for {len(won)} of {len(gain)} held-out "
-        f"perturbations,\n{won.sum():+.2f} in W, farther for {len(lost)}, {lost.sum() + 0.0:+.2f}",
-        height=height_of(gain),
-    )
+    one, two = (f"“{name}”" for name in names)
+    if not gain.any():
+        return sentence(f"{one} gains nothing over {two} on any of {len(gain)} held-out rows.")
+    title = f"{one} is closer than {two} for {len(won)} of {len(gain)} held-out perturbations, "
+    title += f"{won.sum():+.2f} in W, farther for {len(lost)}, {lost.sum() + 0.0:+.2f}"
+    figure, (axis,) = new_figure(title, height=height_of(gain))
     bars(axis, gain, color=np.where(gain > 0, BLUE, ORANGE))
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set(xlabel=f"gain in W by “{names[0]}” over “{names[1]}”")
+    axis.set(xlabel=f"gain in W by {one} over {two}")
     return figure
 
 
@@ -146,55 +156,81 @@ def nearness(nearest: pd.Series, w: pd.Series, bins: pd.DataFrame) -> Figure:
     return with_legend(figure, axis)
 
 
-def model_similarity(cosine: pd.DataFrame) -> Figure:
-    """Draw a map of the cosines between base models' predictions, each less the mean effect.
+def model_similarity(runs: Mapping[str, OutOfFold]) -> Figure:
+    """Draw a map of the cosines between base models' predictions, each less its mean over its fold.
 
-    cosine: model x model; NaN where a model predicts nothing but the mean.
+    runs: by model. The mean over a fold, which a constant predicts too, and on-target effects are the
+    same in most models: they are taken off. A dash where a model predicts nothing else.
     """
+    cosine = _cosines(runs)
     similar = most_similar(cosine).dropna()
+    if similar.empty:
+        return sentence("Fewer than two base models distinguish perturbations: nothing to compare.")
     pairs = [f"“{one}” and “{other}”, {size:.2f}" for (one, other), size in similar.items()]
-    title = "One base model alone: nothing to compare"
-    if pairs:
-        title = f"Most similar: {pairs[0]}"
+    title = f"Most similar: {pairs[0]}"
     if len(pairs) > 1:
         title += f";\nleast: {pairs[-1]}"
     figure, (axis,) = new_figure(title, height=1.7 + 0.35 * len(cosine))
-    rows = [f"{name}  {number}" for number, name in enumerate(cosine.index, 1)]
+    rows = [f"{cut(name)}  {number}" for number, name in enumerate(cosine.index, 1)]
     image = number_map(axis, cosine, rows, "RdBu_r", -1, 1)
     axis.set_xticks(range(len(cosine)), range(1, len(cosine) + 1), fontsize=9)
     figure.colorbar(image, label="cosine")
-    axis.set(xlabel="out-of-fold predictions less the mean effect")
+    axis.set(xlabel="out-of-fold predictions, less their mean and on-target effects")
     return figure
 
 
-def blend_path(path: pd.DataFrame, best: float, robust: int) -> Figure:
-    """Draw the nested score of the best blend of each size, with intervals, and the two submitted ones.
+def blend_path(path: pd.DataFrame, submitted: pd.DataFrame) -> Figure:
+    """Draw the held-out score of the blend of each size, and the nested ones of the submitted blends.
 
-    path: by size, `score`, `low`, `high`; best: nested score for 60 rows of the submitted best, after
-    shares by group and stretch; robust: size of the robust blend.
+    path: by size, `score`, `low`, `high`; submitted: `best` and `robust`, the same columns for 60 rows
+    and `size`.
     """
-    top, kept = path["score"].max(), path.at[robust, "score"]
-    title = f"The robust blend of {robust} scores {kept:.2f}, the best size {top:.2f};\n"
-    figure, (axis,) = new_figure(f"{title}the best blend as submitted: {best:.2f}", height=3.8)
-    sizes, reach = path.index, path[["low", "high"]].sub(path["score"], axis=0).abs().T
-    style = {"fmt": "o-", "color": BLUE, "capsize": 3, "label": "blend"}
-    axis.errorbar(sizes, path["score"], yerr=reach, **style)
-    axis.plot(robust, kept, "o", color=GREEN, markersize=12, alpha=0.6, label="robust")
-    axis.plot(path["score"].idxmax(), best, "D", color=ORANGE, markersize=7, label="best", zorder=4)
+    ends = [f"{name} {row['score']:.2f}" for name, row in submitted.iterrows()]
+    title = f"Nested score for 60 rows, all choices included: {', '.join(ends)}"
+    if len(path) == 1:
+        return sentence(f"One base model alone is left, nothing is blended. {title}.")
+    figure, (axis,) = new_figure(title, height=3.8)
+    shown = pd.concat([path[SCORE], submitted[SCORE]])
+    kinds = {
+        "learned without each fold": (path, BLUE, "o-"),
+        "as submitted": (submitted, ORANGE, "D"),
+    }
+    first = 0
+    for label, (table, colour, form) in kinds.items():
+        places = np.arange(first, first + len(table))
+        reach = table[["low", "high"]].sub(table["score"], axis=0).abs().T
+        style = {"fmt": form, "color": colour, "capsize": 3, "label": label}
+        axis.errorbar(places, table["score"], yerr=reach, **style)
+        first += len(table)
     axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
-    axis.set(xticks=sizes, xlim=(sizes.min() - 0.5, sizes.max() + 0.5))
-    axis.set(xlabel="base models at most", ylabel="out-of-fold score for 60 rows,\n90 % interval")
+    blends = [f"{name},\nsize {row['size']:.0f}" for name, row in submitted.iterrows()]
+    axis.set_xticks(range(len(shown)), [*path.index, *blends])
+    axis.set(ylim=readable(shown), xlabel="base models at most, and the submitted blends")
+    axis.set(ylabel="out-of-fold score for 60 rows,\n90 % interval")
     return with_legend(figure, axis)
 
 
+def _cosines(runs):
+    """Cosine of every two models' predictions, less what all perturbations of a fold have in common."""
+    parts = {}
+    for name, run in runs.items():
+        rows, genes = run.prediction.axes
+        effects = run.prediction.mask(rows.to_numpy()[:, None] == genes.to_numpy())  # on-target
+        effects = effects - effects.groupby(run.fold).transform("mean")
+        parts[name] = effects.fillna(0.0).to_numpy().ravel()
+    values = pd.DataFrame(parts)
+    size = np.sqrt((values**2).mean())
+    unit = values / size.where(size > SAME)
+    return unit.T @ unit / len(unit)
+
+
 def _verdict(table, reference, kind):
-    if reference is None:
-        best, score = table["score"].idxmax(), table["score"].max()
-        text = f"best: {best}, {score:.2f} for 60 rows out of fold; the mean scores 0"
-    else:
+    best, score = table["score"].idxmax(), table["score"].max()
+    text = f"{kind}: best" if kind else "best"
+    text += f" “{best}”, {score:.2f} for 60 rows out of fold (the mean: 0)"
+    if reference is not None:
         others = table.drop(index=reference)
         better, worse = (others["difference_low"] > 0).sum(), (others["difference_high"] < 0).sum()
-        text = f"{better} of {len(others)} models are better than “{reference}”, {worse} worse, "
-        text += "by the paired 90 % interval"
-    text = f"{kind}: {text}" if kind else text
+        text += f";\n{better} of {len(others)} models are better than “{reference}”, {worse} worse "
+        text += "(paired 90 % interval)"
     return text[0].upper() + text[1:]

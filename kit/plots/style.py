@@ -13,10 +13,12 @@ BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PINK = "#56B4E9", "#CC79A7"
 # Okabe and Ito: distinct for colour-blind readers
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, "black")
+WIDTH = 95  # letters on a line of a title
 
 
 def new_figure(title: str, *, columns: int = 1, height: float = 3.6) -> tuple[Figure, np.ndarray]:
-    """Return a figure 8 inches wide with its title, and a row of axes."""
+    """Return a figure 8 inches wide with its title, long lines broken, and a row of axes."""
+    title = "\n".join(fill(line, WIDTH) for line in title.splitlines())
     size = (8, height)
     figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False)
     figure.suptitle(title, fontsize=11)
@@ -29,8 +31,7 @@ def new_figure(title: str, *, columns: int = 1, height: float = 3.6) -> tuple[Fi
 
 def sentence(text: str) -> Figure:
     """Return a figure of one sentence, for where a picture would show nothing."""
-    lines = fill(text, 90)
-    figure, (axis,) = new_figure(lines, height=0.45 + 0.2 * len(lines.splitlines()))
+    figure, (axis,) = new_figure(text, height=0.45 + 0.2 * -(-len(text) // WIDTH))
     axis.set_axis_off()
     return figure
 
@@ -63,18 +64,56 @@ def strips(axis: Axes, groups: Mapping[str, Sequence], label: str | None = None)
     name_rows(axis, list(groups))
 
 
-def intervals(axis: Axes, kinds: Mapping[str, pd.DataFrame], apart: float) -> None:
+def intervals(axis: Axes, kinds: Mapping[str, pd.DataFrame], apart: float = 0.3) -> None:
     """Draw values with their intervals, a row a name and kinds side by side; hollow: includes 0.
 
     kinds: by name, frames of value, low and high with the same rows; apart: distance of kinds, in rows.
+    A value far from most others does not stretch the axis: its number stands at the edge.
     """
+    left, right = readable(pd.concat(kinds.values()))
     for number, (kind, colour) in enumerate(colours_of(kinds).items()):
         value, low, high = kinds[kind].to_numpy().T
         places = np.arange(len(value)) + apart * (number - (len(kinds) - 1) / 2)
         axis.hlines(places, low, high, colour, linewidth=1.5, label=kind)
         face = np.where((low > 0) | (high < 0), colour, "white")
         axis.scatter(value, places, 28, face, edgecolor=colour, zorder=3)
+        for place, far in zip(places, value, strict=True):
+            if far < left:
+                axis.text(left, place, f"← {far:.1f}", va="center", fontsize=8, color=colour)
+            elif far > right:
+                axis.text(
+                    right, place, f"{far:.1f} →", ha="right", va="center", fontsize=8, color=colour
+                )
+    axis.set_xlim(left, right)
     axis.axvline(0, color="black", linewidth=1)
+    axis.plot([], [], "o", color="0.4", markerfacecolor="white", label="interval includes 0")
+
+
+def readable(table: pd.DataFrame) -> tuple[float, float]:
+    """Return ends of an axis that shows most values and intervals, however far away the others lie.
+
+    table: columns value, low and high.
+    """
+    value, low, high = table.dropna().to_numpy(dtype=float).T
+    first, third = np.quantile(value, [0.25, 0.75])
+    room = 3 * max(third - first, np.median(high - low), 1e-9)
+    shown = (value >= first - room) & (value <= third + room)
+    left = max(low[shown].min(), first - room)
+    right = min(high[shown].max(), third + room)
+    margin = 0.06 * (right - left) or 1.0
+    return left - margin, right + margin
+
+
+def draw_ceiling(axis: Axes, ceiling: tuple[float, float, float]) -> None:
+    """Draw the noise ceiling as the band of its interval: it is an estimate, which a model may exceed.
+
+    ceiling: score, low and high. The axis keeps its ends, so that a far band does not squeeze the rest.
+    """
+    ends, (score, low, high) = axis.get_xlim(), ceiling
+    away = ", not on this axis" if low > ends[1] or high < ends[0] else ""
+    label = f"noise ceiling: {score:.1f} ({low:.1f} to {high:.1f}{away})"
+    axis.axvspan(low, high, color="0.88", zorder=0, label=label)
+    axis.set_xlim(ends)
 
 
 def number_map(
@@ -102,10 +141,11 @@ def density(axis: Axes, x: np.ndarray, y: np.ndarray, **labels: str) -> None:
     axis.set(xscale="log", yscale="log", **labels)
 
 
-def with_legend(figure: Figure, axis: Axes, rows: int = 1) -> Figure:
-    """Return the figure with a legend of what `axis` shows at its foot, on one line or more."""
+def with_legend(figure: Figure, axis: Axes) -> Figure:
+    """Return the figure with a legend of what `axis` shows at its foot, on as many lines as it needs."""
     handles, labels = axis.get_legend_handles_labels()
-    columns = -(-len(labels) // rows)
+    rows = -(-sum(len(label) + 7 for label in labels) // 110)
+    columns = -(-len(labels) // rows) if labels else 1
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 

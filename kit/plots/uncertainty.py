@@ -8,7 +8,18 @@ from matplotlib.figure import Figure
 
 from ..decision import Distribution, ExpectedScore
 from ..metric import GATE
-from .style import BLUE, GREEN, ORANGE, PINK, RED, SKY, new_figure, percent, with_legend
+from .style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    draw_ceiling,
+    new_figure,
+    percent,
+    with_legend,
+)
 
 MARKS, RULES = ("s", "o", "D", "*"), ("black", GREEN, PINK, RED)  # distinct without colour too
 
@@ -58,7 +69,7 @@ def distributions(
         axis.set(xlabel="effect, log2")
         axis.yaxis.set_major_formatter(lambda share, _: f"{abs(share):g}" if share <= 100 else "")
     axes[0].set(ylabel="% of probability (up),\n% of weight (down)")
-    return with_legend(figure, axes[0], rows=2)
+    return with_legend(figure, axes[0])
 
 
 def support_points(
@@ -133,14 +144,16 @@ def trade(path: pd.DataFrame, rules: pd.DataFrame, held_out: pd.DataFrame) -> Fi
     drawn = axis.contour(x, y, x * y, 6, colors="0.85", linewidths=1, linestyles="-", zorder=0)
     axis.clabel(drawn, fontsize=7, fmt="%.3g")
     axis.set(xlabel="Wcos", ylabel="W for 60 rows")
-    return with_legend(figure, axis, rows=2)
+    return with_legend(figure, axis)
 
 
-def expected_scores(draws: pd.DataFrame, estimate: float, ceiling: float | None = None) -> Figure:
+def expected_scores(
+    draws: pd.DataFrame, estimate: float, ceiling: tuple[float, float, float] | None = None
+) -> Figure:
     """Draw what new rows may score, and how public and private rows of one submission differ.
 
     draws: `score`, `public`, `private` as `expected_spread` gives them; estimate: out of fold; ceiling:
-    the noise ceiling; all for 60 rows.
+    the noise ceiling and its interval; all for 60 rows.
     """
     low, high = draws["score"].quantile([0.05, 0.95])
     gap = (draws["public"] - draws["private"]).abs().quantile(0.9)
@@ -156,7 +169,7 @@ def expected_scores(draws: pd.DataFrame, estimate: float, ceiling: float | None 
     left.axvline(estimate, color=BLUE, linewidth=2, label="out-of-fold score")
     left.axvline(0, color="black", linewidth=1, label="floor")
     if ceiling is not None:
-        left.axvline(ceiling, color=RED, linestyle="--", label="noise ceiling")
+        draw_ceiling(left, ceiling)
     left.set(xlabel="score for 60 rows", ylabel="draws")
     right.scatter(draws["public"], draws["private"], 5, SKY, alpha=0.5, linewidth=0)
     ends = draws[["public", "private"]].quantile([0.002, 0.998])

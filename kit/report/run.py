@@ -83,15 +83,16 @@ class Run:
             self.finish()
         return f"{name}: {_line(self.models[name]['gates'][str(GATES[0])])}"
 
-    def record_ceiling(self, halves: OutOfFold | None) -> float | None:
-        """Keep the noise ceiling that `ceiling` gives and print it; return it for 60 rows, or None."""
+    def record_ceiling(self, halves: OutOfFold | None) -> tuple[float, float, float] | None:
+        """Keep the noise ceiling that `ceiling` gives and print it; return it and its interval."""
         if halves is None:
             print("no noise ceiling: it needs the competition's cells and the package anndata")
             return None
         self.ceiling = {str(gate): _numbers([halves], gate) for gate in GATES}
         for gate, numbers in self.ceiling.items():
             print(f"noise ceiling, gate {gate}: {_line(numbers)}")
-        return halves.score().score_per_60
+        official = self.ceiling[str(GATES[0])]
+        return official["score_per_60"], *official["interval_per_60"]
 
     def save_figure(self, figure: object, name: str, *, first: bool = False) -> None:
         """Write a figure as PNG, marked where the data is simulated; `first`: the one for the board."""
