@@ -158,11 +158,11 @@ def all_of(place, value):
 MADE_UP = {
     "values in another file": (stored_outside, "takes X from other files"),
     "values of another file": (composed("good.h5ad"), "takes X from other files"),
-    "more rows than memory": (enormous("X", (2**45, 8)), "group has shape"),
-    "more columns than memory": (enormous("X", (52, 2**45)), "columns has shape"),
+    "more rows than memory": (enormous("X", (2**45, 8)), "those of 52 cells and 8 genes"),
+    "more columns than memory": (enormous("X", (52, 2**45)), "those of 52 cells and 8 genes"),
     "more labels than memory": (enormous("obs/UMI_count", (2**50,)), "not enough memory"),
     "more names than memory": (enormous("var/gene_name", (2**50,), "S9"), "not enough memory"),
-    "shares above all": (all_of("obs/mitopercent", 5.0), "goes from 5 to 5, want a fraction"),
+    "shares above all": (all_of("obs/mitopercent", 500.0), "goes from 500 to 500, want a fraction"),
     "shares below zero": (all_of("obs/mitopercent", -0.1), "want a fraction, 0 to 1"),
     "no totals": (
         all_of("obs/UMI_count", np.nan),

@@ -14,6 +14,7 @@ from kit.screens import hgnc
 from kit.screens.gene_names import (
     GeneNames,
     coverage,
+    join_numbered,
     load_gene_names,
     remarks,
     repeats,
@@ -253,6 +254,46 @@ def test_spreadsheet_dates_are_lost_and_named_unless_an_id_saves_them(names):
     saved = names.resolve(["1-Mar"], ["ENSG00000145416"], wanted=WANTED)
     assert found(saved) == [("MARCHF1", "ensembl")]
     assert remarks(saved) == []
+
+
+def test_names_that_got_a_number_for_standing_twice_are_summed_with_the_first(names):
+    symbols = ["TP53", "TP53-1", "TP53-2", "p53-1", "AARS", "AARS.1", "NOVEL", "NOVEL-1", "KGD4"]
+    resolved = names.resolve(symbols, wanted=["TP53", "AARS1"])
+    joined = join_numbered(resolved, ["TP53", "AARS1"])
+    assert found(joined) == [
+        *[("TP53", "symbol")] * 3,
+        (None, "lost"),  # no p53
+        *[("AARS1", "previous")] * 2,
+        *[(None, "lost")] * 2,
+        (None, "other"),
+    ]
+    assert any(
+        "TP53 (TP53, TP53-1, TP53-2), AARS1 (AARS, AARS.1)" in line for line in remarks(joined)
+    )
+
+
+@pytest.mark.parametrize(
+    ("symbols", "wanted"),
+    [
+        (["NKX2-1", "MT-ND1", "HLA-DRB1", "H1-0"], ["NKX2-1", "MT-ND1", "HLA-DRB1", "H1-0"]),
+        (["NKX2", "NKX2-1"], ["NKX2", "NKX2-1"]),  # genes of these names
+        (["TP53", "TP53-2"], ["TP53"]),  # no TP53-1: not what make_unique gives
+        (["TP53", "TP53-01"], ["TP53"]),
+        (["TP53-1", "TP53-2"], ["TP53"]),  # no TP53 in the file
+        (["AC025159.1", "AC025159.2"], ["AC025159.1"]),
+    ],
+)
+def test_numbers_that_belong_to_a_name_stay(symbols, wanted):
+    resolved = GeneNames().resolve(symbols, wanted=wanted)
+    pd.testing.assert_frame_equal(join_numbered(resolved, wanted), resolved)
+
+
+def test_a_second_gene_of_the_other_spelling_is_ambiguous():
+    wanted = ["C4orf36", "C4orf36.1"]
+    resolved = GeneNames().resolve(["C4orf36", "C4orf36-1"], wanted=wanted)
+    joined = join_numbered(resolved, wanted)
+    assert found(joined) == [("C4orf36", "symbol"), (None, "ambiguous")]
+    assert any("not mapped: C4orf36-1" in line for line in remarks(joined))
 
 
 def test_coverage_counts_each_name_once_and_each_wanted_gene_once(names):

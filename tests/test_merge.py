@@ -474,6 +474,63 @@ def test_bulk_gives_effects_of_mean_counts_without_errors(tmp_path, competition)
     assert merged.cells is None
 
 
+def test_a_scale_is_checked_before_it_is_used_and_what_fits_gives_the_same(tmp_path, competition):
+    counts, obs = draw_counts(40, 8), {"gene": labels(control=20, KRAS=20)}
+    raw = write_screen(tmp_path / "raw.h5ad", obs, counts, GENES)
+    median = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 120).astype(np.float32)
+    logged = write_screen(tmp_path / "logged.h5ad", obs, csc_matrix(median), GENES)
+    layouts = {raw: PLAIN, logged: replace(PLAIN, scale="log1p_cp10k")}
+    with pytest.raises(
+        InputError, match=r"logged\.h5ad, X is no log1p_cp10k: .*120 \(120 to 120\)"
+    ):
+        run([raw, logged], competition, tmp_path / "out", layouts=layouts)
+    layouts[logged] = replace(PLAIN, scale="log1p")
+    merged = run([raw, logged], competition, tmp_path / "out", layouts=layouts)
+    one, other = responses_of(merged, "raw")[0], responses_of(merged, "logged")[0]
+    assert np.allclose(one, other, atol=1e-5)
+    assert any("logged: read as log1p, cells add up to 120" in line for line in merged.remarks)
+
+
+def test_counts_stored_gene_by_cell_are_merged_with_a_line(tmp_path, competition):
+    counts = draw_counts(40, 8)
+    path = write_screen(tmp_path / "s.h5ad", {"gene": labels(control=20, KRAS=20)}, counts, GENES)
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        file["X"] = counts.T
+    merged = run([path], competition, tmp_path / "out", layouts=PLAIN)
+    assert np.array_equal(anndata.read_h5ad(merged.cells).X.toarray(), counts)
+    assert "s: X is stored gene x cell; it is read cell x gene" in merged.remarks
+
+
+def test_a_gene_that_make_unique_numbered_is_summed_with_a_line(tmp_path, competition):
+    counts = draw_counts(40, len(GENES) + 1)
+    obs, names = {"gene": labels(control=20, TFAM=20)}, [*GENES, "KRAS-1"]
+    merged = run(
+        [write_screen(tmp_path / "s.h5ad", obs, counts, names)],
+        competition,
+        tmp_path / "out",
+        layouts=PLAIN,
+    )
+    together = counts[:, :-1].copy()
+    together[:, GENES.index("KRAS")] += counts[:, -1]
+    assert np.array_equal(anndata.read_h5ad(merged.cells).X.toarray(), together)
+    assert any(
+        "genes that several names reach: KRAS (KRAS, KRAS-1)" in line for line in merged.remarks
+    )
+
+
+def test_targets_of_cells_that_are_left_out_are_not_called_unknown(tmp_path, competition):
+    obs = {"gene": labels(control=9, KRAS=9) + ["A+B"] * 3 + ["NA"] * 2}
+    path = write_screen(tmp_path / "s.h5ad", obs, draw_counts(23, 8), GENES)
+    layout = replace(PLAIN, combination="+")
+    merged = run([path], competition, tmp_path / "out", layouts=layout)
+    assert [line for line in merged.remarks if "left out" in line] == [
+        "s: 2 cells left out: no target (NA)",
+        "s: 3 cells left out: several targets",
+    ]
+    assert not any("no known gene: A" in line for line in merged.remarks)
+
+
 def test_z_normalised_bulk_is_refused(tmp_path, competition):
     means = np.random.default_rng(0).normal(size=(5, len(GENES))).astype(np.float32)
     path = write_bulk(tmp_path / "bulk.h5ad", means, [9.0] * 5)

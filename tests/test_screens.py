@@ -1,6 +1,7 @@
 """Screens: layouts recognised or declared by columns alone, and files of every encoding read the same."""
 
 import json
+import sys
 
 import h5py
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from small_screen import draw_counts, labels, write_screen
 
 from kit.io.files import InputError
-from kit.screens.labels import read_column, read_screen
+from kit.io.hdf5 import read_column
+from kit.screens.labels import read_screen
 from kit.screens.layouts import LAYOUTS, Layout, load_layout, recognise
 
 SYMBOLS = pd.DataFrame(index=["AAA", "BBB", "MT-ND1"])
@@ -264,9 +266,9 @@ def test_a_column_that_a_layout_wants_must_be_there(layout, fault, tmp_path):
 
 def test_the_first_place_of_counts_that_exists_is_taken(tmp_path):
     obs = columns("gene", "NT", **{"cell_type": "A549", "percent.mito": 4.0})
-    assert read_screen(screen(tmp_path, obs)).matrix == "X"
+    assert read_screen(screen(tmp_path, obs)).matrix.key == "X"
     path = screen(tmp_path, obs, layers={"counts": draw_counts(4, 3)})
-    assert read_screen(path).matrix == "layers/counts"
+    assert read_screen(path).matrix.key == "layers/counts"
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "cut", "other"])
@@ -359,3 +361,219 @@ def test_labels_are_trimmed_and_empty_ones_are_no_target(tmp_path):
     found = read_screen(screen(tmp_path, obs), Layout(perturbation="gene"))
     assert found.obs["target"].iloc[:3].tolist() == ["non-targeting", "AAA", "AAA"]
     assert found.left_out == {"no target": 1}
+
+
+# counts in other places than X, and labels of cells that are no plain targets
+
+
+def write_mudata(path, names_of_whole, counts, own=None):
+    """A MuData file: counts of the cells a to f in `mod/rna`, targets in the obs of the whole."""
+    from anndata.io import write_elem
+
+    target = dict(zip("abcdef", labels(control=2, AAA=2, BBB=2), strict=True))
+    whole = pd.DataFrame({"gene": [target.get(n, "CCC") for n in names_of_whole]}, names_of_whole)
+    with h5py.File(path, "w") as file:
+        write_elem(file, "obs", whole)
+        write_elem(file, "var", SYMBOLS)
+        write_elem(file, "mod/rna/obs", pd.DataFrame(own, index=list("abcdef")))
+        write_elem(file, "mod/rna/var", SYMBOLS[::-1])
+        write_elem(file, "mod/rna/X", counts)
+    return path
+
+
+@pytest.mark.parametrize("places", ["X", "mod/rna/X"])
+def test_counts_of_a_mudata_file_have_the_labels_of_their_part_and_name(places, tmp_path):
+    path = write_mudata(tmp_path / "m.h5mu", list("gfebdca"), draw_counts(6, 3))
+    found = read_screen(path, Layout(perturbation="gene", counts=(places,)))
+    assert found.matrix.key == "mod/rna/X"
+    assert found.var["name"].tolist() == list(SYMBOLS.index[::-1])
+    assert found.obs["target"].tolist() == labels(control=2, AAA=2, BBB=2)
+    assert any("gene of obs is matched to mod/rna/obs" in line for line in found.remarks)
+
+
+def test_a_parts_own_labels_come_before_those_of_the_whole(tmp_path):
+    own = {"gene": labels(control=3, AAA=3)}
+    path = write_mudata(tmp_path / "m.h5mu", list("fedcba"), draw_counts(6, 3), own)
+    assert read_screen(path, Layout(perturbation="gene")).obs["target"].tolist() == own["gene"]
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [("abcdex", "1 cells of /mod/rna/obs are not in obs.*: f"), ("abcdeff", "twice")],
+)
+def test_cells_that_cannot_be_matched_by_name_are_refused(names, fault, tmp_path):
+    path = write_mudata(tmp_path / "m.h5mu", list(names), draw_counts(6, 3))
+    with pytest.raises(InputError, match=fault):
+        read_screen(path, Layout(perturbation="gene"))
+
+
+@pytest.mark.parametrize("place", ["raw/", "raw."])
+def test_counts_of_raw_have_the_genes_of_raw(place, tmp_path):
+    from anndata.io import write_elem
+
+    path = screen(tmp_path, columns("gene"))
+    with h5py.File(path, "r+") as file:
+        file.pop("raw", None)
+        write_elem(file, f"{place}X", draw_counts(4, 3))
+        write_elem(file, f"{place}var", SYMBOLS[::-1])
+    layout = Layout(perturbation="gene", counts=("raw/X", "X"))
+    found = read_screen(path, layout)
+    assert found.matrix.key == f"{place}X"
+    assert found.var["name"].tolist() == list(SYMBOLS.index[::-1])
+    with h5py.File(path, "r+") as file:
+        del file[f"{place}var"]
+    with pytest.raises(InputError, match=rf"{place}X without {place}var"):
+        read_screen(path, layout)
+
+
+def test_counts_whose_labels_are_unknown_are_refused(tmp_path):
+    path = screen(tmp_path, columns("gene"), obsm={"counts": draw_counts(4, 3)})
+    with pytest.raises(InputError, match="which cells and genes obsm/counts holds is not known"):
+        read_screen(path, Layout(perturbation="gene", counts=("obsm/counts",)))
+
+
+def test_a_matrix_of_another_size_than_its_labels_is_refused(tmp_path):
+    path = screen(tmp_path, columns("gene"))
+    with h5py.File(path, "r+") as file:
+        del file["X"]
+        file["X"] = draw_counts(5, 3)
+    found = read_screen(path, Layout(perturbation="gene"))
+    with pytest.raises(InputError, match=r"shape \(5, 3\), its labels are those of 4 cells and 3"):
+        _ = found.matrix.header
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["ctrl+AAA", "AAA+ctrl", "AAA_ctrl", "non-targeting|AAA", "AAA|NTC", "mine+AAA", "AAA+ctrl+"],
+)
+@pytest.mark.parametrize("combination", [None, "+", "_"])
+def test_a_target_beside_a_control_guide_is_a_single_perturbation(label, combination, tmp_path):
+    obs = pd.DataFrame({"gene": ["mine", "mine", label, "BBB"]})
+    layout = Layout(perturbation="gene", controls=("mine",), combination=combination)
+    found = read_screen(screen(tmp_path, obs), layout)
+    assert found.obs["target"].tolist() == ["non-targeting"] * 2 + ["AAA", "BBB"]
+    assert found.obs["kept"].all()
+    assert [line.split(":")[0] for line in found.remarks] == [
+        "1 cells count as those of the only target in their label"
+    ]
+
+
+def test_other_labels_with_control_guides_are_what_they_were(tmp_path):
+    names = ["control", "control+ctrl", "A_B", "A_B_control", "control_1", "A_A", "NT5E", "HLA-A"]
+    obs = pd.DataFrame({"perturbation": names})
+    found = read_screen(screen(tmp_path, obs))
+    assert found.obs["control"].tolist() == [True, True] + [False] * 6
+    assert found.obs["kept"].tolist() == [True, True, False, False, False, True, True, True]
+    assert found.obs["target"].iloc[5:].tolist() == ["A", "NT5E", "HLA-A"]
+    assert found.left_out == {"several targets": 3}
+    undeclared = read_screen(
+        screen(tmp_path, obs.assign(gene=names)), Layout(perturbation="gene", controls=("control",))
+    )
+    assert undeclared.obs["target"].iloc[2:5].tolist() == ["A_B", "A+B", "control_1"]
+
+
+def test_labels_that_name_no_perturbation_are_no_targets(tmp_path):
+    names = [
+        "NA",
+        "None",
+        "nan",
+        "unassigned",
+        "Unknown",
+        "multiple",
+        "doublet",
+        "",
+        None,
+        "NTC",
+        "none",
+    ]
+    obs = pd.DataFrame({"gene": ["non-targeting", "AAA", *names]})
+    found = read_screen(screen(tmp_path, obs), Layout(perturbation="gene", controls=("NTC",)))
+    assert found.obs["target"][found.obs["kept"]].tolist() == [
+        "non-targeting",
+        "AAA",
+        "non-targeting",
+    ]
+    (reason,) = found.left_out
+    assert reason.startswith("no target (NA, None, Unknown, doublet, multiple and 2 more")
+    assert found.left_out[reason] == 10
+    control = Layout(perturbation="gene", controls=("none", "NA"))
+    assert read_screen(screen(tmp_path, obs), control).obs["control"].sum() == 3
+
+
+@pytest.mark.parametrize("unit", ["percent", "fraction"])
+@pytest.mark.parametrize(("values", "share"), [([0.01, 0.2], 0.2), ([0.5, 20.0], 0.2)])
+def test_the_unit_of_mitochondrial_shares_follows_from_their_range(unit, values, share, tmp_path):
+    obs = pd.DataFrame({"gene": labels(control=1, AAA=1), "mt": values})
+    found = read_screen(
+        screen(tmp_path, obs), Layout(perturbation="gene", mito="mt", mito_unit=unit)
+    )
+    assert np.isclose(found.obs["mito"].iloc[1], share)
+    right = (unit == "fraction") == (values[1] < 1)
+    assert [line.split(":")[0] for line in found.remarks] == (
+        [] if right else [f"`mt` goes from {values[0]} to {values[1]:g}"]
+    )
+
+
+def test_categories_as_r_packages_write_them_are_read(tmp_path):
+    path = screen(tmp_path, columns("gene"))
+    with h5py.File(path, "r+") as file:
+        obs = file["obs"]
+        kept = obs["gene/codes"][()], obs["gene/categories"][()]
+        del obs["gene"]
+        obs["gene"], obs["__categories/gene"] = kept  # without the attribute that refers to them
+        obs.attrs["_index"] = np.array([obs.attrs["_index"]], object)
+    found = read_screen(path, Layout(perturbation="gene"))
+    assert found.obs["target"].tolist() == ["non-targeting"] * 2 + ["AAA", "BBB"]
+
+
+@pytest.mark.parametrize(
+    ("places", "fault"),
+    [
+        ({"matrix/barcodes": [1]}, "10x matrix names no perturbations"),
+        ({"meta.data/x": [1]}, "Seurat file is converted in R"),
+        ({"row_attrs/x": [1]}, "loom file"),
+    ],
+)
+def test_other_kinds_of_files_are_named_with_the_way_to_convert_them(places, fault, tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for place, values in places.items():
+            file[place] = values
+    with pytest.raises(InputError, match=f"has no obs, var, it has .*{fault}"):
+        read_screen(tmp_path / "x.h5")
+
+
+def write_packed(path, number):
+    """The file's X packed by a filter that HDF5 does not know."""
+    with h5py.File(path, "r+") as file:
+        shape = file["X"].shape
+        del file["X"]
+        settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        settings.set_chunk(shape)
+        settings.set_filter(number, h5py.h5z.FLAG_OPTIONAL, ())
+        space = h5py.h5s.create_simple(shape)
+        packed = h5py.h5d.create(file.id, b"X", h5py.h5t.IEEE_F32LE, space, settings)
+        packed.write_direct_chunk((0, 0), b"packed")
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "remedy"),
+    [
+        (32015, "zstd 32015", "pip install hdf5plugin"),
+        (32001, "blosc 32001", "pip install hdf5plugin"),
+        (32004, "lz4 32004", "pip install hdf5plugin"),
+        (40000, "number 40000", "write it with gzip"),
+    ],
+)
+def test_a_filter_that_is_not_installed_is_named_with_the_remedy(
+    number, name, remedy, tmp_path, monkeypatch
+):
+    path = screen(tmp_path, columns("gene"))
+    write_packed(path, number)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "hdf5plugin.py").write_text("")  # is asked first
+    monkeypatch.delitem(sys.modules, "hdf5plugin", raising=False)
+    matrix = read_screen(path, Layout(perturbation="gene")).matrix
+    assert "hdf5plugin" in sys.modules
+    with pytest.raises(InputError, match=rf"X need the HDF5 filter {name}, .*{remedy}"):
+        next(matrix.blocks(0, 4, 10**6))
+    monkeypatch.delitem(sys.modules, "hdf5plugin")

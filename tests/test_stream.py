@@ -19,7 +19,7 @@ from kit.io.files import InputError
 from kit.io.matrix import Matrix
 from kit.screens import _task
 from kit.screens._task import Task
-from kit.screens.streaming import by_rows, gene_tiles, group_sums, read_rows, run
+from kit.screens.streaming import by_rows, check_scale, gene_tiles, group_sums, read_rows, run
 
 ROOT = Path(__file__).resolve().parent.parent
 GENES = 9
@@ -567,7 +567,7 @@ def test_a_damaged_file_is_one_clear_line(tmp_path):
     for content, message in (
         (whole[: len(whole) // 2], "cannot be read: .*truncated.*if it was cut off"),
         (b"", "cannot be read: OSError"),
-        (whole[:inside] + b"\xff" * 40 + whole[inside + 40 :], "X cannot be read: .*corrupt"),
+        (whole[:inside] + b"\xff" * 40 + whole[inside + 40 :], "cannot be read: OSError.*filter"),
         (None, "does not exist; give the path of an h5ad file"),
     ):
         matrix.path.unlink()
@@ -659,3 +659,140 @@ def test_memory_stays_within_the_budget(tmp_path, layout):
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert int(grown) < budget + len(counts) * repeats * 32 * (layout == "csc")
+
+
+def numbers_of_r(file):
+    """All numbers of the matrix as float64, its attributes and names as lists of one."""
+    for part in ("indptr", "indices", "data"):
+        values = file[f"X/{part}"][()].astype(np.float64)
+        del file[f"X/{part}"]
+        file[f"X/{part}"] = values
+    file["X"].attrs["encoding-type"] = np.array([file["X"].attrs["encoding-type"]], object)
+    file["X"].attrs["shape"] = file["X"].attrs["shape"].astype(float)
+
+
+def without_attributes(file):
+    for name in list(file["X"].attrs):
+        del file["X"].attrs[name]
+
+
+def names_of_r(file):
+    without_attributes(file)
+    for name, part in (("p", "indptr"), ("i", "indices"), ("x", "data")):
+        file.move(f"X/{part}", f"X/{name}")
+    file["X/Dim"] = [60, 13]
+
+
+def genes_by_cells(file):
+    """The same arrays named as the transposed matrix: what R's genes x cells become."""
+    form = file["X"].attrs["encoding-type"]
+    without_attributes(file)
+    file["X"].attrs["dims"] = [13.0, 60.0]
+    file["X"].attrs["encoding-type"] = "csc_matrix" if form == "csr_matrix" else "csr_matrix"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [numbers_of_r, without_attributes, names_of_r, genes_by_cells],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_sparse_matrices_as_r_packages_write_them_are_read(form, change, tmp_path):
+    counts, group = drawn_counts(), drawn_groups()
+    matrix = write_matrix(tmp_path / "r.h5ad", stored_as(counts, form))
+    with h5py.File(matrix.path, "r+") as file:
+        change(file)
+    matrix = Matrix(matrix.path, labelled=(60, 13))
+    assert (matrix.format, matrix.header.turned) == (form, change is genes_by_cells)
+    assert_right(sums_of(matrix, group, COLUMNS, GENES), slow_sums(counts, group, COLUMNS))
+
+
+@pytest.mark.parametrize("chunks", [None, (5, 7)])
+def test_a_dense_matrix_stored_gene_by_cell_is_read(chunks, tmp_path):
+    counts, group = drawn_counts(), drawn_groups()
+    matrix = write_matrix(tmp_path / "r.h5ad", counts.T, chunks=chunks)
+    matrix = Matrix(matrix.path, labelled=(60, 13))
+    assert matrix.shape == (60, 13)
+    expected = slow_sums(counts, group, COLUMNS)
+    for budget in (1000, 10**9):
+        assert_right(sums_of(matrix, group, COLUMNS, GENES, budget=budget), expected)
+
+
+def test_a_matrix_whose_form_is_in_doubt_is_refused(tmp_path):
+    square = write_matrix(tmp_path / "a.h5ad", stored_as(drawn_counts(13, 13), "csr"))
+    with h5py.File(square.path, "r+") as file:
+        without_attributes(file)
+    with pytest.raises(InputError, match=r"encoding-type is None, its shape .13 13.; want"):
+        _ = Matrix(square.path, labelled=(13, 13)).header
+    with h5py.File(square.path, "r+") as file:
+        file["X"].attrs.update({"encoding-type": "csr_matrix", "shape": (13, 13)})
+        file["X/indptr"][5] = 0
+        values = file["X/indptr"][()] + np.where(np.arange(14) == 5, 1.5, 0.0)
+        del file["X/indptr"]
+        file["X/indptr"] = values
+    with pytest.raises(InputError, match="indptr is broken at or after 4"):
+        list(Matrix(square.path).blocks(0, 13, 10**6))
+
+
+def logs_of(counts, per, unit, missing=0):
+    """Logarithms of the counts times `per` / total, or of raw counts; the last genes are missing."""
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    scaled = counts if per is None else counts / total * per
+    return (np.log1p(scaled) / unit)[:, : counts.shape[1] - missing].astype(np.float32)
+
+
+E, TWO = 1.0, np.log(2)
+FITS = [
+    ("log1p_cp10k", 1e4, E, None), ("log2_cp10k", 1e4, TWO, None),
+    ("log1p_cp10k", 1e4, TWO, "`log2_cp10k`"), ("log2_cp10k", 1e4, E, "`log1p_cp10k`"),
+    ("log1p_cp10k", 2345, E, "`log1p`"), ("log2_cp10k", 2345, E, "`log1p`"),
+    ("log2_cp10k", 2e4, TWO, "`log2`"), ("log1p_cp10k", None, E, "`log1p`"),
+    ("log2_cp10k", None, E, "`log1p`"), ("log1p", 1e4, TWO, "`log2_cp10k`"),
+    ("log2", None, E, "`log1p`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rate", [0.4, 30])  # sparse cells, and deep ones without single counts
+@pytest.mark.parametrize(("scale", "per", "unit", "fits"), FITS)
+def test_a_scale_that_the_values_contradict_is_refused_with_the_one_that_fits(
+    scale, per, unit, fits, rate, tmp_path
+):
+    random = np.random.default_rng(0)
+    counts = random.poisson(rate * random.gamma(5, 0.2, (90, 1)) * np.ones(200))
+    matrix = write_matrix(tmp_path / "a.h5ad", logs_of(counts, per, unit))
+    if fits is None:
+        assert check_scale(matrix, scale) == []
+        return
+    with pytest.raises(InputError, match=f"is no {scale}: .*declare its scale as {fits}"):
+        check_scale(matrix, scale)
+
+
+def test_where_genes_are_missing_the_sum_is_told_and_counts_show_the_base(tmp_path):
+    random = np.random.default_rng(0)
+    counts = random.poisson(0.4 * random.gamma(5, 0.2, (90, 1)) * np.ones(200))
+    good = write_matrix(tmp_path / "a.h5ad", logs_of(counts, 1e4, E, missing=60))
+    (line,) = check_scale(good, "log1p_cp10k")
+    sums = np.expm1(logs_of(counts, 1e4, E, missing=60)).sum(axis=1)
+    assert (
+        f"cells add up to {np.median(sums):,.0f} ({sums.min():,.0f} to {sums.max():,.0f})" in line
+    )
+    with pytest.raises(InputError, match="declare its scale as `log1p_cp10k`, or"):
+        check_scale(good, "log2_cp10k")
+    deep = write_matrix(
+        tmp_path / "b.h5ad", logs_of(random.poisson(30, (90, 200)), 5e3, E, missing=60)
+    )
+    assert len(check_scale(deep, "log1p_cp10k")) == 1  # uncertain: a line, no error
+
+
+@pytest.mark.parametrize(("scale", "unit"), [("log1p", E), ("log2", TWO)])
+@pytest.mark.parametrize("per", [None, 2345])
+def test_cells_of_any_sum_are_brought_to_cp10k_by_their_own(scale, unit, per, tmp_path):
+    counts, group = drawn_counts(), drawn_groups()
+    log = np.log1p(
+        counts if per is None else counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) * per
+    )
+    for form in ("csr", "csc", "dense"):
+        matrix = write_matrix(tmp_path / f"{form}.h5ad", stored_as(log / unit, form))
+        sums = sums_of(matrix, group, COLUMNS, GENES, scale=scale)
+        assert_right(sums, slow_sums(counts, group, COLUMNS))
+        assert np.isnan(sums.total).all()

@@ -1,7 +1,9 @@
 """The count matrix in an h5ad file: its layout, and its rows in blocks of bounded size.
 
 Covers the layouts that anndata has written: CSR, CSC and dense, with the attribute `encoding-type` or the
-older `h5sparse_format`.
+older `h5sparse_format`. Those of R packages too: numbers as float64, single values as lists of one, a
+dgCMatrix's names of its parts, attributes that are missing, gene x cell; where the lengths of the parts
+or the numbers of cells and genes leave a doubt, the matrix is refused.
 """
 
 from collections.abc import Iterator
@@ -16,37 +18,44 @@ from typing import NamedTuple
 import numpy as np
 
 from .files import InputError, quote_some
-from .hdf5 import opened, reason
+from .hdf5 import attribute, opened
 
 BLOCK_VALUES = 2**22  # about 32 MB: few calls, memory that is used again, groups meet in the cache
 BLOCK_SHARE = 256  # bytes of budget a value of a block: two blocks, one being converted, a quarter
 ROWS_AT_ONCE = 2**20  # rows whose indptr is held
 MOST = 2.0**31  # UMI of a cell: beyond it, an integer has overflowed
 FORMATS = {"csr_matrix": "csr", "csc_matrix": "csc", "csr": "csr", "csc": "csc"}
+PARTS = {"indptr": "p", "indices": "i", "data": "x"}  # and their names in R's dgCMatrix
+SHAPE = ("shape", "h5sparse_shape", "dims", "Dim")
 
 
 class Header(NamedTuple):
     """What a matrix shows without its values.
 
-    format: `csr`, `csc` or `dense`. stored: number of values, zeros of a dense matrix too. chunk_rows:
-    rows of a chunk of a dense one, else 1.
+    shape: cell x gene; format: `csr`, `csc` (by these axes) or `dense`. stored: number of values, zeros
+    of a dense matrix too. chunk_rows: rows of a chunk of a dense one, else 1. turned: whether it is
+    stored gene x cell.
     """
 
     shape: tuple[int, int]
     format: str
     stored: int
     chunk_rows: int
+    turned: bool
 
 
 @dataclass(frozen=True)
 class Matrix:
     """Counts, cell x gene, under `key` of an h5ad file: `X`, `layers/counts`, `raw/X`.
 
-    Holds no open file, so it can be sent to other processes; opened where it is read.
+    `labelled`: how many cells and genes its labels name, where they are known: another shape is
+    refused, unless it is gene x cell. Holds no open file, so it can be sent to other processes; opened
+    where it is read.
     """
 
     path: Path | str
     key: str = "X"
+    labelled: tuple[int, int] | None = None
 
     shape = property(lambda self: self.header.shape)
     format = property(lambda self: self.header.format)
@@ -61,36 +70,74 @@ class Matrix:
             if hasattr(stored, "dtype"):
                 if len(stored.shape) != 2:
                     raise InputError(f"{self} has shape {stored.shape}; want a matrix cell x gene")
-                chunk_rows = stored.chunks[0] if stored.chunks else 1
+                turned = self._turned(stored.shape)
+                chunk_rows = stored.chunks[turned] if stored.chunks else 1
                 self._check_kind(stored, "biuf")
-                return Header(stored.shape, "dense", stored.size, chunk_rows)
-            name = stored.attrs.get("encoding-type", stored.attrs.get("h5sparse_format"))
-            name = name.decode() if isinstance(name, bytes) else name
-            shape = stored.attrs.get("shape", stored.attrs.get("h5sparse_shape"))
-            lost = {"data", "indices", "indptr"} - set(stored)
-            sized = getattr(shape, "shape", None) == (2,) and shape.dtype.kind in "iu"
-            if not isinstance(name, str) or name not in FORMATS or not sized or lost:
-                raise InputError(f"{self} is no CSR, CSC or dense matrix; give the key of one")
-            for part, kinds in (("indptr", "iu"), ("indices", "iu"), ("data", "biuf")):
-                if len(getattr(stored[part], "shape", ())) != 1:
-                    raise InputError(f"{self}: {part} is no list; is the file corrupt?")
-                self._check_kind(stored[part], kinds)
-            shape = int(shape[0]), int(shape[1])
-            lines = shape[FORMATS[name] == "csc"]
-            lengths = [len(stored[part]) for part in ("indptr", "indices", "data")]
+                shape = stored.shape[::-1] if turned else stored.shape
+                return Header(shape, "dense", stored.size, chunk_rows, turned)
+            parts = {name: _part(stored, name) for name in PARTS}
+            if None in parts.values():
+                raise InputError(
+                    f"{self} is no CSR, CSC or dense matrix: it holds {quote_some(stored) or 'nothing'}, "
+                    f"want {quote_some(PARTS)}; give the key of one, or write it with anndata (in R: "
+                    "anndataR, zellkonverter)"
+                )
+            for name, part in parts.items():
+                if len(getattr(part, "shape", ())) != 1:
+                    raise InputError(f"{self}: {name} is no list; is the file corrupt?")
+                self._check_kind(part, "biuf" if name == "data" else "iuf")
+            lengths = [len(part) for part in parts.values()]
+            format, shape = self._form(stored, lengths[0] - 1)
+            lines = shape[format == "csc"]
             if lengths[0] != lines + 1 or lengths[1] != lengths[2]:
                 raise InputError(
                     f"{self} of shape {shape} has {lengths[0]} indptr, {lengths[1]} indices and "
                     f"{lengths[2]} data; want {lines + 1} indptr, as many indices as data; is the "
                     "file corrupt?"
                 )
-            ends = stored["indptr"][0], stored["indptr"][lines]
+            ends = parts["indptr"][0], parts["indptr"][lines]
             if ends != (0, lengths[2]):
                 raise InputError(
                     f"{self}: indptr goes from {ends[0]} to {ends[1]}, want 0 to {lengths[2]}; is the "
                     "file corrupt?"
                 )
-            return Header(shape, FORMATS[name], lengths[2], 1)
+            if turned := self._turned(shape):
+                format, shape = "csc" if format == "csr" else "csr", shape[::-1]
+            return Header(shape, format, lengths[2], 1, turned)
+
+    def _form(self, stored, lines):
+        """Format and shape as a group states them; what it does not state follows from its `lines`."""
+        name, given = (
+            attribute(stored, "encoding-type", "h5sparse_format"),
+            attribute(stored, *SHAPE),
+        )
+        if given is None:
+            given = next((stored[name][()] for name in SHAPE if name in stored), self.labelled)
+        given = np.asarray(given)
+        sized = given.shape == (2,) and given.dtype.kind in "iuf" and (given == given // 1).all()
+        shape = (int(given[0]), int(given[1])) if sized else None
+        fitting = [kind for kind in ("csr", "csc") if shape and shape[kind == "csc"] == lines]
+        format = FORMATS.get(name) if isinstance(name, str) else None
+        if name is None and len(fitting) == 1:
+            format = fitting[0]
+        if shape is None or format is None:
+            raise InputError(
+                f"{self} is no CSR, CSC or dense matrix: its encoding-type is {name}, its shape {given}; "
+                "want csr_matrix or csc_matrix and two whole numbers; write it with anndata"
+            )
+        return format, shape
+
+    def _turned(self, shape):
+        """Whether a shape is that of the labels, gene x cell."""
+        if self.labelled in (None, shape):
+            return False
+        if self.labelled != shape[::-1]:
+            cells, genes = self.labelled
+            raise InputError(
+                f"{self} has shape {shape}, its labels are those of {cells} cells and {genes} genes; "
+                "declare the place of its counts as `counts`, or is the file corrupt?"
+            )
+        return True
 
     @contextmanager
     def open(self) -> Iterator:
@@ -98,7 +145,8 @@ class Matrix:
         with opened(self.path, needed=()) as file:
             if self.key not in file:
                 layers = [f"layers/{name}" for name in file.get("layers", ())]
-                have = [key for key in ("X", *layers, "raw/X") if key in file]
+                modalities = [f"mod/{name}/X" for name in file.get("mod", ())]
+                have = [key for key in ("X", *layers, "raw/X", *modalities) if key in file]
                 raise InputError(
                     f"{self.path} has no `{self.key}`; it has {quote_some(have) or 'no matrix'}"
                 )
@@ -128,18 +176,20 @@ class Matrix:
                 yield from self._compressed(stored, first, min(stop, first + ROWS_AT_ONCE), values)
 
     def _compressed(self, stored, start, stop, values):
-        indptr = self._slice(stored["indptr"], start, stop + 1).astype(np.int64)
+        parts = {name: _part(stored, name) for name in PARTS}
+        given = _slice(parts["indptr"], start, stop + 1)
+        indptr = _whole(given, np.int64)
         length = np.diff(indptr)
         longest = max(BLOCK_VALUES, self.shape[self.format == "csr"])
         bounds = indptr[0] < 0 or indptr[-1] > self.header.stored
-        broken = (length < 0) | (length > longest)
+        broken = (length < 0) | (length > longest) | (indptr != given)[1:]
         if bounds or broken.any():
             place = start + int(np.argmax(broken))
             raise InputError(f"{self}: indptr is broken at or after {place}; is the file corrupt?")
         # Two places to read to, in turn: new memory for each block costs as much as to copy it.
         number = min(values, int(indptr[-1] - indptr[0]))
-        names = "indices", "data"
-        rooms = cycle([[np.empty(number, stored[name].dtype) for name in names] for _ in range(2)])
+        parts = parts["indices"], parts["data"]
+        rooms = cycle([[np.empty(number, part.dtype) for part in parts] for _ in range(2)])
         first = 0
         while first < len(length):
             end = np.searchsorted(indptr, indptr[first] + values, side="right") - 1
@@ -147,9 +197,9 @@ class Matrix:
             span = indptr[first], indptr[end]
             ends = indptr[first : end + 1] - span[0]
             room = next(rooms)
-            indices = self._slice(stored["indices"], *span, room[0])
-            data = _floating(self._slice(stored["data"], *span, room[1]))
-            narrow = indices.astype(np.int32, copy=False)
+            indices = _slice(parts[0], *span, room[0])
+            data = _floating(_slice(parts[1], *span, room[1]))
+            narrow = _whole(indices, np.int32)
             if indices.dtype != np.int32 and (narrow != indices).any():
                 raise self.fault(start + first, ends, indices, np.zeros(len(indices)))
             yield start + first, ends, narrow, data
@@ -163,24 +213,14 @@ class Matrix:
         first = start
         while first < stop:
             end = min(stop, first + rows - first % rows)
-            block = _floating(self._slice(stored, first, end))
+            turned = self.header.turned
+            block = _floating(stored[:, first:end].T if turned else stored[first:end])
             kept = block != 0  # NaN too: it is a fault to report
             places = np.flatnonzero(kept)
             indptr = np.append(0, np.cumsum(np.count_nonzero(kept, axis=1)))
             indices = (places % block.shape[1]).astype(np.int32)
             yield first, indptr, indices, block.ravel()[places]
             first = end
-
-    def _slice(self, dataset, start, stop, room=()):
-        try:
-            if not 0 < stop - start <= len(room):
-                return dataset[start:stop]
-            dataset.read_direct(room, np.s_[start:stop], np.s_[: stop - start])
-            return room[: stop - start]
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"{self} cannot be read: {reason(error)}; is the file corrupt?"
-            ) from None
 
     def _check_kind(self, dataset, kinds):
         if dataset.dtype.kind not in kinds:
@@ -222,6 +262,24 @@ class Matrix:
         return InputError(
             f"{place}; want {scale}, 0 to {largest:.4g}: name the file's scale, or its raw counts"
         )
+
+
+def _part(stored, name):
+    """A part of a sparse matrix, by its name or that of R; None where there is none."""
+    return next((stored[key] for key in (name, PARTS[name]) if key in stored), None)
+
+
+def _slice(part, start, stop, room=()):
+    if not 0 < stop - start <= len(room):
+        return part[start:stop]
+    part.read_direct(room, np.s_[start:stop], np.s_[: stop - start])
+    return room[: stop - start]
+
+
+def _whole(values, kind):
+    """As whole numbers; those that are none become others."""
+    with np.errstate(invalid="ignore"):
+        return values.astype(kind, copy=False)
 
 
 def _floating(values):

@@ -16,8 +16,12 @@ BUDGET = 10**9  # bytes
 TASK_VALUES = 2**26  # stored values of a task: half a GB, a second or, unpacked, some
 PER = 10_000.0  # counts per ten thousand
 MOST_THREADS = 4  # that add rows; the memory, not the processor, is what they wait for
-# Natural logarithms in one unit of a log-normalised file.
-LOG_SCALES = {"log1p_cp10k": 1.0, "log2_cp10k": float(np.log(2))}
+# Natural logarithms in one unit of a log-normalised file, and what its cells add up to at most.
+LOG_SCALES = {
+    f"{name}{end}": (unit, most)
+    for name, unit in (("log1p", 1.0), ("log2", float(np.log(2))))
+    for end, most in (("_cp10k", PER), ("", MOST))
+}
 
 
 @dataclass
@@ -42,13 +46,13 @@ class Sums:
 class Task:
     """A pass over a range of rows of a matrix; called, it returns their Sums.
 
-    `group`: group id of each of these cells, -1 to leave it out. `columns`: output gene (0 .. `genes`
-    - 1) of each source column, -1 for none; several columns of one gene are summed. `mito`: which
-    source columns are mitochondrial. `total`: UMI of each of these cells over all genes of the source,
-    where the file does not hold them all. `scale`: "counts", which are checked to be whole, or
-    "log1p_cp10k" (natural logarithm) or "log2_cp10k"; totals are then those given, or NaN. `rows`: by
-    default all. Raises InputError for a matrix that is stored by columns (`streaming.by_rows` copies
-    it), and for labels that do not fit it.
+    `group`: group id of each of these cells, -1 to leave it out. `columns`: output gene (0 .. `genes` -
+    1) of each source column, -1 for none; several columns of one gene are summed. `mito`: which source
+    columns are mitochondrial. `total`: UMI of each of these cells over all genes of the source, where
+    the file does not hold them all. `scale`: "counts", which are checked to be whole, or "log1p_cp10k"
+    (natural logarithm) or "log2_cp10k", or "log1p" or "log2", whose cells are brought to CP10k by their
+    own sums; totals are then those given, or NaN. `rows`: by default all. Raises InputError for a
+    matrix that is stored by columns (`streaming.by_rows` copies it), and for labels that do not fit it.
     """
 
     matrix: Matrix
@@ -154,14 +158,20 @@ class Task:
 
     def blocks(self) -> Iterator[tuple]:
         """Yield the range in blocks; of a log-normalised matrix, with CP10k for its logarithms."""
-        unit, span = LOG_SCALES.get(self.scale), (self.rows.start, self.rows.stop)
-        for first, indptr, indices, data in self.matrix.blocks(*span, self.budget):
+        unit, most = LOG_SCALES.get(self.scale, (None, MOST))
+        for first, indptr, indices, data in self.matrix.blocks(
+            self.rows.start, self.rows.stop, self.budget
+        ):
             if unit:
                 data = data.astype(np.float64)
-                largest = (np.log1p(PER) + 1e-5) / unit
+                largest = (np.log1p(most) + 1e-5) / unit
                 if not ((data >= 0) & (data <= largest)).all():
                     raise self.matrix.fault(first, indptr, indices, data, self.scale, largest)
                 np.expm1(data * unit, out=data)
+                if most > PER:
+                    total = sums_of_rows(indptr, data)
+                    factor = np.divide(PER, total, out=np.zeros(len(total)), where=total > 0)
+                    data *= np.repeat(factor, np.diff(indptr))
             yield first, indptr, indices, data
 
     def check_totals(self, counted: np.ndarray) -> None:
@@ -184,6 +194,12 @@ class Task:
                     f"{self.matrix}: row {self.rows[row]} (from 0) adds up to {counted[row]:g}, "
                     f"{limit} {most:g}; {remedy}"
                 )
+
+
+def sums_of_rows(indptr: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """Return the sum of the values of each row of a block: (rows,)."""
+    sums = np.add.reduceat(np.append(data, 0.0), indptr[:-1]) if len(indptr) > 1 else np.zeros(0)
+    return np.where(np.diff(indptr) > 0, sums, 0.0)  # reduceat gives an empty row the next value
 
 
 def _orders(place, parts):

@@ -1,10 +1,11 @@
 """One naming of genes: current symbols, Ensembl ids, previous symbols, aliases.
 
 A name is trusted in this order: current symbol, Ensembl id, unique previous symbol, unique alias. A
-previous symbol or alias of several genes is never mapped. Case is never folded (`C4orf36`) and no
-suffix is ever cut from a symbol: `C4orf36.1`, a second gene of that name, reaches `C4orf36.1` alone
-unless its file's Ensembl id says otherwise, and clones (`AC025159.1`) are names like any other. Only
-Ensembl ids lose their version. Without a table of names, exact symbols and Ensembl ids still work.
+previous symbol or alias of several genes is never mapped. Case is never folded (`C4orf36`) and
+suffixes belong to a symbol: `C4orf36.1`, a second gene of that name, reaches `C4orf36.1` alone unless
+its file's Ensembl id says otherwise, and clones (`AC025159.1`) are names like any other. Only Ensembl
+ids lose their version; `join_numbered` takes off what a name got for standing twice in a file. Without
+a table of names, exact symbols and Ensembl ids still work.
 """
 
 import re
@@ -28,6 +29,8 @@ _DATE = re.compile(
     rf"\d{{1,2}}[-. ]{_MONTH}([-. ]\d{{2,4}})?|{_MONTH}-\d{{1,2}}|\d{{4}}-\d\d-\d\d( 00:00:00)?"
 )
 _DAY = re.compile(r"3[6-9]\d{3}|4\d{4}")  # a date as the days since 1900, of 1998 to 2036
+# What make_unique of anndata and of R make of a name that stands twice: G-1, G.1.
+_NUMBERED = re.compile(r"(.+)[-.]([1-9]\d*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +177,29 @@ class GeneNames:
             rule = max(rule, second, key=_TRUST.get)
         by_id = _only(self.ensembl.get(identifier, ()))
         return gene, rule, None not in (key, by_id) and by_id != key
+
+
+def join_numbered(resolved: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame:
+    """Return what `resolve` found, with unknown names `G-1` and `G.1` of a file with `G` as G.
+
+    That is what make_unique leaves of several columns of one name; they are summed, as if they still
+    had it. A number counts only after all lower ones. Where `G-1` or `G.1` is itself a wanted gene, the
+    other spelling is ambiguous.
+    """
+    resolved, wanted = resolved.copy(), set(wanted)
+    first = resolved.drop_duplicates("name").set_index("name")
+    for row in resolved.index[resolved["rule"] == "lost"]:
+        name = resolved.at[row, "name"]
+        if not (found := _NUMBERED.fullmatch(name)) or found[1] not in first.index:
+            continue
+        stem = name.removesuffix(found[2])
+        if not all(f"{stem}{number}" in first.index for number in range(1, int(found[2]))):
+            continue
+        gene, rule = first.loc[found[1], ["gene", "rule"]]
+        if not wanted.isdisjoint(f"{found[1]}{mark}{found[2]}" for mark in "-."):
+            gene, rule = None, "ambiguous"
+        resolved.at[row, "gene"], resolved.at[row, "rule"] = gene, rule
+    return resolved
 
 
 def load_gene_names(

@@ -1,7 +1,8 @@
 """Open a screen's h5ad file: its cells' labels and its genes' names, whatever version wrote it.
 
-Only the columns that the layout names are read, and no counts. Current anndata, anndata before 0.8
-(categories in `__categories`) and before 0.7 (obs and var as compound arrays) are understood.
+Only the columns that the layout names are read, and no counts. Counts have the labels that lie with
+them: those of `raw/X` the genes of `raw/var`, those of `mod/rna/X` in a MuData file the obs and var of
+`mod/rna`; columns that only the obs of the whole file has are matched by the names of the cells.
 """
 
 import re
@@ -9,17 +10,29 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pandas as pd
 
 from ..competition import CONTROL
-from ..io.files import InputError, quote_some
-from ..io.hdf5 import opened
-from ..io.matrix import MOST
-from .layouts import COLUMNS, INDEX, MITO_UNITS, Layout, load_layout, recognise
+from ..io.files import InputError, quote_some, repeated
+from ..io.hdf5 import INDEX, column_names, opened, read_column
+from ..io.matrix import MOST, Matrix
+from .layouts import COLUMNS, MITO_UNITS, Layout, load_layout, recognise
 
 NO_BATCH = "none"
+# Labels that name no perturbation, in lower case.
+NO_TARGET = {
+    "na", "n/a", "<na>", "#n/a", "none", "null", "unassigned", "unknown", "undetermined", "multiple",
+    "multiplet", "doublet", "ambiguous",
+}  # fmt: skip
+# Labels of control guides beside that of a target, in lower case, and what joins them.
+CONTROL_GUIDES = {
+    CONTROL, "nontargeting", "non_targeting", "control", "ctrl", "nt", "ntc", "neg", "safe-targeting",
+    "scramble", "scrambled",
+}  # fmt: skip
+JOINERS = "+", "|", "_"
+# Where counts have labels of cells and genes: the part of a MuData file, and the place in it.
+PLACE = re.compile(r"(mod/[^/]+/)?(?:X|layers/[^/]+|(raw[/.])X)")
 
 
 @dataclass(eq=False)
@@ -29,15 +42,17 @@ class Screen:
     matrix: where they lie in the file. var: by column of the matrix, `name` and `ensembl` (or missing).
     obs: by row, `kept`; categoricals `target`, `dataset`, `batch` (`none` for rows without one) and,
     where known, `guide`; `control`, and where known `total` (UMI), `mito` (share of UMI, 0 to 1); for
-    bulk `cells`. left_out: rows without use, by reason.
+    bulk `cells`. left_out: rows without use, by reason. remarks: how the file was understood where that
+    is not plain from its layout, a line each.
     """
 
     path: Path
     layout: Layout
-    matrix: str
+    matrix: Matrix
     obs: pd.DataFrame
     var: pd.DataFrame
     left_out: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def datasets(self):
@@ -55,18 +70,12 @@ def read_screen(
     path = Path(path)
     dataset = path.name.removesuffix(".h5ad") if dataset is None else dataset
     with opened(path) as file:
-        obs_columns, var_columns = column_names(file["obs"]), column_names(file["var"])
+        home = _home(file)
         if layout is None:
-            layout = recognise(path, obs_columns, var_columns)
+            layout = recognise(path, _obs_columns(file, home), column_names(file[f"{home}var"]))
         layout = load_layout(layout)
-        matrix = next((place for place in layout.counts if place in file), None)
-        if matrix is None:
-            raise InputError(
-                f"{path} has no {quote_some(layout.counts)}, where layout `{layout.name}` wants "
-                "counts; declare another place as `counts`"
-            )
-        genes = file["raw/var"] if matrix == "raw/X" else file["var"]
-        var_columns = column_names(genes)
+        key, home, genes = _place(path, file, home, layout)
+        obs_columns, var_columns = _obs_columns(file, home), column_names(genes)
         layout, missing = layout.present(obs_columns, var_columns)
         if missing:
             raise InputError(
@@ -75,38 +84,110 @@ def read_screen(
             )
         wanted = [getattr(layout, field) for field in COLUMNS] + [name for name, _ in layout.where]
         cells = [name for name in layout.cells if name in obs_columns and layout.kind == "bulk"]
-        columns = _read(path, file["obs"], wanted + cells)
-        names = _read(path, genes, [layout.symbols, layout.ensembl])
+        columns, elsewhere = _obs(path, file, home, [*filter(None, wanted), *cells])
+        names = _read(path, genes, filter(None, [layout.symbols, layout.ensembl]))
+        remarks = [f"counts are those of {key}, genes those of {genes.name[1:]}"]
 
-    obs, left_out = _labels(path, columns, layout, dataset)
+    remarks = remarks if key != "X" else []
+    if elsewhere:
+        remarks.append(f"{quote_some(elsewhere)} of obs is matched to {home}obs by cell name")
+    obs, left_out, more = _labels(path, columns, layout, dataset)
     _check(path, layout, obs, left_out)
-    unit = MITO_UNITS[layout.mito_unit]
+    remarks += more
     for name, place, want in (
         ("total", [layout.total], f"UMI by cell, above 0, below {MOST:g}"),
         ("cells", cells, f"cells by row, above 0, below {MOST:g}"),
-        ("mito", [layout.mito], f"a {layout.mito_unit}, 0 to {unit:g}; declare its `mito_unit`"),
+        ("mito", [layout.mito], "a fraction, 0 to 1, or a percentage, 0 to 100"),
     ):
         if not any(place):
             continue
-        values = _numbers(path, columns[place])
+        values, unit = _numbers(path, columns[place]), 1.0
+        low, high = values[obs["kept"]].agg(["min", "max"])
         sound = values.between(0, MOST, inclusive="neither")
         if name == "mito":
+            found = layout.mito_unit
+            if high > 0:  # no fraction is above 1, and of many cells one has more than 1 percent
+                found = "fraction" if high <= 1 + 1e-6 else "percent"
+            unit = MITO_UNITS[found]
             sound = values.isna() | values.between(0, unit * (1 + 1e-6))
+            if found != layout.mito_unit:
+                remarks.append(
+                    f"`{layout.mito}` goes from {low:g} to {high:g}: read as a {found}, not as the "
+                    f"{layout.mito_unit} of layout `{layout.name}`"
+                )
         if not sound[obs["kept"]].all():
-            low, high = values[obs["kept"]].agg(["min", "max"])
             raise InputError(
                 f"{path}: `{quote_some(place)}` goes from {low:g} to {high:g}, want {want}"
             )
-        obs[name] = values / unit if name == "mito" else values
+        obs[name] = values / unit
     var = pd.DataFrame({"name": names[layout.symbols or layout.ensembl]}, dtype=object)
     if layout.ensembl:
         var["ensembl"] = names[layout.ensembl]
-    return Screen(path, layout, matrix, obs, var.map(str, na_action="ignore"), left_out)
+    matrix = Matrix(path, key, (len(obs), len(var)))
+    return Screen(path, layout, matrix, obs, var.map(str, na_action="ignore"), left_out, remarks)
+
+
+def _home(file):
+    """Where in a MuData file the RNA lies, or its only part: `mod/rna/`; empty in an h5ad file."""
+    parts = list(file.get("mod", ()))
+    found = "rna" if "rna" in parts else parts[0] if len(parts) == 1 else None
+    return f"mod/{found}/" if found and f"mod/{found}/obs" in file and "X" not in file else ""
+
+
+def _place(path, file, home, layout):
+    """Where the counts lie, where the part of the file with their labels begins, and their var."""
+    # Files of anndata before 0.7 have `raw.X` and `raw.var` instead of `raw/X` and `raw/var`.
+    spelled = [name for place in layout.counts for name in (place, place.replace("raw/", "raw."))]
+    key = next((at for name in spelled for at in (name, home + name) if at in file), None)
+    if key is None:
+        raise InputError(
+            f"{path} has no {quote_some(layout.counts)}, where layout `{layout.name}` wants "
+            "counts; declare another place as `counts`"
+        )
+    if (found := PLACE.fullmatch(key)) is None:
+        raise InputError(
+            f"{path}: which cells and genes {key} holds is not known; want counts in X, layers/NAME or "
+            "raw/X, or in such a place of mod/NAME"
+        )
+    home, raw = found[1] or "", found[2] or ""
+    if lost := [name for name in (f"{home}obs", f"{home}{raw}var") if name not in file]:
+        raise InputError(
+            f"{path} has {key} without {quote_some(lost)}, its labels; declare another place"
+        )
+    return key, home, file[f"{home}{raw}var"]
+
+
+def _obs_columns(file, home):
+    """Names of the columns of obs, of a part of a MuData file and of the whole."""
+    return list(dict.fromkeys(column_names(file[f"{home}obs"]) + column_names(file["obs"])))
+
+
+def _obs(path, file, home, wanted):
+    """Columns of obs, and the names of those that were matched from the obs of a whole MuData file."""
+    own = file[f"{home}obs"]
+    here = {INDEX, *column_names(own)}
+    elsewhere = [column for column in wanted if column not in here]
+    columns = _read(path, own, [column for column in wanted if column in here] or [INDEX])
+    if not elsewhere:
+        return columns, []
+    names, whole = _read(path, own, [INDEX])[INDEX], _read(path, file["obs"], [INDEX, *elsewhere])
+    if again := repeated(whole[INDEX]):
+        raise InputError(
+            f"{path}: obs names {quote_some(again)} twice; {own.name} cannot be matched"
+        )
+    rows = pd.Index(whole[INDEX]).get_indexer(names)
+    if (rows < 0).any():
+        lost = names[rows < 0]
+        raise InputError(
+            f"{path}: {len(lost)} cells of {own.name} are not in obs, which has {quote_some(elsewhere)}: "
+            f"{quote_some(lost)}; give cells the same names in both"
+        )
+    return columns.join(whole[elsewhere].take(rows).reset_index(drop=True)), elsewhere
 
 
 def _read(path, table, columns):
-    """Some columns of a table as one frame; None is no column."""
-    values = {column: read_column(table, column) for column in filter(None, columns)}
+    """Some columns of a table as one frame."""
+    values = {column: read_column(table, column) for column in columns}
     for column, array in values.items():
         kind = getattr(getattr(array, "dtype", None), "kind", "V")
         if getattr(array, "ndim", 0) != 1 or kind not in "biufOSU":
@@ -120,48 +201,6 @@ def _read(path, table, columns):
             "each; is the file corrupt?"
         )
     return pd.DataFrame(values)
-
-
-def column_names(table: h5py.Group | h5py.Dataset) -> list[str]:
-    """Return the names of the columns of an obs or var table, without the index."""
-    if not hasattr(table, "keys"):
-        return list(table.dtype.names[1:])
-    index = table.attrs.get("_index", "_index")
-    order = table.attrs.get("column-order", sorted(table.keys()))
-    return [_text(name) for name in order if _text(name) not in (index, "__categories")]
-
-
-def read_column(
-    table: h5py.Group | h5py.Dataset, column: str
-) -> np.ndarray | pd.api.extensions.ExtensionArray:
-    """Return one column of an obs or var table in an open file: a plain array or a categorical."""
-    from anndata.io import read_elem
-
-    if hasattr(table, "keys"):
-        name = _text(table.attrs.get("_index", "_index")) if column == INDEX else column
-        element = table[name]
-        if hasattr(element, "keys"):
-            return read_elem(element)
-        values, categories = element[()], element.attrs.get("categories")
-        if categories is not None:  # a reference to the dataset of their names
-            categories = element.file[categories]
-    else:  # a compound array, its categories in uns
-        name = table.dtype.names[0] if column == INDEX else column
-        values, categories = table[name], table.file.get(f"uns/{name}_categories")
-    if categories is not None:
-        return pd.Categorical.from_codes(values, _strings(categories[()]))
-    return _strings(values)
-
-
-def _text(value):
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _strings(values):
-    """The array itself, bytes decoded."""
-    if values.dtype.kind == "S" or (values.dtype.kind == "O" and not values.dtype.names):
-        return np.array([_text(value) for value in values], dtype=object)
-    return values
 
 
 def _numbers(path, table):
@@ -193,19 +232,32 @@ def as_categories(values: np.ndarray, rename: Callable[[str], str | None] = str)
 
 
 def _labels(path, columns, layout, dataset):
-    """The frame `obs` of a screen without its numbers, and its rows left out, by reason."""
-    labels = target = as_categories(columns[layout.perturbation])
+    """The frame `obs` of a screen without its numbers, its rows left out by reason, and remarks."""
+    labels = as_categories(columns[layout.perturbation])
+    named = {label: label for label in labels.categories}
     if layout.pattern:
-        found = {label: re.fullmatch(layout.pattern, label) for label in labels.categories}
+        found = {label: re.fullmatch(layout.pattern, label) for label in named}
         if not any(found.values()):
             raise InputError(
                 f"{path}: no label in `{layout.perturbation}` looks like {layout.pattern}; they are "
                 f"{quote_some(found)}; declare another layout"
             )
-        target = as_categories(labels, lambda label: found[label][1] if found[label] else label)
+        named = {label: match[1] if match else label for label, match in found.items()}
+    targets = {label: _targets(name, layout) for label, name in named.items()}
+    target = as_categories(labels, lambda label: (layout.combination or "+").join(targets[label]))
     marks = as_categories(columns[layout.control_column]) if layout.control_column else target
     control = _where(marks, layout.is_control) | _where(target, CONTROL.__eq__)
-    combined = _where(target, lambda name: bool(layout.combination) and layout.combination in name)
+    combined = _where(labels, lambda label: len(targets[label]) > 1)
+    # One target beside control guides, as in `ctrl+A`.
+    beside = [
+        label for label, found in targets.items()
+        if len(found) == 1 and found[0] not in (named[label], CONTROL)
+    ]  # fmt: skip
+    joined = int((_where(labels, set(beside).__contains__) & ~control).sum())
+    remark = (
+        f"{joined} cells count as those of the only target in their label: {quote_some(beside)}"
+    )
+    unnamed = [label for label, found in targets.items() if not found]
 
     obs = pd.DataFrame({"target": _labelled(target, control, CONTROL)})
     obs["dataset"] = pd.Categorical.from_codes(np.zeros(len(obs), dtype=np.int8), [dataset])
@@ -220,7 +272,8 @@ def _labels(path, columns, layout, dataset):
     for column, wanted in layout.where:
         passed = _where(as_categories(columns[column]), set(wanted).__contains__)
         faults[f"{column} is not {' or '.join(wanted)}"] = ~passed
-    faults["no target"] = ~control & obs["target"].isna().to_numpy()
+    no_target = f"no target ({quote_some(unnamed)})" if unnamed else "no target"
+    faults[no_target] = ~control & obs["target"].isna().to_numpy()
     faults["no dataset"] = obs["dataset"].isna().to_numpy()
     faults["several targets"] = ~control & combined
     kept, left_out = np.ones(len(obs), dtype=bool), {}
@@ -230,7 +283,30 @@ def _labels(path, columns, layout, dataset):
         kept &= ~fault
     obs["kept"], obs["control"] = kept, control & kept
     obs["dataset"] = obs["dataset"].where(kept).cat.remove_unused_categories()
-    return obs, left_out
+    return obs, left_out, [remark] if joined else []
+
+
+def _targets(name, layout):
+    """The targets that a label names: none, one or several; that of non-targeting cells is CONTROL."""
+    if layout.control_column is None and layout.is_control(name):
+        return [CONTROL]
+    if name.lower() in NO_TARGET:
+        return []
+    for joiner in dict.fromkeys(filter(None, (layout.combination, *JOINERS))):
+        parts = [part.strip() for part in name.split(joiner) if part.strip()]
+        targets = [part for part in parts if not _is_control_guide(part, layout)]
+        # `control_1` is a numbered control, no perturbation of `1`.
+        if 1 <= len(targets) < len(parts) and not all(map(str.isdigit, targets)):
+            return list(dict.fromkeys(targets))
+        if len(parts) > 1 and not targets:
+            return [CONTROL]
+        if len(parts) > 1 and joiner == layout.combination:
+            return list(dict.fromkeys(parts))
+    return [name]
+
+
+def _is_control_guide(part, layout):
+    return layout.is_control(part) or part.lower() in CONTROL_GUIDES
 
 
 def _where(values, holds):

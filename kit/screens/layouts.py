@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..io.files import InputError, quote_some, read_json
+from ..io.hdf5 import INDEX
 
-INDEX = "index"
-SCALES = ("counts", "log1p_cp10k", "log2_cp10k")
+SCALES = ("counts", "log1p_cp10k", "log2_cp10k", "log1p", "log2")
 KINDS = ("cells", "bulk")
 MITO_UNITS = {"percent": 100.0, "fraction": 1.0}
 BUILT_IN = Path(__file__).with_name("layouts.json")
@@ -38,15 +38,16 @@ class Layout:
     perturbation: the target's symbol; pattern: a regular expression whose first group is the target in
     a longer label. controls: labels of non-targeting cells, `*` and `?` as in file names;
     control_column: where they stand, by default `perturbation`. combination: what joins the targets of
-    one label; such cells are left out. guide, batch: columns or none. dataset: a column that splits a
-    file into screens of their own (cell lines). total: UMI by cell over *all* genes, for files that
-    hold only some; by default the sum of the row. mito: share of mitochondrial UMI, in mito_unit
-    (percent or fraction); by default counted over the genes MT-*. symbols, ensembl: var columns.
-    counts: the first of these places that the file has. scale: what lies there, raw counts or the
-    logarithm of CP10k. kind: cells, or bulk: mean UMI by gene, with the first of the columns `cells`
-    that has a value as number of cells. where: only cells whose column holds one of the values.
-    optional: fields whose columns a file may lack. marks, var_marks: the columns by which it is
-    recognised; unless: columns that exclude it.
+    one label; such cells are left out, unless all but one are control guides. guide, batch: columns or
+    none. dataset: a column that splits a file into screens of their own (cell lines). total: UMI by
+    cell over *all* genes, for files that hold only some; by default the sum of the row. mito: share of
+    mitochondrial UMI, in mito_unit (percent or fraction) unless its range shows the other; by default
+    counted over the genes MT-*. symbols, ensembl: var columns. counts: the first of these places that
+    the file has. scale: what lies there, raw counts, the natural or binary logarithm of 1 + CP10k or,
+    `log1p` and `log2`, of 1 + counts times any factor by cell, in a file of all genes. kind: cells, or
+    bulk: mean UMI by gene, with the first of the columns `cells` that has a value as number of cells.
+    where: only cells whose column holds one of the values. optional: fields whose columns a file may
+    lack. marks, var_marks: the columns by which it is recognised; unless: columns that exclude it.
     """
 
     name: str = "custom"

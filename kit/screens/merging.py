@@ -40,7 +40,7 @@ from ..io.hdf5 import opened
 from ..io.progress import progress
 from .gene_names import GeneNames, load_gene_names
 from .layouts import Layout
-from .sources import VERSION, coverage_rows, open_sources, remarks
+from .sources import VERSION, coverage_rows, open_sources, remarks, remarks_of_scale
 from .streaming import by_rows
 from .writer import join_parts, write_cells, write_responses
 
@@ -122,7 +122,9 @@ def merge(
                 if (out / PARTS / name).exists():
                     continue
                 with progress(name.rsplit(".", 2)[0], len(part.screen.obs), " cells") as done:
-                    part.matrix = by_rows(part.matrix, copy, budget)
+                    if part.matrix.format == "csc":
+                        part.matrix = by_rows(part.matrix, copy, budget)
+                        lines += remarks_of_scale(part)
                     write(out / PARTS / name, part, budget, executor, done)
             copy.unlink(missing_ok=True)
 

@@ -12,16 +12,17 @@ import pandas as pd
 from ..competition import CONTROL, Competition
 from ..io.files import InputError, quote_some, repeated
 from ..io.matrix import Matrix
-from ._task import Task
-from .gene_names import GeneNames
+from ._task import LOG_SCALES, Task
+from .gene_names import GeneNames, join_numbered
 from .gene_names import coverage as gene_coverage
 from .gene_names import remarks as gene_remarks
 from .labels import Screen, read_screen
 from .layouts import Layout
 from .responses import Contrast, Groups, group_cells, guides_by_group, plan_contrasts
+from .streaming import check_scale
 
 OWN = "competition"  # dataset and layout of the competition's own cells
-VERSION = 1  # of the parts: raised whenever the same input gives another outcome
+VERSION = 2  # of the parts: raised whenever the same input gives another outcome
 
 
 @dataclass(eq=False)
@@ -54,7 +55,8 @@ class Source:
     def give_names(self, names: GeneNames, competition: Competition) -> None:
         """Name genes and targets as the competition does."""
         columns = self.var["name"], self.var.get("ensembl", None)
-        self.genes = names.resolve(*columns, wanted=competition.genes)
+        found = names.resolve(*columns, wanted=competition.genes)
+        self.genes = join_numbered(found, competition.genes)
         if not self.genes["gene"].notna().any():
             raise InputError(
                 f"{self.path} measures none of the competition's genes: its names are "
@@ -75,8 +77,8 @@ class Source:
         genes, named = pd.Index(competition.genes), self.genes["gene"]
         mitochondrial = named.where(named.notna(), self.genes["name"]).str.startswith("MT-")
         mito = mitochondrial.to_numpy(dtype=bool) if mitochondrial.any() else ()
-        matrix, columns = Matrix(screen.path, screen.matrix), genes.get_indexer(named)
-        return Part(self, screen, matrix, groups, contrasts, genes, columns, mito)
+        columns = genes.get_indexer(named)
+        return Part(self, screen, screen.matrix, groups, contrasts, genes, columns, mito)
 
     def key(self, kind: str, competition: Competition, settings: dict) -> str:
         """Return the name of a finished part: another one wherever the part would be another."""
@@ -150,7 +152,8 @@ def open_sources(
             )
         # Any edition of the competition's cells is known by its layout: none may leak held-out rows.
         ours = path == own or screen.layout.name == OWN
-        targets = [label for label in screen.obs["target"].cat.categories if label != CONTROL]
+        used = screen.obs.loc[screen.obs["kept"], "target"].cat.remove_unused_categories()
+        targets = [label for label in used.cat.categories if label != CONTROL]
         sources[sha256] = Source(
             path, name, screen.datasets, screen.layout, sha256, ours, screen.var, targets
         )
@@ -196,14 +199,24 @@ def coverage_rows(part: Part, competition: Competition, *, min_controls: int) ->
 def remarks(part: Part) -> list[str]:
     """Return what a user should know of one file, a line each."""
     source = part.source
-    lines = gene_remarks(source.genes)
+    lines = [*part.screen.remarks, *gene_remarks(source.genes)]
+    if part.matrix.header.turned:
+        lines.append(f"{part.matrix.key} is stored gene x cell; it is read cell x gene")
     lines += [f"{number} cells left out: {why}" for why, number in part.screen.left_out.items()]
     if source.unknown:
         some = quote_some(source.unknown)
         lines.append(f"{len(source.unknown)} targets are no known gene: {some}")
     if not source.counted:
         lines.append("no raw counts of cells: responses only")
-    return [f"{source.name}: {line}" for line in lines]
+    return [f"{source.name}: {line}" for line in lines] + remarks_of_scale(part)
+
+
+def remarks_of_scale(part: Part) -> list[str]:
+    """Return what `streaming.check_scale` finds of one file; of one stored by columns nothing yet."""
+    if part.screen.layout.scale not in LOG_SCALES or part.matrix.format == "csc":
+        return []
+    found = check_scale(part.matrix, part.screen.layout.scale)
+    return [f"{part.source.name}: {line}" for line in found]
 
 
 def _real(path):

@@ -28,16 +28,88 @@ import numpy as np
 
 from ..io.files import InputError, replacing
 from ..io.hdf5 import made
-from ..io.matrix import Matrix
-from ._task import BUDGET, Sums, Task
+from ..io.matrix import MOST, Matrix
+from ._task import BUDGET, LOG_SCALES, PER, Sums, Task, sums_of_rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
+SAMPLE = 10, 50  # places in a file, and neighbouring cells at each, by which a scale is checked
 SUMS_SHARE = 6  # of the budget, for the sums of a task; 3 times as much is needed at worst
 SORTED = np.dtype([("row", np.int32), ("column", np.int32), ("value", np.float64)])
 SORT_BYTES = 4 * SORTED.itemsize  # of a value while its rows are sorted
 LOST_WORKER = (BrokenExecutor, CancelledError, ConnectionError, EOFError)
+
+
+def check_scale(matrix: Matrix, scale: str) -> list[str]:
+    """Return what some 500 cells of a log-normalised matrix show of its scale, a line or none.
+
+    Undone on the right scale, the values of a cell are whole multiples of its smallest, a single count,
+    and cells of all genes add up to 10,000; where genes are missing they add up to less. Raises
+    InputError, naming the scale that fits, where the sums or the multiples contradict the declared one.
+    """
+    indptr, values = _sample(matrix)
+    if len(indptr) < 2 or not ((values > 0) & (values < np.log1p(MOST))).all():
+        return []  # nothing to see, or a fault that the pass over all cells names
+    logs = {name: np.expm1(values * LOG_SCALES[name][0]) for name in ("log1p", "log2")}
+    sums = {name: sums_of_rows(indptr, undone) for name, undone in logs.items()}
+    # Of ten cells and more; fewer may add up to the same by chance.
+    equal = [name for name in logs if np.ptp(sums[name]) <= 1e-3 * np.median(sums[name])]
+    equal = equal if len(indptr) > 10 else []
+    raw = [name for name in logs if _share_whole(logs[name], 1.0) > 0.98]
+    units = {name: np.minimum.reduceat(undone, indptr[:-1]) for name, undone in logs.items()}
+    whole = {
+        name: _share_whole(logs[name], np.repeat(units[name], np.diff(indptr))) for name in logs
+    }
+    declared = base = scale.removesuffix("_cp10k")
+    other = next(name for name in logs if name != declared)
+    clear = whole[declared] < 0.8 < 0.98 < whole[other]
+    if clear or any(other in found and declared not in found for found in (equal, raw)):
+        base = other
+    low, middle, high = np.quantile(sums[base], [0, 0.5, 1])
+    found = f"cells add up to {middle:,.0f} ({low:,.0f} to {high:,.0f})"
+    exact = base in equal and abs(middle / PER - 1) <= 0.01
+    free = not exact and (base in equal or base in raw or high > PER * 1.01)
+    if base != declared or (free and scale != declared):
+        remedy = f"`{base}_cp10k`"
+        if free:
+            known = base in equal or base in raw or whole[base] > 0.8
+            remedy = f"`{base}`" if known else "`log1p` or `log2`"
+            remedy += ", which brings each cell to 10,000 by its own sum and needs all genes"
+        raise InputError(
+            f"{matrix} is no {scale}: read as {base}, {found}{', raw counts' if base in raw else ''}; "
+            f"declare its scale as {remedy}, or the place of raw counts as `counts`"
+        )
+    if scale == declared:
+        return [f"read as {scale}, {found}; each is brought to 10,000, which needs all genes"]
+    if middle < 0.99 * PER:
+        return [
+            f"read as {scale}, {found}, not to 10,000: right if the file lacks genes, else declare "
+            "another scale"
+        ]
+    return []
+
+
+def _share_whole(values, units):
+    """Share of the values, of those up to 20 units, that are whole multiples of their unit."""
+    multiples = values / units
+    multiples = multiples[(multiples > 1.5) & (multiples < 20)]
+    return (
+        np.mean(np.abs(multiples - np.rint(multiples)) < 0.01) if len(multiples) >= 50 else np.nan
+    )
+
+
+def _sample(matrix):
+    """Values of some cells with any, as the indptr and data of a block."""
+    places, cells = SAMPLE
+    rows = []
+    for start in range(0, matrix.shape[0], max(cells, matrix.shape[0] // places)):
+        stop = min(start + cells, matrix.shape[0])
+        for _, indptr, _, data in matrix.blocks(start, stop, BUDGET):
+            rows += [row[row != 0].astype(float) for row in np.split(data, indptr[1:-1])]
+    rows = [row for row in rows if len(row)]
+    ends = np.cumsum([0, *map(len, rows)])
+    return ends, np.concatenate([np.zeros(0), *rows])
 
 
 def group_sums(
