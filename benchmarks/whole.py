@@ -170,7 +170,7 @@ def _merge(folder, count, out):
 
     competition = kit.load_competition(folder)
     start = time.perf_counter()
-    merged = merge_screens(_screens(folder)[:count], competition, out, progress=False)
+    merged = merge_screens(_screens(folder)[:count], competition, out)
     seconds = time.perf_counter() - start
     written = [path for path in (merged.responses, merged.cells) if path]
     megabytes = sum(path.stat().st_size for path in written) / 1e6
