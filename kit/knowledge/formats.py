@@ -187,7 +187,7 @@ def _by_shape(text):
         return _Layout("edges", (0, 1), all(map(_COLUMN.fullmatch, first[:2])))
     if width == 3 and any(_is_number(row[2]) for row in text.sample if len(row) == 3):
         return _Layout("edges", (0, 1), not _is_number(first[2]), 2)
-    if width == 6 and all(re.fullmatch(r"R-[A-Z]{3}-\d+", name) for name in columns[1]):
+    if width == 6 and all("reactome.org/" in link for link in columns[2]):
         return _Layout("sets", (3, 0), species=(5,))  # Ensembl2Reactome
     if width > 14 and all(name.startswith("GO:") for name in columns[4]):
         return _Layout("sets", (4, 2), species=(12,), negated=3)  # GO's annotations, GAF
@@ -202,17 +202,17 @@ def _by_shape(text):
                 or all(_COLUMN.fullmatch(first[at]) for at in (0, other))
             ) and not {first[0], first[other]} & {*columns[0], *columns[other]}
             return _Layout("edges", (0, other), header)
-    members, notes = set(range(2, width)), notes if len(even) > 20 else plain
-    if text.separator == "\t" and (members <= plain or not members & notes):
+    rare = {at for at in range(2, width) if len(even) > 7 and _are_kinds(columns[at], 20)}
+    members = set(range(2, width))
+    if text.separator == "\t" and width > 3 and (members <= plain or not members & (plain | rare)):
         return _Layout("gmt")
     return None
 
 
-def _are_kinds(texts):
-    """Whether texts are few kinds of something, each repeated."""
-    return (
-        all(texts) and len(set(texts)) < len(texts) and len(set(texts)) <= max(2, len(texts) / 20)
-    )
+def _are_kinds(texts, times=3):
+    """Whether texts are few kinds of something, each repeated, on average so many times."""
+    count = len(set(texts))
+    return all(texts) and count < len(texts) and count <= max(2, len(texts) / times)
 
 
 def _has_letters(texts):
