@@ -11,9 +11,12 @@ training row.
 Results: `Run` keeps a notebook's outputs; `write_submission`, `check_submission` and `score_submission`
 write, check and score a submission.
 
-Models are in `kit.models` and `kit.networks`, prior knowledge in `kit.knowledge`. Heavy packages are
-imported only where they are used.
+Models are in `kit.models` and `kit.networks`, prior knowledge in `kit.knowledge`. These and heavy
+packages are imported only where they are used.
 """
+
+from importlib import import_module
+from types import ModuleType
 
 from .competition import CONTROL, Competition, load_competition
 from .evaluation.comparison import by_nearness, compare, compare_grouped, out_of_fold
@@ -50,3 +53,10 @@ __all__ = [
     "wmae",
     "write_submission",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a package of the kit when it is first named, as in `kit.knowledge.gather`."""
+    if name in {"expression", "forecast", "knowledge", "models", "networks", "plots", "screens"}:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -82,7 +82,8 @@ def test_missing_files_and_wrong_words_have_their_exit_codes(submission, twin, t
 def test_importing_the_kit_is_light():
     code = (
         "import sys, kit; heavy = {'torch', 'lightgbm', 'anndata', 'scanpy', 'numba', 'sklearn', "
-        "'scipy.stats', 'matplotlib', 'h5py'} & set(sys.modules); assert not heavy, heavy"
+        "'scipy.stats', 'matplotlib', 'h5py'} & set(sys.modules); assert not heavy, heavy; "
+        "assert callable(kit.knowledge.gather); assert not hasattr(kit, 'nothing')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
