@@ -6,6 +6,7 @@ Exit code 0: good; 1: the input is bad (one line on stderr); 2: wrong usage.
 import argparse
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from . import __version__
 from .competition import load_competition
 from .io.files import InputError, printable, quote_some
 from .io.hdf5 import interruptible
+from .io.progress import progress
 from .submission import check_submission, score_submission, write_submission
 
 ADVICE = {
@@ -26,6 +28,8 @@ ADVICE = {
 def twin(args: argparse.Namespace) -> None:
     from .twin import simulate
 
+    check_place(args.folder)
+    print(f"simulating a competition in {args.folder}", file=sys.stderr)
     print(simulate(args.folder, size=args.size, seed=args.seed, null=args.null))
 
 
@@ -36,7 +40,8 @@ def merge(args: argparse.Namespace) -> None:
 
     from .screens import merge
 
-    layouts = {}
+    check_place(args.out)
+    competition, layouts = _competition(args), {}
     for text in args.layout:
         file, _, layout = text.rpartition("=")
         layouts |= dict.fromkeys([file] if file else args.files, layout)
@@ -46,7 +51,7 @@ def merge(args: argparse.Namespace) -> None:
     with pool as executor:
         merged = merge(
             args.files,
-            load_competition(args.data),
+            competition,
             args.out,
             layouts=layouts,
             names=args.hgnc,
@@ -61,21 +66,51 @@ def merge(args: argparse.Namespace) -> None:
     print(*filter(None, (merged.responses, merged.cells)), sep="\n")
 
 
-def _read(args):
-    """The competition and the knowledge that a command names."""
+def _competition(args):
+    """The competition that a command names, after a line that it is read and one on what it holds."""
+    print("reading the competition", file=sys.stderr)
+    competition = load_competition(args.data)
+    rows, genes = competition.effects.shape
+    released = 0 if competition.solution is None else len(competition.solution)
+    line = f"competition: {competition.source.name}, {rows} training rows x {genes} genes, "
+    line += f"{len(competition.targets)} targets, {released} of them with released truth"
+    print(printable(line), file=sys.stderr)
+    return competition
+
+
+def _read(args, atlas=None, lines=None):
+    """The competition and the knowledge that a command names; `lines`: where remarks on it go."""
     from .knowledge import gather
 
-    competition = load_competition(args.data)
-    return competition, gather(competition, pathways=args.pathways, atlas=args.atlas)
+    competition = _competition(args)
+    with progress("reading pathways and screens"):
+        knowledge = gather(competition, pathways=args.pathways, atlas=atlas)
+    print(*knowledge.remarks, sep="\n", file=lines, flush=True)
+    return competition, knowledge
+
+
+def check_place(path: Path | str) -> None:
+    """Raise InputError where a path to write is not in a folder, or in a new one beside others.
+
+    Before the work and not after it; a chain of folders that do not exist is a mistyped path.
+    """
+    folder = Path(path).absolute().parent
+    if not folder.is_dir() and not folder.parent.is_dir():
+        step = f"is the path right? else run: mkdir -p {shlex.quote(str(folder))}"
+        raise InputError(f"cannot write {path}: {folder.parent} does not exist; {step}")
+    if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK):
+        raise InputError(f"cannot write {path}: no right to write there; choose a writable folder")
 
 
 def predict(args: argparse.Namespace) -> None:
     from .forecast.intervals import target_intervals, write_intervals
     from .forecast.predict import baseline_forecast, forecast
 
-    if Path(args.out).is_dir():
-        raise InputError(f"{args.out} is a folder; give the path of a file to write")
-    competition, knowledge = _read(args)
+    for place in filter(None, (args.out, args.uncertainty)):
+        if Path(place).is_dir():
+            raise InputError(f"{place} is a folder; give the path of a file to write")
+        check_place(place)
+    competition, knowledge = _read(args, args.atlas)
     written = []
     if args.uncertainty:
         ends, remark = target_intervals(competition, knowledge, args.level, seed=args.seed)
@@ -87,7 +122,7 @@ def predict(args: argparse.Namespace) -> None:
         where = write_intervals(ends, found.prediction, competition, args.uncertainty)
         written = [remark, where]
     path = write_submission(found.prediction, competition, args.out)
-    print(*knowledge.remarks, *found.remarks, *written, path, sep="\n")
+    print(*found.remarks, *written, path, sep="\n")
 
 
 def explain(args: argparse.Namespace) -> None:
@@ -98,7 +133,7 @@ def explain(args: argparse.Namespace) -> None:
     if args.target:
         names, gene = args.target, args.perturbation
         print("warning: --target is deprecated; want PERTURBATION --gene GENE", file=sys.stderr)
-    competition, knowledge = _read(args)
+    competition, knowledge = _read(args, args.atlas, sys.stderr if args.json else sys.stdout)
     found = [explain(competition, name, knowledge, seed=args.seed) for name in names]
     refit = args.refit and not gene
     refits = [refit_without(one, knowledge, seed=args.seed) if refit else None for one in found]
@@ -107,27 +142,24 @@ def explain(args: argparse.Namespace) -> None:
         genes = [gene] if gene else ()
         print(json.dumps([as_record(one, refit, genes) for one, refit in both]))
         return
-    print(*knowledge.remarks, sep="\n")
     for one, refit in both:
         print("", gene_as_text(one, gene) if gene else as_text(one, refit), sep="\n")
 
 
 def propose(args: argparse.Namespace) -> None:
     from .forecast.next_perturbations import propose, read_words
-    from .knowledge import gather
 
-    competition = load_competition(args.data)
-    pathways = gather(competition, pathways=args.pathways).pathways
-    if pathways is None:
-        raise InputError("proposals rest on pathways; give --pathways FILE...")
     among = None if args.among is None else read_words(args.among)
+    competition, knowledge = _read(args, lines=sys.stderr)
+    if (pathways := knowledge.pathways) is None:
+        raise InputError("proposals rest on pathways; give --pathways FILE...")
     table = propose(competition, pathways, args.number, candidates=among)
     shares = dict.fromkeys(("gain", "left"), "{:.2%}".format)
     print(table.to_string(formatters=shares))
 
 
 def check(args: argparse.Namespace) -> None:
-    competition = load_competition(args.data)
+    competition = _competition(args)
     for warning in check_submission(args.file, competition):
         print(f"warning: {warning}")
     genes = competition.effects.shape[1]
@@ -177,19 +209,32 @@ def between(kind: type, least: float, most: float = 2**31 - 1) -> Callable:
 
 
 whole, positive = between(int, 0), between(int, 1)
-FOUND = "(default: found as usual)"
 READ = ("--data", "--pathways", "--atlas")  # the competition and the knowledge
 SHARED = {
-    "--data": {"metavar": "DIR", "help": f"competition folder {FOUND}"},
-    "--pathways": {"metavar": "FILE", "nargs": "+", "default": [], "help": f"GMT or edges {FOUND}"},
-    "--atlas": {"metavar": "FILE", "help": f"responses.h5ad of other screens {FOUND}"},
-    "--seed": {"type": whole, "default": 0, "help": "of all random choices"},
-    "--json": {"action": "store_true", "help": "print JSON"},
+    "--data": {
+        "metavar": "DIR",
+        "help": "folder of the competition's CSV files (default: $ESG_DATA, else "
+        "data/echoes-of-silenced-genes, else the simulated data/twin-quick)",
+    },
+    "--pathways": {
+        "metavar": "FILE",
+        "nargs": "+",
+        "default": [],
+        "help": "gene sets (GMT) and interactions (default: $ESG_PATHWAYS, else those found in the "
+        "competition's folder and in data/, else Reactome is downloaded)",
+    },
+    "--atlas": {
+        "metavar": "FILE",
+        "help": "responses.h5ad of other screens, as merge writes it (default: $ESG_ATLAS, else where "
+        "docs/cli.md lists)",
+    },
+    "--seed": {"type": whole, "default": 0, "help": "seed of all random choices"},
+    "--json": {"action": "store_true", "help": "print JSON instead of text"},
 }
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that shows defaults, where there are any."""
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that shows defaults, where there are any, and keeps the lines of examples."""
 
     def _get_help_string(self, action):
         hidden = action.default is None or action.default == [] or action.const is True
@@ -199,70 +244,101 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; each command sets `run` to its function."""
     prog = "kit" if Path(sys.argv[0]).stem == "kit" else "python -m kit"
-    main = argparse.ArgumentParser(prog=prog, description="Competition kit")
+    text = "Predict the effects of perturbations that were not measured, gene by gene."
+    more = f"`{prog} COMMAND --help` shows the options of a command and an example."
+    main = argparse.ArgumentParser(prog=prog, description=text, epilog=more)
     main.add_argument("--version", action="version", version=f"kit {__version__}")
-    commands = main.add_subparsers(dest="command", required=True)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(run, text, *shared, name=None):
+    def command(run, text, example, *shared, name=None):
         name = name or run.__name__
-        one = commands.add_parser(name, help=text, description=text, formatter_class=_Help)
+        more = f"example:\n  {prog} {name} {example}"
+        about = {"help": text, "description": text, "epilog": more, "formatter_class": _Help}
+        one = commands.add_parser(name, **about)
         one.set_defaults(run=run)
         for option in shared:
             one.add_argument(option, **SHARED[option])
         return one.add_argument
 
-    add = command(twin, "simulate a competition folder")
+    text = "Simulate a competition, with screens and pathways, to try the kit on."
+    add = command(twin, text, "data/twin-quick --seed 1")
     add("folder", metavar="DIR", help="folder to write")
-    add("--size", choices=("quick", "full"), default="quick", help="of the competition")
-    add("--seed", type=whole, default=0, help="of the simulation")
-    add("--null", action="store_true", help="shuffle all knowledge")
+    text = "size of the competition: 560 genes, or as many as the real one"
+    add("--size", choices=("quick", "full"), default="quick", help=text)
+    add("--seed", type=whole, default=0, help="seed of the simulation")
+    add("--null", action="store_true", help="shuffle all knowledge, so that it is of no use")
 
-    add = command(merge, "merge screens into cells.h5ad and responses.h5ad", "--data")
-    add("files", metavar="FILE", nargs="*", help="h5ad files of screens")
+    text = "Merge other screens into responses.h5ad and cells.h5ad, under the competition's gene names."
+    add = command(merge, text, "K562_essential_raw_singlecell_01.h5ad --out data/atlas", "--data")
+    text = "h5ad files of screens (default: the competition's own cells only)"
+    add("files", metavar="FILE", nargs="*", help=text)
     add("--out", metavar="DIR", required=True, help="folder to write")
-    text = "meaning of the columns, of all files or of one: a known layout or a JSON file"
+    text = "meaning of the columns, of all files or of one: a known layout or a JSON file "
+    text += "(default: recognised)"
     add("--layout", metavar="[FILE=]LAYOUT", action="append", default=[], help=text)
-    add("--hgnc", metavar="FILE", help=f"HGNC's table of gene names {FOUND}")
-    text = "least number of cells of a perturbation"
+    text = "HGNC's table of gene names (default: $ESG_HGNC, else in the competition's folder or data/, "
+    text += "else it is downloaded)"
+    add("--hgnc", metavar="FILE", help=text)
+    text = "perturbations with fewer cells are left out"
     add("--min-cells", metavar="N", type=positive, default=10, help=text)
-    add("--budget-mb", metavar="N", type=positive, default=1000, help="memory for counts")
-    add("--workers", metavar="N", type=positive, default=1, help="processes")
+    text = "memory for counts, in MB"
+    add("--budget-mb", metavar="N", type=positive, default=1000, help=text)
+    text = "number of processes that read counts"
+    add("--workers", metavar="N", type=positive, default=1, help=text)
     add("--no-cells", action="store_true", help="write responses only")
 
-    add = command(predict, "train the best blend and write a submission", *READ, "--seed")
-    text = "blend in whatever else, networks too, can be fitted within M minutes"
+    text = "Train the default blend, predict all targets and write a checked submission."
+    example = (
+        "--out submission.csv --pathways ReactomePathways.gmt --atlas data/atlas/responses.h5ad"
+    )
+    add = command(predict, text, example, *READ, "--seed")
+    text = (
+        "also blend in what else, networks too, can be fitted within M minutes (default: nothing)"
+    )
     add("--minutes", metavar="M", type=between(float, 0.01), help=text)
     text = "write the mean training effect, or the best constant, instead of the forecast"
     add("--baseline", choices=("mean", "constant"), help=text)
-    add("--out", metavar="FILE", required=True, help="CSV to write")
-    text = "CSV of intervals beside each prediction (.csv.gz: smaller)"
+    add("--out", metavar="FILE", required=True, help="CSV file to write")
+    text = (
+        "also write a CSV file (.csv.gz: smaller) with an interval of each effect (default: none)"
+    )
     add("--uncertainty", metavar="FILE", help=text)
-    add("--level", metavar="SHARE", type=float, default=0.9, help="of effects inside intervals")
+    text = "share of effects that the intervals are to hold"
+    share = between(float, 0.001, 0.999)
+    add("--level", metavar="SHARE", type=share, default=0.9, help=text)
 
-    text = "explain a prediction: training perturbations, pathways and screens"
-    add = command(explain, text, *READ, "--seed", "--json")
+    text = "Explain a prediction: the training perturbations, pathways and screens it rests on."
+    add = command(explain, text, "KRAS --gene MYC", *READ, "--seed", "--json")
     add("perturbation", metavar="PERTURBATION", help="perturbation to explain")
-    add("--gene", metavar="GENE", help="explain the effect on this gene only")
+    text = "explain the effect on this gene only (default: all genes)"
+    add("--gene", metavar="GENE", help=text)
     text = "deprecated: explains the effects of these on the gene PERTURBATION"
     add("--target", metavar="PERTURBATION", nargs="+", help=text)
-    text = "refit without each source, and without each main training perturbation"
+    text = "also refit without each source, and without each main training perturbation"
     add("--refit", action="store_true", help=text)
 
-    text = "name the most informative perturbations to measure"
-    add = command(propose, text, "--data", "--pathways", name="next")
-    add("number", metavar="N", nargs="?", type=positive, default=20, help="of perturbations")
-    text = "text file of candidate symbols (default: expressed genes)"
+    text = (
+        "Name the perturbations whose measurement would reduce the uncertainty of the targets most."
+    )
+    add = command(propose, text, "20 --among symbols.txt", "--data", "--pathways", name="next")
+    text = "number of perturbations to name"
+    add("number", metavar="N", nargs="?", type=positive, default=20, help=text)
+    text = "text file of candidate symbols (default: expressed genes that pathways know)"
     add("--among", metavar="FILE", help=text)
 
-    add = command(check, "check a submission as the host does", "--data")
-    add("file", metavar="FILE", help="submission")
+    text = "Check a submission as the host does, and warn of what is allowed but probably wrong."
+    add = command(check, text, "submission.csv", "--data")
+    add("file", metavar="FILE", help="submission to check")
 
-    add = command(score, "score a submission against a solution", "--json")
-    add("file", metavar="FILE", help="submission")
-    add("--solution", metavar="FILE", required=True, help="released truth")
-    add("--gate", type=float, default=0.2, help="of Wcos: 0.2 in the host's code, 0.3 on its page")
+    text = "Score a submission against a solution."
+    add = command(score, text, "submission.csv --solution solution.csv", "--json")
+    add("file", metavar="FILE", help="submission to score")
+    add("--solution", metavar="FILE", required=True, help="CSV file of released truth")
+    text = "gate of Wcos, log2: 0.2 in the host's code, 0.3 on its page"
+    add("--gate", type=float, default=0.2, help=text)
 
-    add = command(board, "print the board of saved runs and write its page", "--data")
+    text = "Print all saved runs, best first, and write their page."
+    add = command(board, text, "outputs", "--data")
     add("folder", metavar="DIR", nargs="?", default="outputs", help="folder of saved runs")
     return main
 

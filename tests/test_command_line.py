@@ -1,6 +1,8 @@
 """The command line as a user's shell sees it: exit codes, one clear line, no traceback."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +11,8 @@ import pytest
 from conftest import ROOT
 
 from kit import load_competition, write_submission
-from kit.__main__ import main
+from kit.__main__ import main, parser
+from kit.io import locate
 from kit.models import Constant
 
 
@@ -95,3 +98,87 @@ def test_a_package_that_is_missing_is_told_with_the_step(monkeypatch, capsys):
     told = capsys.readouterr().err
     assert told.startswith("error: ")
     assert told.endswith("run `make env` and .venv/bin/python\n")
+
+
+COMMANDS = ("twin", "merge", "predict", "explain", "next", "check", "score", "board")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_a_sentence_an_example_that_parses_and_every_default(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    example = text.splitlines()[-1]
+    assert text.splitlines()[-2] == "example:"
+    prog, words = example.strip().split(f" {command} ")
+    assert prog == "python -m kit"
+    assert parser().parse_args([command, *words.split()]).command == command
+    assert re.search(r"\n\n[A-Z][^\n]+\.\n\n", text)
+    (commands,) = [x for x in parser()._actions if getattr(x, "choices", None)]
+    shown = " ".join(text.split())
+    for action in commands.choices[command]._actions:
+        words = shown[shown.rindex(" ".join((action.help or "").split()[:4])) :]
+        optional = not action.required and action.nargs != 0 and "deprecated" not in words[:20]
+        assert not optional or "(default: " in words, action.dest
+
+
+def test_the_first_lines_name_the_competition_and_what_was_found(twin, tmp_path):
+    command = [sys.executable, "-m", "kit", "predict", "--data", twin, "--out", tmp_path / "a.csv"]
+    environment = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
+    done = subprocess.run(
+        [*map(str, command)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    (place,) = [
+        i for i, line in enumerate(lines) if line.startswith("competition: twin-quick, 40 ")
+    ]
+    pathways = [i for i, line in enumerate(lines) if line.startswith("pathways: ")]
+    fits = [i for i, line in enumerate(lines) if re.match(r"inner folds: \d of 5 took \d+ s", line)]
+    assert place < pathways[0] < fits[0] < len(lines) - 1
+    assert lines[-1] == str(tmp_path / "a.csv")
+    assert done.stdout.isprintable() or all(map(str.isprintable, lines))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "--out"),
+        ("merge", "--out"),
+        ("twin",),
+        ("predict", "--out", "x.csv", "--uncertainty"),
+    ],
+)
+def test_a_mistyped_path_to_write_is_refused_before_the_work(
+    words, twin, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("ESG_DATA", str(twin))
+    monkeypatch.chdir(tmp_path)
+    assert main([*words.split(), "no such/fol der/x"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"mkdir -p '{tmp_path}/no such/fol der'")
+    assert not list(tmp_path.iterdir())
+
+
+def test_suggested_commands_quote_paths(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(locate, "ROOT", tmp_path / "my project")
+    monkeypatch.delenv("ESG_DATA", raising=False)
+    assert main(["check", "submission.csv"]) == 1
+    assert f"python -m kit twin '{tmp_path}/my project/data/" in capsys.readouterr().err
+
+
+def test_a_file_saved_with_its_index_is_named_as_such(submission, twin, tmp_path, capsys):
+    table = pd.read_csv(submission)
+    table.to_csv(tmp_path / "numbered.csv")
+    table.set_index("pert_id").rename_axis(None).to_csv(tmp_path / "unnamed.csv")
+    for name, remedy in {"numbered": "drop it", "unnamed": "call it pert_id"}.items():
+        assert main(["check", str(tmp_path / f"{name}.csv"), "--data", str(twin)]) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "column 1 has no name" in line
+        assert line.endswith(remedy) or f"{remedy} (" in line

@@ -250,3 +250,17 @@ def test_a_shell_gets_text_json_and_one_line_for_a_name_that_is_in_nothing(twin)
     assert old.returncode == 0, old.stderr
     assert old.stdout == done.stdout
     assert sum("--target" in line for line in old.stderr.splitlines()) == 1
+
+
+def test_shares_are_explained_before_one_exceeds_100_percent(tmp_path):
+    competition, pathways = two_sources(tmp_path, rows=18, genes=10)
+    found = explain(competition, "P5", Knowledge(pathways))
+    refits = pd.DataFrame({"change": [1.4], "perturbation": ["P1"]}, ["without planted"])
+    for part in as_text(found, refits).split("\n\n")[1:]:
+        head, *lines = part.splitlines()
+        if "%" in part:
+            above = lines[: next(i for i, line in enumerate(lines) if re.search(r"\d\.\d%", line))]
+            assert "100 %" in "".join([head, *above])
+    assert "chance  ratio   share" in as_text(found)
+    for column in ("predicted", "expected", "contribution", "factor"):
+        assert f"{column}:" in as_text(found)

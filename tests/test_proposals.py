@@ -10,16 +10,19 @@ from small_planted import planted
 
 from kit import InputError, load_competition
 from kit.__main__ import main
+from kit.forecast import next_perturbations
 from kit.forecast.next_perturbations import (
     NOISE,
     conditional_covariance,
     greedy,
+    most_informative,
     propose,
     read_words,
 )
-from kit.knowledge import Knowledge
+from kit.knowledge import Knowledge, load_pathways
 from kit.metric import score, wmae
 from kit.models import Neighbours
+from kit.screens.gene_names import GeneNames
 
 
 def frame(values, names):
@@ -64,7 +67,8 @@ def world(folder, **settings):
 
 def test_one_of_each_module_that_is_not_measured_is_proposed_first(tmp_path):
     _, asked, pathways, module, pool = world(tmp_path)
-    table = propose(asked, pathways, 6, candidates=[*asked.effects.index, *pool])
+    with pytest.warns(UserWarning, match="measured already"):
+        table = propose(asked, pathways, 6, candidates=[*asked.effects.index, *pool])
     assert sorted(module[table.index[:3]]) == [3, 4, 5]
     assert set(table.index) <= set(pool)
     assert not table.index.has_duplicates
@@ -91,27 +95,87 @@ def test_proposed_perturbations_help_more_than_random_ones(tmp_path):
     assert proposed >= max(drawn) - 0.5
 
 
-def test_order_and_unknown_candidates_change_nothing(tmp_path):
+def test_what_is_left_out_is_named_by_its_reason_and_changes_nothing(tmp_path):
     _, asked, pathways, _, pool = world(tmp_path)
     one = propose(asked, pathways, 3, candidates=pool)
-    two = propose(asked, pathways, 3, candidates=["STRANGER", *pool, *pool])
+    row, target = asked.effects.index[0], asked.targets["perturbation"].iloc[0]
+    names = [f"{pool[0]}0", "G7", row, *pool, *pool[:2], target]
+    with pytest.warns(UserWarning, match="left out") as warned:
+        two = propose(asked, pathways, 3, candidates=names)
     pd.testing.assert_frame_equal(one, two)
-    unknown = propose(asked, pathways, 2, candidates=["STRANGER", *pool[:1]])
-    assert unknown.at["STRANGER", "gain"] == 0
+    lines = [str(warning.message) for warning in warned]
+    assert len(lines) == 5
+    for reason, name in {
+        "unknown": f"{pool[0]}0 (is it {pool[0]}",
+        "no pathway": "G7",
+        "measured": row,
+        "twice": f"{pool[0]}, {pool[1]}",
+        "targets": target,
+    }.items():
+        (line,) = [line for line in lines if reason in line]
+        assert line.split(": ", 1)[1].startswith(name)
 
 
-def test_what_cannot_be_proposed_is_an_error(tmp_path, twin):
+def test_a_previous_symbol_of_a_measured_gene_is_measured(tmp_path):
     _, asked, pathways, _, pool = world(tmp_path)
-    with pytest.raises(InputError, match="99 proposals of 18 candidates"):
-        propose(asked, pathways, 99, candidates=pool)
+    row = asked.effects.index[0]
+    names = GeneNames(symbols={row, *pool}, previous={"OLD": {row}})
+    with pytest.warns(UserWarning, match="measured already: OLD"):
+        table = propose(asked, replace(pathways, names=names), 1, candidates=["OLD", *pool])
+    assert "OLD" not in table.index
+
+
+def test_fewer_candidates_than_asked_for_are_all_proposed(tmp_path):
+    _, asked, pathways, _, pool = world(tmp_path)
+    with pytest.warns(UserWarning, match="18 proposals, not 99"):
+        assert set(propose(asked, pathways, 99, candidates=pool).index) == set(pool)
+
+
+def test_with_all_truth_released_proposals_are_those_from_before(twin):
     with pytest.warns(UserWarning, match="SIMULATED"):
         competition = load_competition(twin)
-    with pytest.raises(InputError, match="every target is measured"):
-        propose(competition, pathways, 1)
+    pathways = load_pathways(folder=twin, download=False)
+    with pytest.warns(UserWarning, match="is released"):
+        found = propose(competition, pathways, 3)
+    before = propose(replace(competition, solution=None), pathways, 3)
+    pd.testing.assert_frame_equal(found, before)
+    assert not found.index.isin(competition.splits.index).any()
+
+
+def test_candidates_without_known_expression_are_those_that_pathways_know(tmp_path):
+    _, asked, pathways, _, pool = world(tmp_path)  # its control means are all 2
+    with pytest.warns(UserWarning, match="all genes of the pathways are candidates"):
+        found = propose(asked, pathways, 3)
+    assert set(found.index) <= {*pool, "X1", "X2", "X3"}
+    genes = [*pool, *asked.genes[len(pool) :]]
+    parts = {name: getattr(asked, name).set_axis(genes, axis=1) for name in ("effects", "weights")}
+    control = asked.control.set_axis(genes)
+    with pytest.warns(UserWarning, match=f"all {len(pool)} genes of the competition"):
+        found = propose(replace(asked, **parts, control=control), pathways, 3)
+    assert set(found.index) <= set(pool)
+    control[pool[:2]] = 0.0
+    found = propose(replace(asked, **parts, control=control), pathways, len(pool) - 2)
+    assert set(found.index) == set(pool[2:])
+
+
+def test_of_many_candidates_the_ones_nearest_to_the_targets_are_compared(tmp_path, monkeypatch):
+    _, asked, pathways, _, pool = world(tmp_path)
+    whole = propose(asked, pathways, 1, candidates=pool)
+    monkeypatch.setattr(next_perturbations, "MOST", 6)
+    assert len(most_informative(pathways, asked.effects.index, ["P3"], pool)) == 6
+    pd.testing.assert_frame_equal(propose(asked, pathways, 1, candidates=pool), whole)
+
+
+def test_what_cannot_be_proposed_is_an_error(tmp_path):
+    _, asked, pathways, _, pool = world(tmp_path)
+    with pytest.raises(InputError, match=r"of 0 candidates.*unknown symbols: STRANGER"):
+        propose(asked, pathways, 5, candidates=["STRANGER"])
+    with pytest.raises(InputError, match="for 0 targets"):
+        propose(replace(asked, targets=asked.targets[:0]), pathways, 1, candidates=pool)
     with pytest.raises(InputError, match="cannot be read"):
         read_words(tmp_path)
     (tmp_path / "words.txt").write_text("KRAS, TFAM\nKRAS\n")
-    assert read_words(tmp_path / "words.txt") == ["KRAS", "TFAM"]
+    assert read_words(tmp_path / "words.txt") == ["KRAS", "TFAM", "KRAS"]
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
@@ -128,5 +192,9 @@ def test_a_shell_gets_a_table_or_one_line(tmp_path, capsys):
     first, second = capsys.readouterr().out.splitlines()[-2:]
     assert first.startswith("JAK2")  # LRPPRC is explained by the training row TFAM
     assert second.startswith("SLIRP")
+    with pytest.warns(UserWarning, match="2 proposals, not 3") as warned:
+        assert main(["next", "3", *words, "--among", str(tmp_path / "among.txt")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert any("targets themselves: STAT1" in str(warning.message) for warning in warned)
+    (tmp_path / "among.txt").write_text("STAT1")
     assert main(["next", "3", *words, "--among", str(tmp_path / "among.txt")]) == 1
-    assert "3 proposals of 2 candidates" in capsys.readouterr().err

@@ -91,7 +91,7 @@ class Explanation:
         if gene not in self.effects.index:
             raise InputError(
                 f"`{gene}` is not among the {len(self.effects)} genes that are predicted; "
-                + _suggestion(gene, self.effects.index, "give one of them")
+                + suggestion(gene, self.effects.index, "give one of them")
             )
         columns = {"effect": self.train.effects[gene], "contribution": self.contributions[gene]}
         order = {"key": np.abs, "ascending": False, "kind": "stable"}
@@ -212,13 +212,13 @@ def _known(competition, knowledge, perturbation):
     if not lines and perturbation not in named:
         raise InputError(
             f"`{perturbation}` is in no pathway, no screen and no table of {competition.source.name}; "
-            + _suggestion(perturbation, named, "give the symbol of a gene")
+            + suggestion(perturbation, named, "give the symbol of a gene")
         )
     return lines
 
 
-def _suggestion(name: str, names: Iterable[str], otherwise: str) -> str:
-    """A question that offers up to three of `names` spelt like `name`, capitals aside, or `otherwise`."""
+def suggestion(name: str, names: Iterable[str], otherwise: str) -> str:
+    """Return a question that offers three names at most, spelt like `name`, or `otherwise`."""
     capitals = {str(one).upper(): str(one) for one in sorted({*map(str, names)})}
     near = [capitals[one] for one in get_close_matches(name.upper(), capitals, 3)]
     return f"is it {' or '.join(near)}?" if near else otherwise

@@ -10,6 +10,20 @@ from ..io.files import printable
 from .explanation import Explanation
 
 SHOWN = 10  # training perturbations, and genes
+TRAINING = (
+    "training perturbations by their share of the departure (expected less mean training effects)",
+    "  chance: probability as a scenario; ratio: of it to an equal one; shares add up to 100 %: below 0",
+    "  where a perturbation points the other way, and others then have more than 100 %",
+)
+GENES = (
+    "genes whose expected effect is farthest from the mean training effect, log2",
+    "  predicted: as submitted; expected: by all chances; contribution: the largest to that difference,",
+    "  and its perturbation; factor: by which the evidence raises the odds of a strong effect most",
+)
+REFITS = (
+    "refits: how far the expected effects move, as a share of the departure",
+    "  0 %: nothing changes; 100 %: as far as from the mean training effects; more: farther than that",
+)
 PATHWAYS = 70  # letters of the pathways that two perturbations share
 
 
@@ -27,20 +41,20 @@ def as_text(explanation: Explanation, refits: pd.DataFrame | None = None) -> str
         return "\n".join(lines)
     if explanation.truth is not None:
         lines.append(f"measured, but not used in this fit; {_agreement(explanation)}")
-    lines += ["", "training perturbations: probability, ratio to uniform, share of the departure"]
+    lines += ["", *TRAINING, f"  {'':12} chance  ratio   share  shared pathways"]
     for row, (chance, ratio, part) in explanation.training_shares().head(SHOWN).iterrows():
         shared = ", ".join(explanation.shared[row].index)
         shared = printable(shorten(shared, PATHWAYS, placeholder=" ..."))
-        lines.append(f"  {row:12} {chance:6.1%} {ratio:6.1f}x {part:7.1%}  {shared}".rstrip())
-    lines += ["", "evidence of similarity: share of the probability"]
+        lines.append(f"  {row:12} {chance:6.1%} {ratio:5.1f}x {part:7.1%}  {shared}".rstrip())
+    lines += ["", "evidence of similarity: share of all chances, adds up to 100 %"]
     lines += [f"  {part:6.1%} {kind}" for kind, part in explanation.evidence_shares().items()]
-    lines += ["", "genes farthest from the mean training effect, log2, and the main reason"]
+    lines += ["", *GENES]
     numbers = dict.fromkeys(("predicted", "expected", "mean"), "{:.3f}".format)
     numbers |= {"contribution": "{:+.3f}".format, "factor": "x {:.2f}".format}
     table = explanation.main_reasons().head(SHOWN).rename_axis(None)
     lines.append(table.to_string(formatters=numbers))
     if refits is not None:
-        lines += ["", "refits: change of the expected effects, as a share of the departure"]
+        lines += ["", *REFITS]
         for label, (change, first) in refits.iterrows():
             then = "nothing is known" if first == "none" else f"{first} has the largest share"
             lines.append(f"  {change:6.1%} {label}; then {then}")
