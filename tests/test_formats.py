@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kit import InputError
-from kit.knowledge import load_knowledge
+from kit.knowledge import load_knowledge, load_pathways
 from kit.knowledge.formats import read_source
 from kit.screens.gene_names import GeneNames
 
@@ -156,12 +157,12 @@ REFUSED = {
     "protein.info": (
         [("#string_protein_id", "preferred_name", "protein_size", "annotation")]
         + [(f"9606.ENSP{i}", gene, 100 + i, "kinase of sugars") for i, gene in enumerate(GENES)],
-        "its columns are string_protein_id, preferred_name, protein_size, annotation; want .*FILE:A,B",
+        "its columns string_protein_id, preferred_name, protein_size, annotation; want .*FILE:A,B",
     ),
     "aliases": (
         [("#string_protein_id", "alias", "source")]
         + [(f"9606.ENSP{i:011}", f"P{i}", "UniProt_AC") for i in range(30)],
-        "its columns are string_protein_id, alias, source; want .*FILE:A,B",
+        "its columns string_protein_id, alias, source; want .*FILE:A,B",
     ),
     "protein.links": (
         [("protein1", "protein2", "combined_score")]
@@ -170,8 +171,9 @@ REFUSED = {
     ),
     "Entrez sets": ([("a", "na", 1, 2, 3), ("b", "na", 3, 4)], "numbers for genes: 1, 2, 3, 4"),
     "text": (
-        [("id", "when", "what")] + [(f"x{i}", f"day {i}", f"it did {i} things") for i in range(9)],
-        "phrases for genes: it did 0 things",
+        [("id", "who", "when", "what")]
+        + [(f"x{i}", f"y{i}", f"day {i}", f"it did {i} things") for i in range(9)],
+        "phrases for genes: day 0, it did 0 things",
     ),
     "competition": ([("pert_id", "A", "B"), ("pert_1", 0.5, 1), ("pert_2", 0.5, 1)], "competition"),
 }
@@ -214,6 +216,17 @@ def test_the_user_names_columns(tmp_path, header):
     full = tmp_path / "a:b,c"
     full.write_text("A B\n")
     assert read_source(full)[1].to_numpy().tolist() == [["A", "B", 1]]
+
+
+def test_columns_are_named_to_load_pathways_and_in_its_variable(tmp_path, monkeypatch):
+    path = tmp_path / "odd.tsv"
+    path.write_text(text([("x", "y", "z"), *((one, "-", other) for one, other in PAIRS)]))
+    (tmp_path / "sets.gmt").write_text("a\tna\tG1\tG2\tG3\n")
+    monkeypatch.setenv("ESG_PATHWAYS", os.pathsep.join([f"{path}:x,z", f"{tmp_path}/sets.gmt"]))
+    for paths in ([], [f"{path}:x,z", f"{tmp_path}/sets.gmt"]):
+        found = load_pathways(*paths, names=GeneNames())
+        assert found.provenance["kind"].to_dict() == {"odd": "edges", "sets": "sets"}
+        assert found.parts == ["sets", "sets, small", "odd"]
 
 
 @pytest.mark.parametrize("kind", ["sets", "edges", "table"])

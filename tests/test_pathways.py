@@ -313,7 +313,7 @@ BAD = {
     b"A B\nC\n": "line 2: `C` has 1 fields",
     b"A A\nB B\n": "no edge between two genes",
     b"gene1 gene2\n": "has a header but no rows",
-    b"g,1,2,3\nh,1,2,3\n": "its columns are g, 1, 2, 3",
+    b"g,1,2,3\nh,1,2,3\n": "its columns g, 1, 2, 3",
     b"set\tid\t7157\t4609\n": "has numbers for genes: 7157, 4609",
     b"set\tid\tA\tB\nrest\n": "line 2: `rest` is no set",
 }

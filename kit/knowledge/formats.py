@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -71,14 +72,15 @@ class _Layout:
 
 
 def read_source(path: Path | str, names: GeneNames | None = None) -> tuple[str, pd.DataFrame, str]:
-    """Return the kind of a file, its content and its SHA-256; see `parsed`.
+    """Return the kind of a file, its content and its SHA-256, with the columns named; see `parsed`.
 
     path: the file, or `FILE:A,B` or `FILE:A,B,W` with the columns of an edge list and its weights, by
     name or, where the file has no header, by number from 1. names: as for `load_knowledge`.
     """
     path, columns = named_columns(path)
     content = read_bytes(path, WANT)
-    return *parsed(content, path, columns, names), hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content + ",".join(columns).encode()).hexdigest()
+    return *parsed(content, path, columns, names), digest
 
 
 def named_columns(path: Path | str) -> tuple[Path, list[str]]:
@@ -87,6 +89,17 @@ def named_columns(path: Path | str) -> tuple[Path, list[str]]:
     if Path(path).exists() or not (colon and Path(file).is_file()):
         return Path(path), []
     return Path(file), [name.strip() for name in columns.split(",")]
+
+
+def split_paths(text: str) -> list[str]:
+    """Return the paths that os.pathsep joins; the columns of `FILE:A,B` stay with their file."""
+    found = []
+    for part in filter(None, text.split(os.pathsep)):
+        if found and "," in part and not Path(part).expanduser().exists():
+            found[-1] += os.pathsep + part
+        else:
+            found.append(part)
+    return found
 
 
 def parsed(
@@ -109,7 +122,7 @@ def parsed(
     layout = _named(columns, text) if columns else _by_names(text.sample) or _by_shape(text)
     if layout is None:
         raise InputError(
-            f"{path} is not recognised; its columns are {quote_some(text.sample[0], 12)}; {WANT}"
+            f"{path} is not recognised by its columns {quote_some(text.sample[0], 12)}; {WANT}"
         )
     if layout.kind == "gmt":
         return "sets", _gmt(text)

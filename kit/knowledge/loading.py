@@ -24,7 +24,7 @@ from ..io.files import InputError, fetch, quote_some
 from ..screens.atlas import Atlas, find_atlas, read_responses
 from ..screens.gene_names import GeneNames, load_gene_names
 from ..screens.merging import merge
-from .formats import named_columns, parsed, read_source
+from .formats import named_columns, parsed, read_source, split_paths
 from .pathways import EDGES, SETS, Pathways
 from .similarity import Knowledge
 from .tables import unpacked
@@ -127,7 +127,7 @@ def load_pathways(
 def _load(paths, competition, *, folder, names=None, download=True):
     """Pathways or None, a line for each file that is used or ignored, and why there are none."""
     named = os.environ.get(locate.PATHWAYS.variable, "")
-    given = list(paths) or [path for path in named.split(os.pathsep) if path]
+    given = list(paths) or split_paths(named)
     files = [Path(path).expanduser() for path in given] or _candidates(folder, competition)
     used, rows, again, ignored, fault = {}, {}, [], {}, None
 
