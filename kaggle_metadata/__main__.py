@@ -1,4 +1,4 @@
-"""To Kaggle and back: `python -m kaggle_metadata owner | check | push | submit`.
+"""To Kaggle and back: `python -m kaggle_metadata owner | check | stage | push | submit`.
 
 Nothing is sent unless the check is green. Exit code 0: good; 1: something is wrong (one line on stderr);
 2: wrong usage.
@@ -13,32 +13,55 @@ from kit.io.files import InputError, quote_some
 from kit.io.locate import SLUG
 
 from . import metadata
+from .notebook import as_sent, changes
 
+SETTINGS = "www.kaggle.com/settings"
 POLL, READY, STILL = 20, 1800, 13 * 3600  # seconds; a session lasts 12 hours at most
 
 
 def owner(args):
-    changed = metadata.set_owner(args.name)
-    print(f"{args.name} owns {len(metadata.read_kernels())} kernels and {metadata.DATASET}", end="")
-    print(f"; {len(changed)} files changed")
+    file = metadata.set_owner(args.name)
+    print(f"{args.name} owns the kernels and {metadata.DATASET}; kept in {file}, which git ignores")
 
 
 def check(args):
     kernels = _checked(args)
-    print(f"{len(kernels)} kernels and {metadata.DATASET}: good")
+    name, origin = metadata.find_owner()
+    print(f"{len(kernels)} kernels and {metadata.DATASET} of {name} (from {origin}): good")
+
+
+def stage(args):
+    from .staging import stage_kernel, stage_module
+
+    if args.folder.is_dir() and any(args.folder.iterdir()):
+        raise InputError(f"{args.folder} is not empty; give a new folder")
+    staged = [stage_kernel(kernel, args.folder) for kernel in _checked(args)]
+    print(*staged, stage_module(args.folder), sep="\n")
 
 
 def push(args):
     from .client import Client
-    from .push import follow, send_module, version
+    from .push import follow, send_module
+    from .sources import source_faults
+    from .staging import version
 
-    kernels = _checked(args)
+    kernels, known = _checked(args), metadata.read_kernels()
     dataset = metadata.read_dataset()["id"]
     if args.dry_run:
         print(f"would send kit/ as {dataset}, note `{version()}`, and wait until it is ready")
         for kernel in kernels:
             print(f"would push {_described(kernel, kernels)}")
+        if any(kernel.gpu or kernel.data["enable_internet"] for kernel in kernels):
+            print(
+                f"internet and GPU: only for accounts with a verified phone number, see {SETTINGS}"
+            )
+    faults, doubts = source_faults(kernels, known, args.outputs, guess=args.dry_run)
+    for line in [*doubts, *faults * args.dry_run]:
+        print(f"warning: {line}", file=sys.stderr)
+    if args.dry_run:
         return
+    if faults:
+        raise InputError(f"nothing was sent: {'; '.join(faults)}")
     client, waits = Client(), {"poll": args.poll}
     send_module(client, dataset, **waits, patience=args.ready)
     faults = follow(client, kernels, args.outputs, **waits, patience=args.still)
@@ -75,12 +98,18 @@ def _checked(args):
     kernels = metadata.chosen(metadata.read_kernels(), args.notebooks)
     if found := metadata.faults(kernels):
         raise InputError(f"not good to be sent: {quote_some(found, 3)}")
+    changed = {}
+    for kernel in kernels:
+        for change in changes(kernel.notebook):
+            changed.setdefault(change, []).append(kernel.notebook.name)
+    for change, names in changed.items():
+        print(f"in what is sent: {change} {quote_some(names, 12)}")
     return kernels
 
 
 def _described(kernel, kernels):
     data = kernel.data
-    size = kernel.notebook.stat().st_size / 1000
+    size = len(as_sent(kernel.notebook)) / 1000
     device = data["machine_shape"] if kernel.gpu else "CPU"
     net = "internet" if data["enable_internet"] else "no internet"
     given = [*data["competition_sources"], *data["dataset_sources"], *data["kernel_sources"]]
@@ -106,6 +135,11 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
     one.set_defaults(run=check)
 
+    one = commands.add_parser("stage", help="write what would be sent, a folder for each kernel")
+    one.add_argument("folder", metavar="DIR", type=Path, help="new folder")
+    one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
+    one.set_defaults(run=stage)
+
     one = commands.add_parser("push", help="send the module and the notebooks, fetch their outputs")
     one.add_argument("notebooks", metavar="NOTEBOOK", nargs="*", help="such as 03; default: all")
     one.add_argument("--dry-run", action="store_true", help="show what would be sent")
@@ -129,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         args.run(args)
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

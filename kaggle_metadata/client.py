@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from kit.io.files import InputError
@@ -41,12 +42,8 @@ class Client:
 
     def dataset_status(self, dataset: str) -> str | None:
         """Return `ready`, or another state of the dataset; None where there is none."""
-        try:
+        with _none_where_missing():
             return self._call(["datasets", "status", dataset], r"^\w+$").strip().lower()
-        except InputError as error:
-            if MISSING.search(str(error)) and not LOGIN.search(str(error)):
-                return None
-            raise
 
     def create_dataset(self, folder: Path) -> str:
         options = ["-p", folder, "--dir-mode", "zip", "-q"]
@@ -67,6 +64,11 @@ class Client:
         state = re.search(r'has status "(?:KernelWorkerStatus\.)?(\w+)"', printed)
         message = re.search(r'Failure message: "(.*)"', printed)
         return state[1].upper(), message[1] if message else ""
+
+    def last_state(self, kernel: str) -> str | None:
+        """Return the state of a kernel's last run; None where there is no such kernel."""
+        with _none_where_missing():
+            return self.kernel_state(kernel)[0]
 
     def fetch(self, kernel: str, folder: Path) -> str:
         """Fetch a kernel's log and its outputs but the large ones."""
@@ -101,6 +103,16 @@ class Client:
             fault = left_out[0] if left_out else _fault_line(printed)
             raise InputError(f"kaggle {words[0]} {words[1]}: {fault}")
         return printed
+
+
+@contextmanager
+def _none_where_missing():
+    """End the block, and so its function with None, where the command answers that nothing is there."""
+    try:
+        yield
+    except InputError as error:
+        if LOGIN.search(str(error)) or not MISSING.search(str(error)):
+            raise
 
 
 def _fault_line(printed):

@@ -1,10 +1,11 @@
-"""The metadata of the module's dataset and of the kernels: read, checked, and owned in one place.
+"""The metadata of the module's dataset and of the kernels, read for their owner, and checked.
 
-The owner is the one in the dataset's id. A name in front of `esg-...` anywhere else has to agree with it;
-`set_owner` sees to that. Keys and limits are those that the `kaggle` command and its server enforce.
+The files hold the placeholder OWNER; the owner's name takes its place when they are read. Keys and limits
+are those that the `kaggle` command and its server enforce.
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from kit.io.files import InputError, quote_some, replacing
 
+from .notebook import as_sent
+
 FOLDER = Path(__file__).resolve().parent
 DATASET = "esg-kit"
-NOBODY = "OWNER"  # stands in the files as they are committed
-OWN = re.compile(r'"([\w-]+)/(esg-[\w-]+)"')
+NOBODY = "OWNER"  # the placeholder
+OWNER_FILE = "owner"  # in FOLDER; git ignores it
+OWNED = re.compile(r'"([\w-]+)/([\w-]+)')
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{2,}")
-MAX_SOURCE = 1_000_000  # bytes; the server: "must be less than 1 megabytes in size"
 T4 = "NvidiaTeslaT4"  # means two of them; the P100 is retired
 COMPETITION = "echoes-of-silenced-genes"
 FLAGS = {"is_private", "enable_gpu", "enable_tpu", "enable_internet"}
@@ -35,6 +38,10 @@ class Kernel:
     @property
     def id(self) -> str:
         return self.data["id"]
+
+    @property
+    def owner(self) -> str:
+        return self.id.partition("/")[0]
 
     @property
     def slug(self) -> str:
@@ -57,7 +64,7 @@ def read_kernels(folder: Path = FOLDER) -> list[Kernel]:
     """Return all kernels, each after those whose outputs it needs, else by name. Raises InputError."""
     found = {}
     for path in sorted(folder.glob("*/kernel-metadata.json")):
-        kernel = Kernel(path.parent, _read(path))
+        kernel = Kernel(path.parent, _read(path, folder))
         if missing := sorted((KEYS - {"keywords", "model_sources"}) - set(kernel.data)):
             raise InputError(f"{path} lacks {quote_some(missing)}; write them as its neighbours do")
         found[kernel.id] = kernel
@@ -75,7 +82,7 @@ def read_kernels(folder: Path = FOLDER) -> list[Kernel]:
 
 def read_dataset(folder: Path = FOLDER) -> dict:
     """Return what `dataset-metadata.json` of the module holds."""
-    return _read(folder / DATASET / "dataset-metadata.json")
+    return _read(folder / DATASET / "dataset-metadata.json", folder)
 
 
 def chosen(kernels: list[Kernel], words: list[str]) -> list[Kernel]:
@@ -87,22 +94,29 @@ def chosen(kernels: list[Kernel], words: list[str]) -> list[Kernel]:
     return [one for one in kernels if not words or one.folder.name.startswith(tuple(words))]
 
 
-def set_owner(name: str, folder: Path = FOLDER) -> list[Path]:
-    """Make `name` the owner wherever the last owner or none stood; return the changed files."""
-    if not NAME.fullmatch(name):
-        raise InputError(f"`{name}` is no Kaggle user name; take the one in your profile's address")
-    last = read_dataset(folder)["id"].partition("/")[0]
-    changed = []
-    for path in sorted(folder.glob("*/*-metadata.json")):
-        text = path.read_text(encoding="utf-8")
-        new = OWN.sub(
-            lambda own: f'"{name}/{own[2]}"' if own[1] in (last, NOBODY) else own[0], text
-        )
-        if new != text:
-            with replacing(path) as place:
-                place.write_text(new, encoding="utf-8")
-            changed.append(path)
-    return changed
+def find_owner(folder: Path = FOLDER) -> tuple[str, str]:
+    """Return the name of the Kaggle user who owns kernels and dataset, and where it was found.
+
+    The first of the file `owner`, a name in the dataset's metadata in place of the placeholder,
+    $KAGGLE_USERNAME and kaggle.json; else the placeholder. Raises InputError where it is no such name.
+    """
+    file = folder / OWNER_FILE
+    for find, origin in (
+        (lambda: file.read_text(encoding="utf-8").strip() if file.exists() else "", file),
+        (lambda: _written_owner(folder), DATASET),
+        (lambda: os.environ.get("KAGGLE_USERNAME"), "$KAGGLE_USERNAME"),
+        (_login_owner, "kaggle.json"),
+    ):
+        if (name := find()) and name != NOBODY:
+            return _checked_name(name, origin), str(origin)
+    return NOBODY, ""
+
+
+def set_owner(name: str, folder: Path = FOLDER) -> Path:
+    """Keep `name` as the owner in a file that git ignores, and return that file."""
+    with replacing(folder / OWNER_FILE) as place:
+        place.write_text(f"{_checked_name(name, 'the name given')}\n", encoding="utf-8")
+    return folder / OWNER_FILE
 
 
 def faults(kernels: list[Kernel], folder: Path = FOLDER) -> list[str]:
@@ -111,10 +125,14 @@ def faults(kernels: list[Kernel], folder: Path = FOLDER) -> list[str]:
     owner = dataset["id"].partition("/")[0]
     found = [f"{DATASET}: {fault}" for fault in _dataset_faults(dataset, owner, folder)]
     if owner == NOBODY:
-        found.append(f"the owner is still {NOBODY}; run: make owner NAME=your-kaggle-name")
+        found.append("no owner is known; run: make owner NAME=your-kaggle-name")
     known = {kernel.id for kernel in read_kernels(folder)}
     for kernel in kernels:
-        of_kernel = [*_kernel_faults(kernel, owner, known), *_notebook_faults(kernel.notebook)]
+        of_kernel = [*_kernel_faults(kernel, owner, known)]
+        try:
+            as_sent(kernel.notebook)
+        except InputError as error:
+            of_kernel.append(str(error))
         found += [f"{kernel.folder.name}: {fault}" for fault in of_kernel]
     return found
 
@@ -157,28 +175,46 @@ def _kernel_faults(kernel, owner, known):
         yield f"kernel_sources name no kernel here: {quote_some(strangers)}"
 
 
-def _notebook_faults(path):
-    if not path.is_file():
-        yield f"{path.name} does not exist"
-        return
-    text = path.read_text(encoding="utf-8")
-    if len(text.encode()) >= MAX_SOURCE:
-        yield f"{path.name} has {len(text.encode()):,} bytes, want less than {MAX_SOURCE:,}"
-    try:
-        notebook = json.loads(text)
-        cells, metadata = notebook["cells"], set(notebook["metadata"])
-    except (ValueError, KeyError, TypeError):
-        yield f"{path.name} is no notebook"
-        return
-    # Metadata of a run on Kaggle would pin its old image and its old sources.
-    if more := sorted(metadata - {"kernelspec", "language_info"}):
-        yield f"{path.name} has metadata of a run: {quote_some(more)}; clear it"
-    if any(cell.get("outputs") or cell.get("execution_count") for cell in cells):
-        yield f"{path.name} holds outputs; clear them"
+def _checked_name(name, origin):
+    if not NAME.fullmatch(str(name)):
+        raise InputError(
+            f"`{name}` ({origin}) is no Kaggle user name; take the one in your profile's address"
+        )
+    return name
 
 
-def _read(path):
+def _written_owner(folder):
+    """The name in the dataset's id: the placeholder, or an owner that an older `make owner` wrote."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        text = (folder / DATASET / "dataset-metadata.json").read_text(encoding="utf-8")
+        return json.loads(text)["id"].partition("/")[0]
+    except (OSError, ValueError, KeyError, TypeError):
+        return NOBODY  # `_read` names the fault
+
+
+def _login_owner():
+    """The user name in the `kaggle` command's file of credentials, or None."""
+    given = os.environ.get("KAGGLE_CONFIG_DIR")
+    places = (
+        [Path(given)] if given else [Path.home() / name for name in (".kaggle", ".config/kaggle")]
+    )
+    for path in (place / "kaggle.json" for place in places):
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["username"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _read(path, folder):
+    """What a file of metadata holds, with the owner's name in place of the one that stands there."""
+    name, written = find_owner(folder)[0], _written_owner(folder)
+
+    def owned(found):
+        own = found[1] == NOBODY or (found[1] == written and found[2].startswith("esg-"))
+        return f'"{name}/{found[2]}' if own else found[0]
+
+    try:
+        return json.loads(OWNED.sub(owned, path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}; take it from the repository") from None

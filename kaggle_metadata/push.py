@@ -1,17 +1,15 @@
 """Send the module, then the kernels in order of dependence; wait for them and fetch their outputs."""
 
-import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from kit.io.files import InputError
-from kit.io.locate import ROOT
 
 from .client import DONE, FAILED, Busy, Client
-from .metadata import DATASET, FOLDER, Kernel
+from .metadata import Kernel
+from .staging import stage_kernel, stage_module, version
 
 GPU_SESSIONS = 2  # that one account may have at once
 BROKEN = {"failed", "deleted"}  # states of a dataset that do not pass
@@ -33,7 +31,7 @@ def send_module(
     would be given the old version. Raises InputError.
     """
     with tempfile.TemporaryDirectory() as place:
-        staged = staged_module(Path(place))
+        staged = stage_module(Path(place))
         status = client.dataset_status(dataset)
         if status is None:
             client.create_dataset(staged)
@@ -44,26 +42,6 @@ def send_module(
     say(f"{dataset}: {'created' if status is None else 'new version'} sent, waiting until ready")
     _wait_until_ready(client, dataset, poll, patience)
     say(f"{dataset}: ready")
-
-
-def staged_module(place: Path) -> Path:
-    """Copy the dataset's metadata and `kit/` into `place` and return it.
-
-    Caches of Python and numba are left out: --ignore-patterns does so in the top folder only.
-    """
-    shutil.copy(FOLDER / DATASET / "dataset-metadata.json", place)
-    shutil.copytree(ROOT / "kit", place / "kit", ignore=shutil.ignore_patterns("__pycache__"))
-    return place
-
-
-def version() -> str:
-    """Return the commit that is sent, for the version's note."""
-    command = ["git", "describe", "--always", "--dirty"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "not from a repository"
-    return done.stdout.strip()
 
 
 def follow(
@@ -151,7 +129,8 @@ class Series:
 
     def _push(self, kernel):
         try:
-            self.client.push(kernel.folder)
+            with tempfile.TemporaryDirectory() as place:
+                self.client.push(stage_kernel(kernel, Path(place)))
         except Busy:
             self.waiting.append(kernel)
         except InputError as error:

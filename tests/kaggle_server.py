@@ -31,8 +31,10 @@ class KaggleServer:
     refuse: code and message by route, such as {"SaveKernel": (500, "...")}; pending: questions after
     which a dataset is ready; running: questions after which a kernel has ended; failing: slugs that end
     with an error; gpu_limit: sessions with a GPU at once; silent: slugs that leave no outputs; broken:
-    datasets that Kaggle could not unpack.
+    datasets that Kaggle could not unpack; user: whose name the environment holds.
     """
+
+    user = "nobody"
 
     def __init__(self, home):
         self.home = home
@@ -56,9 +58,9 @@ class KaggleServer:
     def environment(self):
         """For LOCALHOST the command asks http://localhost/api/v1; a proxy needs no right to port 80."""
         address = f"http://127.0.0.1:{self._server.server_port}"
-        return {
+        name = {"KAGGLE_USERNAME": self.user} if self.user else {}
+        return name | {
             "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
-            "KAGGLE_USERNAME": "nobody",
             "KAGGLE_KEY": "none",
             "KAGGLE_CONFIG_DIR": str(self.home),
             "HOME": str(self.home),

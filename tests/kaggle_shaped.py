@@ -79,12 +79,16 @@ class Session:
         shutil.copytree(folder, place, ignore=shutil.ignore_patterns("__pycache__"))
         return place
 
-    def attach_kit(self):
-        """Attach the module as the dataset that is pushed holds it."""
-        place = self.tree / "input" / self.layout["dataset"].format("esg-kit")
+    @property
+    def dataset(self):
+        """The mount of the module's dataset."""
+        return self.tree / "input" / self.layout["dataset"].format("esg-kit")
+
+    def attach_kit(self, place="kit"):
+        """Attach the module, at `place` in its dataset, by default as the one that is pushed holds it."""
         ignore = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / "kit", place / "kit", ignore=ignore)
-        return place
+        shutil.copytree(ROOT / "kit", self.dataset / place, ignore=ignore)
+        return self.dataset
 
     def run_notebook(self, path):
         """Run a notebook as Kaggle does; returns the process. What it shows is in `shown`.

@@ -16,6 +16,7 @@ from kaggle_server import OUTPUTS, KaggleServer
 
 from kaggle_metadata import metadata
 from kaggle_metadata.client import Busy
+from kaggle_metadata.notebook import as_sent
 from kaggle_metadata.push import follow
 from kit import InputError
 
@@ -38,10 +39,10 @@ needs_kaggle = pytest.mark.skipif(
 @pytest.fixture
 def checkout(tmp_path):
     """A copy of what is sent, with an owner."""
-    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+    ignore = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", "owner")
     for name in ("kit", "kaggle_metadata", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=ignore)
-    metadata.set_owner("jane-doe", tmp_path / "kaggle_metadata")
+    (tmp_path / "kaggle_metadata" / "owner").write_text("jane-doe\n")
     return tmp_path
 
 
@@ -61,6 +62,13 @@ def run(checkout, server, *words):
 
 def push(checkout, server, *words):
     return run(checkout, server, "push", *words, "--poll", 0, "--ready", 60, "--still", 60)
+
+
+def change_sources(checkout, kernel, key, *names):
+    """Attach more to a kernel."""
+    path = checkout / "kaggle_metadata" / kernel / "kernel-metadata.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {key: [*data[key], *names]}))
 
 
 def assert_names(done, *words):
@@ -90,7 +98,8 @@ def test_everything_is_pushed_as_its_metadata_says_and_outputs_come_back(checkou
     bodies = {body["slug"]: body for body in kaggle.bodies("SaveKernel")}
     assert len(bodies) == len(NOTEBOOKS)
     for folder in sorted((checkout / "kaggle_metadata").glob("[0-9]*")):
-        data = json.loads((folder / "kernel-metadata.json").read_text())
+        text = (folder / "kernel-metadata.json").read_text()
+        data = json.loads(text.replace("OWNER/", "jane-doe/"))
         body = bodies[data["id"]]
         expected = {
             "newTitle": data["title"],
@@ -130,18 +139,63 @@ def test_everything_is_pushed_as_its_metadata_says_and_outputs_come_back(checkou
 
 
 @needs_kaggle
-def test_the_plain_command_pushes_a_kernel_once_the_owner_is_set(checkout, kaggle):
+def test_what_is_staged_can_be_pushed_by_the_plain_command(checkout, kaggle):
     kaggle.datasets["jane-doe/esg-kit"] = 0
-    command = [sys.executable, "-m", "kaggle", "kernels", "push", "-p"]
+    place = checkout / "staged"
+    done = run(checkout, kaggle, "stage", place, "02")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((place / "esg-kit" / "dataset-metadata.json").read_text())["id"].count("jane")
+    assert (place / "esg-kit" / "kit" / "metric.py").is_file()
+    command = [sys.executable, "-m", "kaggle", "kernels", "push", "-p", place / "02-baseline"]
     environment = {"PATH": os.environ["PATH"]} | kaggle.environment
-    done = subprocess.run(
-        [*command, checkout / "kaggle_metadata" / "02-baseline"],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert "Kernel version 1 successfully pushed" in done.stdout
     assert "not valid" not in done.stdout
+    assert_names(run(checkout, kaggle, "stage", place, "02"), "is not empty")
+
+
+@needs_kaggle
+def test_an_own_output_that_does_not_exist_yet_stops_the_push_before_anything_is_sent(
+    checkout, kaggle
+):
+    done = push(checkout, kaggle, "04", "05")
+    assert_names(
+        done, "04-neighbours-transfer, 05-vae attach the output of 00-merge", "nothing was sent"
+    )
+    assert set(kaggle.counts()) == {"GetKernelSessionStatus"}
+    dry = run(checkout, kaggle, "push", "04", "--dry-run")
+    assert dry.returncode == 0
+    assert "which does not exist yet; run first: make push NOTEBOOK=00-merge" in dry.stderr
+    kaggle.sessions["jane-doe/esg-00-merge"] = {"left": 9, "gpu": False, "version": 1}
+    assert "is in state RUNNING" in run(checkout, kaggle, "push", "04", "--dry-run").stderr
+    kaggle.sessions["jane-doe/esg-00-merge"]["left"] = 0
+    dry = run(checkout, kaggle, "push", "04", "--dry-run")
+    assert dry.returncode == 0
+    assert "warning" not in dry.stderr
+    done = push(checkout, kaggle, "04")
+    assert done.returncode == 0, done.stderr
+
+
+@needs_kaggle
+def test_an_input_of_a_stranger_that_is_not_there_is_named_by_the_dry_run(checkout, kaggle):
+    change_sources(checkout, "02-baseline", "dataset_sources", "amy/screens", "amy/others/3")
+    kaggle.datasets["amy/others"] = 0
+    dry = run(checkout, kaggle, "push", "02", "--dry-run")
+    assert dry.returncode == 0
+    assert "02-baseline attaches amy/screens, which does not exist" in dry.stderr
+    assert "amy/others" not in dry.stderr
+
+
+def test_a_dry_run_without_kaggle_names_inputs_of_which_nothing_is_known(checkout, kaggle):
+    kaggle.refuse |= dict.fromkeys(("GetKernelSessionStatus", "GetDatasetStatus"), (500, "Broken"))
+    dry = run(checkout, kaggle, "push", "04", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "the output of 00-merge, which may not exist yet" in dry.stderr
+    assert "(Kaggle was not asked: " in dry.stderr
+    log = checkout / "outputs" / "kaggle" / "00_merge" / "esg-00-merge.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("[]")
+    assert "may not exist" not in run(checkout, kaggle, "push", "04", "--dry-run").stderr
 
 
 @needs_kaggle
@@ -161,10 +215,7 @@ def test_an_expired_token_is_reported_before_anything_is_sent(checkout, kaggle):
 def test_a_source_that_kaggle_does_not_know_is_reported_though_the_kernel_was_taken(
     checkout, kaggle
 ):
-    path = checkout / "kaggle_metadata" / "02-baseline" / "kernel-metadata.json"
-    data = json.loads(path.read_text())
-    data["dataset_sources"].append("somebody/a-screen")
-    path.write_text(json.dumps(data))
+    change_sources(checkout, "02-baseline", "dataset_sources", "somebody/a-screen")
     done = push(checkout, kaggle, "02")
     assert_names(done, "not valid dataset sources", "somebody/a-screen")
     assert kaggle.sessions
@@ -242,27 +293,62 @@ def test_a_dry_run_lists_what_would_be_sent_and_sends_nothing(checkout, kaggle):
     assert line.endswith("after esg-00-merge")
 
 
-def test_nothing_is_sent_before_an_owner_is_set(checkout, kaggle):
-    metadata.set_owner("OWNER", checkout / "kaggle_metadata")
+def test_nothing_is_sent_before_an_owner_is_known(checkout, kaggle, monkeypatch):
+    (checkout / "kaggle_metadata" / "owner").unlink()
+    monkeypatch.setattr(KaggleServer, "user", None)
     done = run(checkout, kaggle, "push", "02")
     assert_names(done, "make owner NAME=")
     assert not kaggle.requests
 
 
-def test_the_owner_is_set_in_one_step_and_strangers_stay(checkout):
+def test_the_owner_is_kept_outside_of_what_git_tracks_and_strangers_stay(checkout, kaggle):
     folder = checkout / "kaggle_metadata"
-    path = folder / "00-merge" / "kernel-metadata.json"
-    text = path.read_text().replace('"kernel_sources": []', '"kernel_sources": ["amy/esg-screens"]')
-    path.write_text(text)
-    metadata.set_owner("John-2", folder)
-    names = {one.id.partition("/")[0] for one in metadata.read_kernels(folder)}
-    assert names == {"John-2"}
+    change_sources(checkout, "00-merge", "dataset_sources", "amy/esg-screens", "OWNER/screens/2")
+    before = {path: path.read_text() for path in folder.glob("*/*.json")}
+    done = run(checkout, kaggle, "owner", "John-2")
+    assert done.returncode == 0, done.stderr
+    assert {path: path.read_text() for path in folder.glob("*/*.json")} == before
+    assert (
+        subprocess.run(["git", "check-ignore", "-q", "kaggle_metadata/owner"], cwd=ROOT).returncode
+        == 0
+    )
+    merge, *others = metadata.read_kernels(folder)
+    assert {one.owner for one in (merge, *others)} == {"John-2"}
+    assert merge.data["dataset_sources"] == [
+        "John-2/esg-kit",
+        "amy/esg-screens",
+        "John-2/screens/2",
+    ]
     assert metadata.read_dataset(folder)["id"] == "John-2/esg-kit"
-    assert "amy/esg-screens" in path.read_text()
-    assert "jane-doe" not in "".join(one.read_text() for one in folder.glob("*/*.json"))
-    assert not metadata.set_owner("John-2", folder)
-    with pytest.raises(InputError, match="no Kaggle user name"):
-        metadata.set_owner("a/b", folder)
+    assert_names(run(checkout, kaggle, "owner", "a/b"), "no Kaggle user name")
+
+
+def test_an_owner_that_stands_in_the_files_of_an_older_checkout_counts(checkout):
+    folder = checkout / "kaggle_metadata"
+    change_sources(checkout, "00-merge", "dataset_sources", "jim/screens")
+    for path in folder.glob("*/*.json"):
+        path.write_text(path.read_text().replace("OWNER/", "jim/"))
+    (folder / "owner").unlink()
+    kernels = metadata.read_kernels(folder)
+    assert {one.owner for one in kernels} == {"jim"}
+    assert metadata.faults(kernels, folder) == []
+    metadata.set_owner("ann", folder)
+    kernels = metadata.read_kernels(folder)
+    assert {one.owner for one in kernels} == {"ann"}
+    assert kernels[0].data["dataset_sources"] == ["ann/esg-kit", "jim/screens"]
+
+
+def test_without_make_owner_the_user_name_of_the_login_counts(checkout, tmp_path, monkeypatch):
+    folder = checkout / "kaggle_metadata"
+    (folder / "owner").unlink()
+    monkeypatch.setenv("KAGGLE_CONFIG_DIR", str(tmp_path / "home"))
+    monkeypatch.delenv("KAGGLE_USERNAME", raising=False)
+    assert metadata.find_owner(folder)[0] == "OWNER"
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "kaggle.json").write_text('{"username": "sue", "key": "none"}')
+    assert metadata.find_owner(folder) == ("sue", "kaggle.json")
+    monkeypatch.setenv("KAGGLE_USERNAME", "zoe")
+    assert metadata.find_owner(folder) == ("zoe", "$KAGGLE_USERNAME")
 
 
 CHANGES = {
@@ -293,21 +379,80 @@ def test_what_kaggle_would_refuse_or_drop_is_found(fault, checkout):
     assert fault in found
 
 
-@pytest.mark.parametrize("kind", ["outputs", "metadata", "large"])
-def test_a_notebook_that_was_run_or_is_too_large_is_not_sent(kind, checkout, kaggle):
+def dirty(path):
+    """Make a notebook one that ran in Jupyter and on Kaggle, with a kernel of one's own."""
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, 1):
+        cell.execution_count = number
+        cell.outputs = [nbformat.v4.new_output("stream", text="x" * 1_000_000)]
+        cell.metadata = {"trusted": True, "execution": {"iopub": "2026"}, "_kg_hide-input": True}
+    notebook.metadata = {
+        "kernelspec": {"name": "my-env", "display_name": "mine", "language": "python"},
+        "language_info": {"name": "python", "version": "3.11.7"},
+        "kaggle": {"dockerImageVersionId": 1},
+    }
+    nbformat.write(notebook, path)
+
+
+@needs_kaggle
+def test_a_notebook_that_was_run_is_sent_without_what_the_run_left(checkout, kaggle):
+    path = checkout / "notebooks" / "02_baseline.ipynb"
+    dirty(path)
+    text = path.read_text()
+    done = push(checkout, kaggle, "02")
+    assert done.returncode == 0, done.stderr
+    assert path.read_text() == text
+    sent = json.loads(kaggle.bodies("SaveKernel")[0]["text"])
+    clean = nbformat.read(ROOT / "notebooks" / path.name, as_version=4)
+    assert sent["metadata"] == clean.metadata
+    assert [cell["source"] for cell in sent["cells"]] == [cell.source for cell in clean.cells]
+    for cell in sent["cells"]:
+        code = cell["cell_type"] == "code"
+        assert cell["metadata"] == ({"_kg_hide-input": True} if code else {})
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+
+
+def test_the_check_names_what_is_left_out_in_a_line_each(checkout, kaggle):
+    clean = run(checkout, kaggle, "check")
+    assert clean.stdout.count("\n") == 1, clean.stderr
+    for name in ("02_baseline", "05_vae"):
+        dirty(checkout / "notebooks" / f"{name}.ipynb")
+    done = run(checkout, kaggle, "check")
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    assert last.endswith("good")
+    assert len(lines) == 3
+    for line, words in zip(lines, ("outputs left out", "metadata of runs", "my-env"), strict=True):
+        assert words in line
+        assert line.endswith("02_baseline.ipynb, 05_vae.ipynb")
+
+
+@pytest.mark.parametrize("metadata", [{}, {"language_info": {"name": "python"}}])
+def test_a_notebook_without_kernelspec_is_sent_with_one(metadata, checkout, kaggle):
+    path = checkout / "notebooks" / "02_baseline.ipynb"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"metadata": metadata}))
+    done = run(checkout, kaggle, "check", "02")
+    assert done.returncode == 0, done.stderr
+    assert "kernelspec python3 added to 02_baseline.ipynb" in done.stdout
+    assert json.loads(as_sent(path))["metadata"]["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("kind", ["large", "other language", "old format"])
+def test_a_notebook_that_kaggle_could_not_run_is_not_sent(kind, checkout, kaggle):
     path = checkout / "notebooks" / "02_baseline.ipynb"
     notebook = nbformat.read(path, as_version=4)
-    if kind == "outputs":
-        code = next(cell for cell in notebook.cells if cell.cell_type == "code")
-        code.execution_count = 1
-        fault = "02_baseline.ipynb holds outputs"
-    elif kind == "metadata":
-        notebook.metadata["kaggle"] = {"dockerImageVersionId": 1}
-        fault = "metadata of a run: kaggle"
-    else:
+    if kind == "large":
         notebook.cells[0].source += "x" * 1_000_000
         fault = "want less than 1,000,000"
-    nbformat.write(notebook, path)
+    elif kind == "other language":
+        notebook.metadata["kernelspec"] = {"name": "ir", "display_name": "R", "language": "R"}
+        fault = "02_baseline.ipynb is written in R, want python"
+    else:
+        notebook = {"nbformat": 3, "nbformat_minor": 0, "worksheets": [], "metadata": {}}
+        fault = "is no notebook of format 4"
+    path.write_text(json.dumps(notebook))
     assert_names(run(checkout, kaggle, "push", "02"), fault)
     assert not kaggle.requests
 
@@ -345,15 +490,22 @@ class Account:
         (folder / "report.json").write_text("{}")
 
 
+def gpu_kernels(folder, *names):
+    """Kernels that need a GPU, each with a notebook."""
+    kernels = []
+    for name in names:
+        (folder / name).mkdir()
+        notebook = shutil.copy(
+            ROOT / "notebooks" / "02_baseline.ipynb", folder / name / f"{name}.ipynb"
+        )
+        data = {"id": f"jane-doe/esg-{name}", "code_file": notebook.name, "kernel_sources": []}
+        kernels.append(metadata.Kernel(folder / name, data | {"enable_gpu": True}))
+    return kernels
+
+
 @pytest.mark.parametrize(("limit", "most"), [(9, 2), (1, 1)])
 def test_gpu_kernels_run_two_at_once_or_as_few_as_the_account_has_free(limit, most, tmp_path):
-    data = {"enable_gpu": True, "kernel_sources": []}
-    kernels = [
-        metadata.Kernel(
-            tmp_path / name, data | {"id": f"jane-doe/esg-{name}", "code_file": f"{name}.ipynb"}
-        )
-        for name in ("05", "06", "07", "08")
-    ]
+    kernels = gpu_kernels(tmp_path, "05", "06", "07", "08")
     kernels[3].data["kernel_sources"] = [kernels[0].id]
     account = Account(limit)
     faults = follow(account, kernels, tmp_path / "out", poll=0, patience=5, say=lambda _: None)
@@ -364,8 +516,7 @@ def test_gpu_kernels_run_two_at_once_or_as_few_as_the_account_has_free(limit, mo
 
 
 def test_what_does_not_start_or_end_is_given_up(tmp_path):
-    data = {"enable_gpu": True, "kernel_sources": [], "code_file": "one.ipynb"}
-    kernels = [metadata.Kernel(tmp_path / n, data | {"id": f"jane-doe/esg-{n}"}) for n in "123"]
+    kernels = gpu_kernels(tmp_path, "1", "2", "3")
     account = Account(9, questions=10**9)
     faults = follow(account, kernels, tmp_path / "out", poll=0, patience=0.05, say=lambda _: None)
     assert "still runs" in faults["jane-doe/esg-1"]

@@ -3,13 +3,17 @@ that nobody attached.
 """
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
+import nbformat
 import pytest
 from conftest import ROOT
 from kaggle_shaped import ABSENT, LAYOUTS, Kernels, Session, can_isolate
 from notebook_outputs import NOTEBOOKS, assert_complete
 
+import kit
 from kit.twin import SIZES, simulate
 
 pytestmark = pytest.mark.skipif(
@@ -98,6 +102,43 @@ def test_without_the_competition_a_notebook_says_what_to_attach(layout, twin, tm
     assert "InputError: no competition data in /kaggle/input/competitions/" in done.stderr
     assert "attach the competition to the notebook (Add Input)" in done.stderr
     assert not (session.working / "report.json").exists()
+
+
+LOCATE = next(
+    cell.source
+    for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells
+    if cell.cell_type == "code"
+)
+WORKS = """
+import kit, kit.forecast, kit.io.locate
+from importlib.resources import files
+from multiprocessing import get_context
+assert files("kit.report").joinpath("page.html").is_file()
+with get_context("spawn").Pool(1) as pool:
+    assert pool.apply(kit.io.locate.on_kaggle) == kit.io.locate.on_kaggle()
+print(kit.__version__, kit.io.locate.ROOT)
+"""
+
+
+@pytest.mark.parametrize("place", ["kit", ".", "kit/kit", "whole/kit"])
+@by_layout
+def test_the_kit_is_found_in_its_dataset_at_any_level(layout, place, tmp_path):
+    session = Session(tmp_path / "kaggle", layout)
+    session.attach_kit(place)
+    if place == "whole/kit":  # a checkout as dataset
+        (session.dataset / "whole" / "benchmarks").mkdir()
+        (session.dataset / "whole" / "benchmarks" / "metric.py").write_text("")
+    done = session.run("-c", LOCATE + WORKS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{kit.__version__} .\n"
+    assert not list(session.working.iterdir())  # nothing that Kaggle would keep as output
+
+
+@pytest.mark.parametrize("folder", [".", "notebooks"])
+def test_the_kit_of_a_checkout_is_found_from_its_top_and_from_its_notebooks(folder):
+    command = [sys.executable, "-c", LOCATE + WORKS]
+    done = subprocess.run(command, cwd=ROOT / folder, capture_output=True, text=True)
+    assert done.stdout == f"{kit.__version__} {ROOT}\n", done.stderr
 
 
 def test_without_the_module_a_notebook_says_what_to_attach(twin, tmp_path):
