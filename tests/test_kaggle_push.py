@@ -288,7 +288,8 @@ def test_a_dry_run_lists_what_would_be_sent_and_sends_nothing(checkout, kaggle):
     assert not kaggle.requests
     lines = done.stdout.splitlines()
     assert "kit/ as jane-doe/esg-kit" in lines[0]
-    assert len(lines) == 1 + len(NOTEBOOKS)
+    assert sum("would push" in line for line in lines) == len(NOTEBOOKS)
+    assert "verified phone number" in lines[-1]
     line = next(line for line in lines if "04_neighbours_transfer.ipynb" in line)
     assert line.endswith("after esg-00-merge")
 
