@@ -245,6 +245,94 @@ def test_alone_a_perturbations_own_response_is_not_its_own_evidence(pathways, at
     assert abs(own[0] - own[1]) > 0.1
 
 
+def test_a_mean_is_over_the_parts_that_know_both(tmp_path):
+    """A and B share a set; the edges know A, B and E, and that E is far from A; C is in the set alone."""
+    (tmp_path / "sets.gmt").write_text("one\t\tA\tB\tC\ntwo\t\tD\tX\tY\nall\t\tA\tB\tC\tD\n")
+    (tmp_path / "edges.txt").write_text("A B\nE F\n")
+    pathways = load_pathways(*sorted(tmp_path.iterdir()), names=GeneNames())
+    kernels = Knowledge(pathways).kernels(["A", "B", "C", "E", "STRANGER"])
+    sets, edges, mean = (kernels[name] for name in ("sets", "edges", "all_sets"))
+    assert mean.at["A", "B"] == pytest.approx((sets.at["A", "B"] + edges.at["A", "B"]) / 2)
+    assert mean.at["A", "C"] == pytest.approx(sets.at["A", "C"])
+    assert mean.at["A", "E"] == edges.at["A", "E"] == 0
+    np.testing.assert_allclose(np.diag(mean), [1, 1, 1, 1, 0], rtol=1e-6)
+    assert not mean["STRANGER"].any()
+
+
+def test_a_source_has_no_vote_on_pairs_that_it_does_not_know(pathways, atlas):
+    more = pd.DataFrame({"source": "more", "pathway": "m", "gene": ["KCN1", "KCN4", "X"]})
+    more = pd.concat([more, more.assign(pathway="n", gene=["KCN1", "Y", "Z"])])
+    more = replace(pathways, sets=pd.concat([pathways.sets, more]))
+    for alone in (False, True):
+        first, second = (
+            Knowledge(one, atlas).kernels(ALL, exclude_own_response=alone)
+            for one in (pathways, more)
+        )
+        for name in ("all_sets", "small_sets"):
+            changed = first[name] != second[name]
+            changed = set(changed.index[changed.any()])
+            assert changed <= {"KCN1", "KCN4"}, name
+    assert second["all_sets"].at["KCN1", "KCN4"] < 1 == first["all_sets"].at["KCN1", "KCN4"]
+
+
+def test_beside_a_response_alone_silent_pathways_do_not_count(pathways, atlas):
+    atlas = replace(atlas, obs=atlas.obs.replace({"KCN3": "LONELY", "KCN2": "OTHER"}))
+    kernels = Knowledge(pathways, atlas).kernels(["LONELY", "OTHER", "KCN1", "KCN4"])
+    found, mixed = (kernels[f"response_components{end}"] for end in ("", " and all_sets"))
+    assert mixed.at["LONELY", "OTHER"] == pytest.approx(found.at["LONELY", "OTHER"])
+    assert mixed.at["KCN1", "KCN4"] == pytest.approx(kernels["all_sets"].at["KCN1", "KCN4"])
+
+
+@pytest.mark.parametrize(
+    ("known", "stays"),
+    [
+        ("P1 P2", True),  # two training rows
+        ("P1 X1", True),  # a training row and a target
+        ("X1 S1", True),  # a target and a perturbation of another screen
+        ("P1 G1", False),
+        ("X1 G1", False),
+        ("S1 S2", False),
+    ],
+)
+def test_what_concerns_a_competition_knows_a_pair_of_its_perturbations(tmp_path, known, stays):
+    competition, pathways = planted(tmp_path, rows=12, genes=8, modules=3)
+    genes = [*known.split(), *(f"FOREIGN{place}" for place in range(6))]
+    sets = [("new", f"set {place % 2}", gene) for place, gene in enumerate(genes)]
+    sets = pd.DataFrame(sets, columns=["source", "pathway", "gene"])
+    atlas = atlas_of(np.eye(3, 8), ["P1", "S1", "S2"])
+    both = replace(pathways, sets=pd.concat([sets, pathways.sets]))
+    found = Knowledge(both, atlas).concerning(competition)
+    assert ("new" in found.pathways.parts) == stays
+    assert "planted" in found.pathways.parts
+    assert found.concerning(competition) is found
+
+
+def test_a_screen_concerns_a_competition_by_a_response_or_through_pathways(tmp_path):
+    competition, pathways = planted(tmp_path, rows=12, genes=8, modules=3)
+    symbols = ["P1", "A", "X1", "B", "S1", "S2"]
+    datasets = ["row", "row", "target", "target", "strange", "strange"]
+    atlas = atlas_of(np.eye(6, 8), symbols, datasets=datasets)
+    found = Knowledge(pathways, atlas).concerning(competition)
+    assert list(found.responses_.index) == ["P1", "A", "X1", "B"]
+    sets = pd.DataFrame({"source": "link", "pathway": "l", "gene": ["S1", "P2", "Z"]})
+    linked = replace(pathways, sets=pd.concat([pathways.sets, sets]))
+    assert len(Knowledge(linked, atlas).concerning(competition).responses_) == 6
+    assert (
+        Knowledge(None, atlas.take(atlas.obs["dataset"] == "strange")).concerning(competition).atlas
+        is None
+    )
+
+
+def test_a_row_without_any_number_is_no_response(pathways):
+    effects = pd.DataFrame(np.eye(3, 12), ["AARS", "KARS1", "DARS1"], GENES)
+    effects.loc["DARS1"] = np.nan
+    assert Knowledge(pathways, atlas_of(effects)).has_response(ALL[:3]).tolist() == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_without_knowledge_there_are_no_kernels():
     nothing = Knowledge()
     assert not nothing

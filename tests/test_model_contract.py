@@ -5,6 +5,7 @@ import inspect
 import pickle
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from kit import models
 from kit.competition import CONTROL
-from kit.knowledge import Knowledge
+from kit.knowledge import Knowledge, Pathways
 from kit.networks import gnn, transformer, vae
 from kit.networks.cells import screen_cells
 from kit.networks.screen_data import atlas_data
@@ -259,6 +260,93 @@ def leaks(data, tmp_path_factory):
     """Knowledge without the planted row, with it as one of the competition's own, and as another's."""
     folder = tmp_path_factory.mktemp("leaks")
     return [knowledge_with(data, folder, own=own) for own in (None, True, False)]
+
+
+STRANGERS = [f"S{i}" for i in range(25)]
+MEASURED = [f"G{i}" for i in range(2, 12)]  # genes of `data` that are not perturbed
+SETS, EDGES = ["source", "pathway", "gene"], ["one", "other", "weight", "source"]
+
+
+def with_sets(pathways, genes):
+    """The pathways and, before them, a source of three sets of these genes."""
+    rows = [("strange", f"set {place % 3}", gene) for place, gene in enumerate(genes)]
+    return replace(pathways, sets=pd.concat([pd.DataFrame(rows, columns=SETS), pathways.sets]))
+
+
+def with_edges(pathways, genes):
+    rows = [(one, other, 1.0, "strange") for one, other in pairwise(genes)]
+    return replace(pathways, edges=pd.DataFrame(rows, columns=EDGES))
+
+
+def with_table(pathways, genes):
+    table = pd.DataFrame(np.random.default_rng(3).normal(size=(len(genes), 4)), genes)
+    return pathways.with_knowledge(table, "strange")
+
+
+def with_screen(atlas, symbols, effect):
+    """The atlas and, before it, a screen of these perturbations: random effects x `effect`."""
+    genes = atlas.effects.columns
+    values = effect * np.random.default_rng(4).normal(size=(len(symbols), len(genes)))
+    strange = atlas_of(pd.DataFrame(values, columns=genes), symbols, datasets="strange")
+    frames = {name: [getattr(one, name) for one in (strange, atlas)] for name in ("effects", "obs")}
+    index = [f"row {place}" for place in range(len(symbols) + len(atlas.obs))]
+    return replace(
+        atlas, **{name: pd.concat(parts).set_axis(index) for name, parts in frames.items()}
+    )
+
+
+# What makes pathways and atlas with a source or screen that is silent about every pair.
+SILENT = {
+    "sets": lambda pathways, atlas: (with_sets(pathways, STRANGERS), atlas),
+    "edges": lambda pathways, atlas: (with_edges(pathways, STRANGERS), atlas),
+    "table": lambda pathways, atlas: (with_table(pathways, STRANGERS), atlas),
+    "sets of measured genes": lambda pathways, atlas: (with_sets(pathways, MEASURED), atlas),
+    "sets with one perturbation": lambda pathways, atlas: (
+        with_sets(pathways, ["P3", *STRANGERS, *MEASURED]),
+        atlas,
+    ),
+    "sets of strangers in a screen": lambda pathways, atlas: (
+        with_sets(pathways, STRANGERS),
+        with_screen(atlas, STRANGERS, 1.0),
+    ),
+    "screen": lambda pathways, atlas: (pathways, with_screen(atlas, STRANGERS, 1.0)),
+    "screen of unmeasured genes": lambda pathways, atlas: (
+        pathways,
+        with_screen(atlas, [f"P{place}" for place in range(24)], np.nan),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", SILENT)
+@each(WITH_KNOWLEDGE)
+def test_a_source_that_is_silent_about_every_pair_changes_nothing(
+    family, kind, data, knowledge, fitted
+):
+    silent = Knowledge(*SILENT[kind](knowledge.pathways, knowledge.atlas))
+    found = answers(FAMILIES[family](silent).fit(data[0]))
+    pd.testing.assert_frame_equal(found, answers(fitted(family)), check_exact=True)
+
+
+@pytest.mark.parametrize("kind", ["sets", "edges", "table"])
+@each(WITH_RESPONSES)
+def test_silent_pathways_beside_screens_alone_change_nothing(family, kind, data, knowledge):
+    silent = Knowledge(SILENT[kind](Pathways(), None)[0], knowledge.atlas)
+    first, second = (
+        answers(FAMILIES[family](one).fit(data[0]))
+        for one in (Knowledge(None, knowledge.atlas), silent)
+    )
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+@each(WITH_RESPONSES)
+def test_an_atlas_of_strangers_beside_pathways_changes_nothing(family, data):
+    competition, pathways = data
+    atlas = noisy(competition.effects.iloc[:20].set_axis(STRANGERS[:20]), 0.1)
+    first, second = (
+        answers(FAMILIES[family](Knowledge(pathways, one)).fit(competition))
+        for one in (None, atlas)
+    )
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
 def values(parts):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ..decision import Distribution
+from ..knowledge.kernels import voters
 from ..models.neighbours import Neighbours
 from ..models.pairwise_regression import PairwiseRegression
 from ..models.pooled_regression import LEVELS
@@ -65,26 +66,27 @@ def probability_by_kind(neighbours: Neighbours, perturbation: str) -> pd.DataFra
 
 def kernel_terms(neighbours: Neighbours, perturbation: str) -> dict[str, dict[str, np.ndarray]]:
     """Return terms that add up to each kernel's similarity, by kernel and kind of evidence: (rows,)."""
-    knowledge, rows = neighbours.knowledge, neighbours.train_.effects.index
-    names = list(dict.fromkeys([*rows, perturbation]))
-    kernels = knowledge.kernels(names, exclude_own_response=neighbours.exclude_own_response)
-    found = {n: kernel.loc[perturbation, rows].to_numpy(float) for n, kernel in kernels.items()}
-    terms = {name: {KINDS.get(name, name): values} for name, values in found.items()}
+    knowledge, rows = neighbours.knowledge_, neighbours.train_.effects.index
+    names = pd.Index(dict.fromkeys([*rows, perturbation]))
+    kernels = knowledge.kernels(list(names), exclude_own_response=neighbours.exclude_own_response)
+    entries = names.get_loc(perturbation), names.get_indexer(rows)
+    whole = {name: kernel.to_numpy(float) for name, kernel in kernels.items()}
+    terms = {name: {KINDS.get(name, name): kernel[entries]} for name, kernel in whole.items()}
     if knowledge.pathways is None:
         return terms
-    kernels = knowledge.pathways.kernels(names)
-    parts = {n: kernel.loc[perturbation, rows].to_numpy(float) for n, kernel in kernels.items()}
+    parts = {n: part.to_numpy(float) for n, part in knowledge.pathways.kernels(names).items()}
     small = {name for name in parts if name.endswith(", small")}
     sets = {name.removesuffix(", small") for name in small}
     for kernel, left_out in (("all_sets", small), ("small_sets", sets)):
         if kernel in terms:
             chosen = [name for name in parts if name not in left_out]
-            terms[kernel] = {n.removesuffix(", small"): parts[n] / len(chosen) for n in chosen}
+            count = voters([parts[name] for name in chosen])[entries]
+            terms[kernel] = {n.removesuffix(", small"): parts[n][entries] / count for n in chosen}
     for kernel in ("smoothed_response", "response_components", "neighbour_response"):
         if f"{kernel} and all_sets" in terms:
-            halves = {KINDS[kernel]: found[kernel] / 2}
-            halves |= {kind: term / 2 for kind, term in terms["all_sets"].items()}
-            terms[f"{kernel} and all_sets"] = halves
+            count = voters([whole[kernel], whole["all_sets"]])[entries]
+            both = terms[kernel] | terms["all_sets"]
+            terms[f"{kernel} and all_sets"] = {kind: term / count for kind, term in both.items()}
     return terms
 
 

@@ -63,7 +63,7 @@ def forecast(
     be fitted in what it leaves of that time.
     """
     begun = time.perf_counter()
-    knowledge = knowledge or Knowledge()
+    knowledge = (knowledge or Knowledge()).concerning(competition)
     model = OnTargetGene(Blend(knowledge, seed=seed)).fit(competition)
     default = model.base
     again = OnTargetGene(Blend(knowledge, recipe=default.recipe_, seed=seed))

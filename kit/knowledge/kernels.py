@@ -4,6 +4,7 @@ A part has `genes`, the index of those it knows, and `cosine(rows, columns)`: po
 dense float32 array out: cosine of set memberships, of diffusion along interactions, of table rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,6 +146,23 @@ def table_vectors(table: pd.DataFrame) -> Vectors:
     length = np.linalg.norm(values, axis=1)
     known = length > 0
     return Vectors(table.index[known], values[known] / length[known, None], table.columns)
+
+
+def mean_of_known(kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of square kernels, each entry over those that know both, 0 where none does.
+
+    Silence about a pair is no evidence against similarity.
+    """
+    return sum(kernels) / voters(kernels)
+
+
+def voters(kernels: Sequence[np.ndarray]) -> np.ndarray:
+    """Return how many square kernels know both of each pair, at least 1: float32.
+
+    A kernel knows what its diagonal is above 0 for, and is 0 elsewhere.
+    """
+    known = [kernel.diagonal() > 0 for kernel in kernels]
+    return np.maximum(sum(np.outer(one, one) for one in known), np.float32(1))
 
 
 def joint_graph(

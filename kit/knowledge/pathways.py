@@ -161,21 +161,23 @@ class Pathways:
         of its edges, by table whether it is in it; `known`: whether any part of the kernel knows it.
         """
         symbols = self._symbols(perturbations)
-        counts = {
-            source: pd.Series(np.asarray(member[:, chosen_sets(member)].sum(axis=1)).ravel(), genes)
-            for source, (member, genes, _) in self._memberships.items()
-        }
-        for source, edges in self.edges.groupby("source", sort=False):
-            counts[source] = pd.concat([edges["one"], edges["other"]]).value_counts()
         columns = {
             source: values.reindex(symbols, fill_value=0).to_numpy(dtype=int)
-            for source, values in counts.items()
+            for source, values in self._counts.items()
         }
         for name, table in self.tables.items():
             columns[name] = pd.Index(symbols).isin(table.index)
         known = [pd.Index(symbols).isin(part.genes) for part in self._parts.values()]
         columns["known"] = np.any(known, axis=0) if known else np.zeros(len(symbols), dtype=bool)
         return pd.DataFrame(columns, _index(perturbations))
+
+    def of_sources(self, sources: Iterable[str]) -> "Pathways | None":
+        """Return these sources alone, None where none is left."""
+        kept = list(sources)
+        parts = {name: getattr(self, name) for name in ("sets", "edges")}
+        parts = {name: frame[frame["source"].isin(kept)] for name, frame in parts.items()}
+        tables = {name: table for name, table in self.tables.items() if name in kept}
+        return replace(self, tables=tables, **parts) if kept else None
 
     def knows(self, perturbations: Iterable[str]) -> pd.Series:
         """Return whether any part of the kernel knows each perturbation: a bool series."""
@@ -197,6 +199,17 @@ class Pathways:
 
     def _symbols(self, labels):
         return self.names.current(list(labels)).to_numpy()
+
+    @cached_property
+    def _counts(self):
+        """Number of sets, or of edges, of each gene that has any, by source."""
+        counts = {
+            source: pd.Series(np.asarray(member[:, chosen_sets(member)].sum(axis=1)).ravel(), genes)
+            for source, (member, genes, _) in self._memberships.items()
+        }
+        for source, edges in self.edges.groupby("source", sort=False):
+            counts[source] = pd.concat([edges["one"], edges["other"]]).value_counts()
+        return counts
 
     @cached_property
     def _memberships(self):

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..competition import CONTROL
+from ..competition import CONTROL, Competition
 from ..expression.similarity import unit_rows
 from ..screens.atlas import Atlas
 from ..screens.gene_names import GeneNames
-from .kernels import CSR
+from .kernels import CSR, mean_of_known
 from .pathways import LARGEST, SMALLEST, Pathways
 
 COMPONENTS = 40  # of the responses, each weighted by the root of its size
@@ -96,27 +96,50 @@ class Knowledge:
         """Return similarity by pathways alone, one x other, 0 to 1, as `Pathways.kernel` does."""
         return (self.pathways or Pathways()).kernel(one, other)
 
+    def concerning(self, train: Competition) -> "Knowledge":
+        """Return the sources and screens that know something of a competition: what models learn from.
+
+        A source of pathways stays if it knows two perturbations, of which one is a training row or target
+        and one has effects: a training row, or one of another screen. A screen stays if it holds a
+        response of a training row or target, or of a perturbation that such a source knows. All others
+        are silent about every pair, and must change no prediction.
+        """
+        own = [*train.effects.index, *train.targets["perturbation"]]
+        key = "concerning", tuple(own), len(train.effects)
+        return self._once(*key, make=lambda: self._concerning(own, len(train.effects)))
+
     def without_screen(self, screen: str) -> "Knowledge":
         """Return the same knowledge without one screen, for a network that is trained on it."""
         rest = self.atlas.take((self.atlas.obs["dataset"] != screen).to_numpy())
         return Knowledge(self.pathways, rest)
 
     def kernels(
-        self, perturbations: Sequence[str], *, exclude_own_response: bool = False
+        self,
+        perturbations: Sequence[str],
+        *,
+        exclude_own_response: bool = False,
+        rows: Sequence[str] | None = None,
     ) -> dict[str, pd.DataFrame]:
         """Return kernels by name: perturbation x perturbation frames, 0 where a source knows nothing.
 
         From pathways: `all_sets` (mean over sources), `small_sets` (over small sets, edges, tables), and
-        each source. From the atlas: `response_cosine`; `response_components` (the strongest components,
-        evened out); `smoothed_response` (responses averaged with those of pathway neighbours). With
+        each source; a mean is over the parts that know both perturbations. From the atlas:
+        `response_cosine`; `response_components` (the strongest components, evened out);
+        `smoothed_response` (responses averaged with those of pathway neighbours). With
         `exclude_own_response` instead `neighbour_response` (cosine of pathway neighbours' responses) and
         `neighbour_to_response` (that of the row's neighbours with the column's own response, not
         symmetric), so that a perturbation's own response counts only as that of the other. The means of
         some with `all_sets` end in ` and all_sets`.
+
+        rows: training perturbations. With them only kernels that know two: others teach nothing.
         """
         names = list(perturbations)
         key = "kernels", exclude_own_response, tuple(names)
-        return self._once(*key, make=lambda: self._kernels(names, exclude_own_response))
+        found = self._once(*key, make=lambda: self._kernels(names, exclude_own_response))
+        if rows is None or not found:
+            return found
+        count = known_to(found).loc[rows].sum()
+        return {name: kernel for name, kernel in found.items() if count[name] >= 2}
 
     def response(
         self, perturbations: Sequence[str], *, exclude_own_response: bool = False
@@ -141,6 +164,30 @@ class Knowledge:
             self._kept[key] = make()
         return self._kept[key]
 
+    def _concerning(self, own, count):
+        """Knowledge that concerns perturbations `own`, of which the first `count` are training rows."""
+        screens = [] if self.responses_ is None else self.responses_.index
+        symbols = self.symbols(own)
+        names = pd.Index([*symbols, *screens]).unique()
+        concerned, has_effects = names.isin(symbols), names.isin([*symbols[:count], *screens])
+        linked = concerned
+        if self.pathways is not None:
+            known = self.pathways.coverage(names).drop(columns="known") > 0
+            kept = known[concerned].any() & known[has_effects].any() & (known.sum() > 1)
+            if not kept.all():
+                rest = Knowledge(self.pathways.of_sources(kept.index[kept]), self.atlas)
+                return rest._concerning(own, count)
+            linked = linked | known.any(axis=1).to_numpy()
+        if self.atlas is None:
+            return self
+        obs, own_rows = self.atlas.obs, self.atlas.own
+        useful = pd.Index(self.symbols(obs["sgrna_symbol"])).isin(names[linked]) & ~own_rows
+        useful &= self.atlas.effects.notna().any(axis=1).to_numpy()
+        kept = own_rows | obs["dataset"].isin(obs["dataset"][useful]).to_numpy()
+        if kept.all():
+            return self
+        return Knowledge(self.pathways, self.atlas.take(kept) if kept.any() else None)
+
     def _kernels(self, names, exclude_own_response):
         found = self._pathway_kernels(names)
         if self.responses_ is not None:
@@ -155,7 +202,7 @@ class Knowledge:
                 for name in ("smoothed_response", "response_components", "neighbour_response"):
                     if name in found:
                         similar = np.maximum(found[name], 0)
-                        found[f"{name}{MIXED}"] = (similar + found["all_sets"]) / 2
+                        found[f"{name}{MIXED}"] = mean_of_known([similar, found["all_sets"]])
         index = pd.Index(names)
         return {k: pd.DataFrame(np.maximum(v, 0.0), index, index) for k, v in found.items()}
 
@@ -164,9 +211,10 @@ class Knowledge:
             return {}
         parts = {name: part.to_numpy() for name, part in self.pathways.kernels(names).items()}
         whole, specific = self.pathways.whole_parts, self.pathways.specific_parts
-        found = {"all_sets": np.mean([parts[name] for name in whole], axis=0)}
-        if whole != specific:
-            found["small_sets"] = np.mean([parts[name] for name in specific], axis=0)
+        means = {"all_sets": whole} | ({"small_sets": specific} if whole != specific else {})
+        found = {
+            mean: mean_of_known([parts[name] for name in chosen]) for mean, chosen in means.items()
+        }
         return found | ({name: parts[name] for name in whole} if len(whole) > 1 else {})
 
     def _response_kernels(self, names, own, near):
@@ -239,7 +287,15 @@ def joined_responses(atlas: Atlas, names: GeneNames | None = None) -> pd.DataFra
     groups = groups if names is None else names.current(groups).to_numpy()
     total = (effects * precision).groupby(groups, sort=False).sum()
     mass = precision.groupby(groups, sort=False).sum()
-    return total / mass.where(mass > 0)
+    return (total / mass.where(mass > 0)).dropna(how="all")
+
+
+def known_to(kernels: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return which perturbations each of `Knowledge.kernels` knows: perturbation x kernel, bool."""
+    found = pd.DataFrame({name: np.diag(kernel) > 0 for name, kernel in kernels.items()})
+    if "neighbour_to_response" in found:  # its diagonal is a cosine of two different responses
+        found["neighbour_to_response"] = found["neighbour_response"]
+    return found.set_axis(next(iter(kernels.values())).index)
 
 
 def masked_cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

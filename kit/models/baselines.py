@@ -125,7 +125,10 @@ def leave_one_out_constant(train: Competition, row_weights: pd.Series) -> pd.Dat
 
 @dataclass(eq=False)
 class WithKnowledge:
-    """A model that uses knowledge: the first argument, by default none at all."""
+    """A model that uses knowledge: the first argument, by default none at all.
+
+    `fit` keeps what of it concerns the training rows and targets as `knowledge_`.
+    """
 
     knowledge: Knowledge | None = None
 
@@ -143,6 +146,7 @@ class PointModel(WithKnowledge):
     """
 
     def fit(self, train: Competition) -> Self:
+        self.knowledge_ = self.knowledge.concerning(train)
         self.constant_ = Constant().fit(train)
         left_out = leave_one_out_constant(train, self.constant_.row_weights_)
         self._fit(train, left_out)
@@ -171,7 +175,7 @@ class DistributionModel(WithKnowledge):
         return prediction
 
     def _known(self, perturbations):
-        return self.knowledge.knows(perturbations).to_numpy()
+        return self.knowledge_.knows(perturbations).to_numpy()
 
 
 class OnTargetGene:

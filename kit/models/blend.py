@@ -47,17 +47,18 @@ class Blend(DistributionModel):
     seed: int = 0
 
     def fit(self, train: Competition) -> Self:
+        self.knowledge_ = self.knowledge.concerning(train)
         self.default_ = default_share(train), 0.0
         self.recipe_ = self.recipe or self.default_
         self.inner_, self.recipes_ = None, None
         parts = min(self.parts, len(train.effects) // 3)
-        if parts >= 2 and self.recipe is None and self.knowledge:
+        if parts >= 2 and self.recipe is None and self.knowledge_:
             self._choose(train, folds(train.effects.index, parts, seed=self.seed))
         models = ()
-        if self.recipe_[1] and self.knowledge.pathways is not None:
-            models = Ridge(self.knowledge), ComponentTrees(self.knowledge, jobs=1, seed=self.seed)
+        if self.recipe_[1] and self.knowledge_.pathways is not None:
+            models = Ridge(self.knowledge_), ComponentTrees(self.knowledge_, jobs=1, seed=self.seed)
         with progress(f"fit of {len(train.effects)} rows"):
-            self.transfer_ = Transfer(self.knowledge, seed=self.seed).fit(train)
+            self.transfer_ = Transfer(self.knowledge_, seed=self.seed).fit(train)
             self.points_ = [ResidualDistribution(model).fit(train) for model in models]
         self.constant_ = self.transfer_.constant_
         return self
@@ -68,7 +69,7 @@ class Blend(DistributionModel):
 
     def expert(self, perturbation: str) -> PairwiseRegression:
         """Return the fitted pairwise regression, and by it the neighbours, behind one perturbation."""
-        with_response = bool(self.knowledge.has_response([perturbation]).iloc[0])
+        with_response = bool(self.knowledge_.has_response([perturbation]).iloc[0])
         return self.transfer_.expert(with_response)
 
     def _distributions(self, perturbations):
@@ -81,13 +82,13 @@ class Blend(DistributionModel):
         recipes = [self.default_]
         if len(train.effects) >= ENOUGH:
             recipes += [(share, 0.0) for share in SHARES if share != self.default_[0]]
-            recipes += [(self.default_[0], POINTS)] if self.knowledge.pathways is not None else []
+            recipes += [(self.default_[0], POINTS)] if self.knowledge_.pathways is not None else []
         predictions, fold = {recipe: [] for recipe in recipes}, {}
         with progress("inner folds", len(held_out)) as done:
             for number, names in enumerate(held_out):
                 part = train.subset(train.effects.index.difference(names, sort=False))
                 # The last recipe is the one with most models.
-                fitted = Blend(self.knowledge, recipe=recipes[-1], seed=self.seed).fit(part)
+                fitted = Blend(self.knowledge_, recipe=recipes[-1], seed=self.seed).fit(part)
                 found = fitted._distributions(names)
                 for recipe in recipes:
                     predictions[recipe].append(decide(_mixed(found, recipe)))

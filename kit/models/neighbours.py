@@ -37,7 +37,7 @@ class Neighbours(DistributionModel):
     exclude_own_response: bool = False
 
     def fit(self, train: Competition) -> Self:
-        self.train_ = train
+        self.train_, self.knowledge_ = train, self.knowledge.concerning(train)
         self.constant_ = Constant().fit(train)
         rows = train.effects.index
         chances = self.settings(rows, rows)
@@ -71,9 +71,10 @@ class Neighbours(DistributionModel):
 
         A row is no scenario of its own. Empty without knowledge.
         """
+        options = {"exclude_own_response": self.exclude_own_response}
         names = list(dict.fromkeys([*rows, *perturbations]))
         other = np.not_equal.outer(np.array(perturbations, object), np.array(rows, object))
-        kernels = self.knowledge.kernels(names, exclude_own_response=self.exclude_own_response)
+        kernels = self.knowledge_.kernels(names, rows=self.train_.effects.index, **options)
         found = {}
         for kernel, values in kernels.items():
             similarity = values.loc[perturbations, rows].to_numpy()

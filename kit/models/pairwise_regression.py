@@ -43,7 +43,8 @@ class PairwiseRegression(DistributionModel):
     seed: int = 0
 
     def fit(self, train: Competition) -> Self:
-        neighbours = Neighbours(self.knowledge, exclude_own_response=self.exclude_own_response)
+        self.knowledge_ = self.knowledge.concerning(train)
+        neighbours = Neighbours(self.knowledge_, exclude_own_response=self.exclude_own_response)
         self.neighbours_, self.train_ = neighbours.fit(train), train
         self.constant_ = self.neighbours_.constant_
         features, _ = self._features(train.effects.index, training=True)
@@ -80,9 +81,10 @@ class PairwiseRegression(DistributionModel):
         rows, names = train.effects.index, list(perturbations)
         evidence = _Evidence(train.effects.to_numpy(), train.weights.to_numpy(), training)
         found = []  # (kernel, feature)
-        pathways = self.knowledge.pathways
+        pathways = self.knowledge_.pathways
         of_sets = ["all_sets", "small_sets", *(pathways.parts if pathways is not None else ())]
-        kernels = self.knowledge.kernels(list(dict.fromkeys([*rows, *names])), **hidden)
+        everything = list(dict.fromkeys([*rows, *names]))
+        kernels = self.knowledge_.kernels(everything, rows=rows, **hidden)
         for name, values in kernels.items():
             new = values.loc[names, rows].to_numpy()
             for power, floor in SETTINGS.get(name, (SOFT if name in of_sets else SHARP,)):
@@ -90,12 +92,12 @@ class PairwiseRegression(DistributionModel):
             if name not in (*of_sets[2:], "neighbour_to_response"):
                 square = values.loc[rows, rows].to_numpy()
                 found += [(name, part) for part in evidence.ridge(square, new)]
-        response = self.knowledge.response(names, **hidden)
+        response = self.knowledge_.response(names, **hidden)
         if response is not None:
             # A gene that no screen measured has the atlas's mean effect: none.
             aligned = (
                 part.reindex(columns=train.genes).fillna(0.0).to_numpy()
-                for part in (self.knowledge.response(rows, **hidden), response)
+                for part in (self.knowledge_.response(rows, **hidden), response)
             )
             found += [("elsewhere", part) for part in evidence.elsewhere(*aligned)]
         found = found or [("nothing", np.zeros((1, 1)))]

@@ -43,7 +43,7 @@ class PooledTrees(PointModel):
         from joblib import Parallel, delayed
 
         self.train_, row_weights = train, self.constant_.row_weights_
-        self.ridge_ = Ridge(self.knowledge).fit(train)
+        self.ridge_ = Ridge(self.knowledge_).fit(train)
         self.weights_ = entry_weights(train, row_weights)
         self.ranks_ = weighted_ranks(train.effects.to_numpy(), self.weights_)
         self.strength_ = (1 / row_weights).to_numpy()
@@ -81,11 +81,11 @@ class PooledTrees(PointModel):
         return start + self._step(self.boosters_, pairs)
 
     def _knows(self, perturbations):
-        return Knowledge(self.knowledge.pathways).knows(perturbations).to_numpy()
+        return Knowledge(self.knowledge_.pathways).knows(perturbations).to_numpy()
 
     def _kernel(self, perturbations):
         rows = self.train_.effects.index
-        return self.knowledge.pathway_kernel(perturbations, rows).to_numpy(float) ** 2 + FLOOR
+        return self.knowledge_.pathway_kernel(perturbations, rows).to_numpy(float) ** 2 + FLOOR
 
     def _pairs(self, kernel, constant, ridge):
         """The kernel-weighted median, names of features, and features: (new rows, genes, features).

@@ -85,7 +85,7 @@ class Ridge(PointModel):
 
     def _rows(self, perturbations):
         """Pathway membership, each row of length 1: (rows, pathways)."""
-        return _unit_rows(self.knowledge.one_hot(perturbations).to_numpy(dtype=float))
+        return _unit_rows(self.knowledge_.one_hot(perturbations).to_numpy(dtype=float))
 
 
 class Propagation(Ridge):
@@ -93,8 +93,8 @@ class Propagation(Ridge):
 
     def _rows(self, perturbations):
         """Shares of time at each gene and set, each row of length 1: (rows, nodes), float32."""
-        genes, graph = self.knowledge.graph
-        places = genes.get_indexer(self.knowledge.symbols(perturbations))
+        genes, graph = self.knowledge_.graph
+        places = genes.get_indexer(self.knowledge_.symbols(perturbations))
         known = np.flatnonzero(places >= 0)
         start = np.zeros((graph.shape[0], len(places)), dtype=np.float32)
         start[places[known], known] = 1.0

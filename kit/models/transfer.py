@@ -38,11 +38,12 @@ class Transfer(DistributionModel):
     seed: int = 0
 
     def fit(self, train: Competition) -> Self:
+        self.knowledge_ = self.knowledge.concerning(train)
         named = [*train.effects.index, *train.targets["perturbation"]]
         self.experts_ = {}
-        for flag in self.knowledge.has_response(named).unique():
+        for flag in self.knowledge_.has_response(named).unique():
             options = {"exclude_own_response": not flag, "seed": self.seed}
-            self.experts_[flag] = PairwiseRegression(self.knowledge, **options).fit(train)
+            self.experts_[flag] = PairwiseRegression(self.knowledge_, **options).fit(train)
             self.constant_ = self.experts_[flag].constant_
         return self
 
@@ -53,7 +54,7 @@ class Transfer(DistributionModel):
     def distributions(self, perturbations: Sequence[str]) -> list[Distribution]:
         """Return two Distributions: whole training rows as scenarios, and gene by gene."""
         names = pd.Index(list(perturbations), name="perturbation")
-        with_response = self.knowledge.has_response(names).to_numpy()
+        with_response = self.knowledge_.has_response(names).to_numpy()
         groups = [(flag, names[with_response == flag]) for flag in (True, False)]
         parts = [self.expert(flag).distributions(group) for flag, group in groups if len(group)]
         return [join(list(both)).reindex(names) for both in zip(*parts, strict=True)]
@@ -78,9 +79,10 @@ class ScreenResponse(WithKnowledge):
 
     def fit(self, train: Competition) -> Self:
         """Learn mean and scale from the other screens; `train` gives the genes."""
-        if self.knowledge.responses_ is None:
+        self.knowledge_ = self.knowledge.concerning(train)
+        if self.knowledge_.responses_ is None:
             raise InputError("the response in other screens needs an atlas; give Knowledge one")
-        others = self.knowledge.atlas.other_screens()
+        others = self.knowledge_.atlas.other_screens()
         perturbed = (others.obs["sgrna_symbol"] != CONTROL).to_numpy()
         self.mean_ = others.effects[perturbed].mean().reindex(train.genes).fillna(0.0)
         self.scale_ = self._slope(others) if self.scaled else 1.0
@@ -88,7 +90,7 @@ class ScreenResponse(WithKnowledge):
 
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return effects, perturbation x gene, log2; the screens' mean where no response is known."""
-        response = self.knowledge.response(list(perturbations)).reindex(columns=self.mean_.index)
+        response = self.knowledge_.response(list(perturbations)).reindex(columns=self.mean_.index)
         prediction = self.mean_ + self.scale_ * response.fillna(0.0)
         return prediction.rename_axis("perturbation")
 
@@ -96,8 +98,8 @@ class ScreenResponse(WithKnowledge):
         products = squares = 0.0
         for screen in others.obs["dataset"].unique():
             alone = others.take((others.obs["dataset"] == screen).to_numpy())
-            one = Knowledge(self.knowledge.pathways, alone).responses_
-            rest = self.knowledge.without_screen(screen).responses_
+            one = Knowledge(self.knowledge_.pathways, alone).responses_
+            rest = self.knowledge_.without_screen(screen).responses_
             if one is None or rest is None:
                 continue
             shared = one.index.intersection(rest.index)

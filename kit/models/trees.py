@@ -47,7 +47,7 @@ class _PathwayTrees(PointModel):
         return self
 
     def _fit(self, train, left_out):
-        raw = self.knowledge.one_hot(train.effects.index)
+        raw = self.knowledge_.one_hot(train.effects.index)
         leaf = max(2, min(self.leaf, len(raw) // 5))
         members = raw.sum()
         split = (members >= leaf) & (members <= len(raw) - leaf)
@@ -65,7 +65,7 @@ class _PathwayTrees(PointModel):
 
     def _features(self, perturbations):
         """Membership in the pathways that can be split, and whether there is any: (rows, pathways)."""
-        features = self.knowledge.one_hot(perturbations)[self.pathways_].to_numpy(dtype=float)
+        features = self.knowledge_.one_hot(perturbations)[self.pathways_].to_numpy(dtype=float)
         return features, features.any(axis=1)
 
     def _predict(self, features):

@@ -101,11 +101,12 @@ class Trained:
         """Train the ensemble members and set the shrinkage."""
         if self.policy not in POLICIES:
             raise InputError(f"policy is `{self.policy}`, want one of {', '.join(POLICIES)}")
+        self.knowledge_ = self.knowledge.concerning(train)
         self.train_, self.constant_ = train, Constant().fit(train)
         self.remarks_, self.networks_, histories, losses = [], [], [], []
         self.rows_ = competition_data(train, self._resampled(train))
-        key = ("priors", self.knowledge.fingerprint, tuple(self.rows_.genes))
-        self.priors_ = self.cache.get(key, lambda: Priors(self.knowledge, self.rows_.genes))
+        key = ("priors", self.knowledge_.fingerprint, tuple(self.rows_.genes))
+        self.priors_ = self.cache.get(key, lambda: Priors(self.knowledge_, self.rows_.genes))
         self.priors_.expect([*train.effects.index, *train.targets["perturbation"]])
         start = None
         if self.policy != "competition":
@@ -135,7 +136,7 @@ class Trained:
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return the score-optimal effects, perturbation x gene; at a shrinkage of 0 the constant's."""
         prediction = self.constant_.predict(perturbations)
-        known = self.knowledge.knows(prediction.index).to_numpy()
+        known = self.knowledge_.knows(prediction.index).to_numpy()
         if self.shrinkage_ and known.any():
             distribution = self.predict_distribution(prediction.index[known])
             prediction.loc[known] = decide(distribution).to_numpy()
@@ -198,7 +199,7 @@ class Trained:
         control = train.control.reindex(genes).to_numpy()
         with seeded(seed, 0):
             network = self.make_module(
-                Setup(genes, self.priors_.kernels, control, train, self.knowledge)
+                Setup(genes, self.priors_.kernels, control, train, self.knowledge_)
             )
         return network.to(device()).eval()  # `train` trains in turns
 
@@ -211,8 +212,8 @@ class Trained:
 
     def _pretrain(self):
         """State and history of a network that has learned from the atlas; None without screens."""
-        known = self.knowledge.atlas is not None
-        screens = atlas_data(self.knowledge, self.rows_.genes) if known else []
+        known = self.knowledge_.atlas is not None
+        screens = atlas_data(self.knowledge_, self.rows_.genes) if known else []
         if not screens:
             return None
         random, pairs = np.random.default_rng(self.seed), []
@@ -287,7 +288,7 @@ class Trained:
         """A name for what a model of this kind, seed and knowledge makes in a stage from these parts."""
         targets, genes = sorted(self.train_.targets["perturbation"]), list(self.rows_.genes)
         module = getattr(self.make_module, "__qualname__", ""), _description(self._new(0))
-        data = self.knowledge.fingerprint, targets, genes, stage
+        data = self.knowledge_.fingerprint, targets, genes, stage
         options = self.seed, self.pretraining, self.loss, self.genes, self.batch
         return hashlib.sha256(repr((*module, *data, *options, *parts)).encode()).hexdigest()[:16]
 

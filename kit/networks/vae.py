@@ -25,6 +25,7 @@ from torch import Tensor
 
 from ..competition import Competition
 from ..knowledge import Knowledge
+from ..knowledge.kernels import mean_of_known
 from .cells import Cells, gather_cells
 from .context import Context
 from .screen_data import ScreenData, to_frame
@@ -80,9 +81,9 @@ class VAE(Trained):
 
     def fit(self, train: Competition) -> Self:
         """Read the cells, train the ensemble members and set the shrinkage."""
-        self.cells_, remarks = {}, []
+        self.knowledge_, self.cells_, remarks = self.knowledge.concerning(train), {}, []
         if self.size.evidence:
-            parts = train, self.knowledge, self.policy
+            parts = train, self.knowledge_, self.policy
             self.cells_, remarks = gather_cells(*parts, cache=self.cache, seed=self.seed)
         super().fit(train)
         self.remarks_ += remarks
@@ -121,21 +122,21 @@ class VAE(Trained):
 
     @property
     def _foreign(self):
-        return self.policy != "competition" and self.knowledge.atlas is not None
+        return self.policy != "competition" and self.knowledge_.atlas is not None
 
     def _make(self, setup: Setup):
-        symbols, train = self.knowledge.symbols, setup.train
+        symbols, train = self.knowledge_.symbols, setup.train
         held = sorted(set(symbols(train.effects.index)))
         if self._foreign:  # the perturbations of screens, the same in all folds
-            responses = self.knowledge.responses_
+            responses = self.knowledge_.responses_
             held = [] if responses is None else sorted(responses.index)
         sample = np.random.default_rng(self.seed).permutation(held)
         anchors = dict.fromkeys([*symbols(train.targets["perturbation"]), *sample])
         # A screen's own responses must not be among what it is predicted from.
         kernels = FOREIGN if self._foreign else KERNELS
         parts = list(anchors)[:ANCHORS], kernels, self.size.features
-        key = ("features", self.knowledge.fingerprint, repr(parts))
-        features = self.cache.get(key, lambda: Features(self.knowledge, *parts))
+        key = ("features", self.knowledge_.fingerprint, repr(parts))
+        features = self.cache.get(key, lambda: Features(self.knowledge_, *parts))
         return SparseShift(features, symbols, held, len(setup.genes), self.size, self.cells_)
 
     def _key(self, stage, *parts):
@@ -177,7 +178,7 @@ class Features:
     def _kernel(self, names):
         found = self.knowledge.kernels(names)
         parts = [found[name].to_numpy() for name in self.kernels if name in found]
-        return np.mean(parts, axis=0) if parts else np.zeros((len(names), len(names)))
+        return mean_of_known(parts) if parts else np.zeros((len(names), len(names)))
 
 
 class SparseShift(torch.nn.Module):
