@@ -64,7 +64,7 @@ def competition(tmp_path):
 
 
 def run(files, competition, out, **settings):
-    settings = {"names": GeneNames(), "progress": False, "min_cells": 2, **settings}
+    settings = {"names": GeneNames(), "min_cells": 2, **settings}
     return merge(files, competition, out, **settings)
 
 
