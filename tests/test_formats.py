@@ -8,9 +8,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from small_competition import write_small
 
-from kit import InputError
-from kit.knowledge import load_knowledge, load_pathways
+from kit import InputError, load_competition
+from kit.knowledge import gather, load_knowledge, load_pathways
 from kit.knowledge.formats import read_source
 from kit.screens.gene_names import GeneNames
 
@@ -280,6 +281,19 @@ def test_depmap_is_read_either_way_round(tmp_path, names, ids, models, turned):
     pd.testing.assert_frame_equal(read, same)
     assert bool(told) == (turned or ids)
     assert all("3 columns" in str(one.message) for one in told) or not turned
+
+
+def test_a_table_of_models_by_gene_is_gathered_with_what_it_knows(tmp_path):
+    competition = load_competition(write_small(tmp_path / "data"))
+    table = pd.DataFrame(np.eye(4), ["KRAS (3845)", "TFAM (7019)", "STAT1 (6772)", "SSBP1 (6742)"])
+    (tmp_path / "effect.csv").write_text(as_csv(table.add_prefix("line ").T))
+    with pytest.warns(UserWarning, match="genes are its 4 columns"):
+        knowledge = gather(competition, pathways=[tmp_path / "effect.csv"])
+    assert list(knowledge.pathways.tables["effect"].index) == ["KRAS", "TFAM", "STAT1", "SSBP1"]
+    assert "2 of 6 training perturbations, 2 of 4 targets" in knowledge.remarks[0]
+    table.set_axis(["3845", "7019", "6772", "6742"]).to_csv(tmp_path / "effect.csv")
+    with pytest.raises(InputError, match="3845"):
+        gather(competition, pathways=[tmp_path / "effect.csv"])
 
 
 @pytest.mark.parametrize("separator", [";", "\t", " "])

@@ -302,7 +302,7 @@ def _effects_in(table, competition, names):
     effects = effects[np.ptp(effects.to_numpy(), axis=1) > EQUAL]
     by_gene = table.reindex(names.current(effects.columns)).to_numpy().T
     shared = ~np.isnan(by_gene).any(axis=0)
-    pairs = [(by_gene[:, shared], effects.to_numpy()[:, shared])] * (shared.mean() > 0.5)
+    pairs = [(by_gene[:, shared], effects.to_numpy()[:, shared])] * int(shared.mean() > 0.5)
     if table.shape[1] == effects.shape[1]:
         pairs.append((table.to_numpy(), effects.to_numpy()))
     if any((np.abs(one - row) < EQUAL).all(axis=1).any() for one, rows in pairs for row in rows):
