@@ -87,6 +87,15 @@ def test_the_title_of_the_weights_has_their_shares():
     assert ("dashed" in figure.axes[0].get_xlabel()) == (line.get_linestyle() == "--")
 
 
+def test_weights_within_a_decade_have_labels_of_whole_powers_only():
+    weights = pd.DataFrame([[0.8, 1.2, 0.9, 1.1]])
+    figure = plots.weight_distribution(weights, weights)
+    figure.canvas.draw()
+    for axis in figure.axes:
+        minor = [*axis.xaxis.get_minorticklabels(), *axis.yaxis.get_minorticklabels()]
+        assert not any(label.get_text() for label in minor)
+
+
 def test_weights_are_compared_by_label():
     random = np.random.default_rng(3)
     shipped = pd.DataFrame(random.lognormal(size=(4, 30)), index=list("abcd"))

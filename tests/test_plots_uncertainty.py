@@ -116,6 +116,7 @@ def test_distributions_count_the_pairs_whose_decided_value_is_farther_out(distri
         100 * support_points(distribution, "a", "g")[0]
     )
     assert sum(bar[0, 1] for bar in down.get_segments()) == pytest.approx(-100)
+    assert not plots.distributions(distribution, {"mean": mean}, []).axes[0].has_data()
     assert fits(figure, tmp_path / "figure.png")
 
 

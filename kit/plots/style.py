@@ -139,6 +139,8 @@ def density(axis: Axes, x: np.ndarray, y: np.ndarray, **labels: str) -> None:
     bins = [np.geomspace(0.9 * v[seen].min(), 1.1 * v[seen].max(), 60) for v in (x, y)]
     axis.hist2d(x[seen], y[seen], bins, cmin=1, norm="log")
     axis.set(xscale="log", yscale="log", **labels)
+    for part in (axis.xaxis, axis.yaxis):
+        part.set_minor_formatter("")  # or labels overprint within a decade
 
 
 def with_legend(figure: Figure, axis: Axes) -> Figure:

@@ -18,6 +18,7 @@ from .style import (
     draw_ceiling,
     new_figure,
     percent,
+    sentence,
     with_legend,
 )
 
@@ -35,6 +36,8 @@ def distributions(
     values: by rule, perturbation x gene, the last of them `decide`'s. Upward the probability of each
     support point, downward its share of the expected metric weight. truth: measured effects.
     """
+    if not pairs:
+        return sentence("All rules give the same values.")
     decided, mean = list(values.values())[-1], distribution.mean()
     large = np.maximum(decided.abs(), mean.abs()) > GATE / 2
     farther = ((decided.abs() > mean.abs()) & large).to_numpy().sum() / max(large.sum().sum(), 1)
