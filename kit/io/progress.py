@@ -6,6 +6,7 @@ $TQDM_DISABLE hides all of it.
 """
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ def progress(label: str, total: int = 1, unit: str = "") -> Iterator[Callable[..
 
             shape = None if total > 1 else "{desc}: {elapsed}"
             options = {"unit": unit or "it", "unit_scale": bool(unit), "bar_format": shape}
+            size = shutil.get_terminal_size()  # 80 x 24 where a terminal has none, as tqdm has not
+            options |= {"ncols": size.columns, "nrows": size.lines}
             with tqdm(None, label, total, leave=not inner, disable=False, **options) as bar:
                 yield bar.update
         else:
