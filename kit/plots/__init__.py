@@ -27,7 +27,7 @@ from .knowledge import (
     shrinkage,
     training_probabilities,
 )
-from .latent import latent_map, one_shift, shift_map
+from .latent import one_shift, shift_agreement, shift_map
 from .networks import attention, carriers, episode, gates, mixtures, routes, training_curves
 from .scores import (
     blend_path,
@@ -65,7 +65,6 @@ __all__ = [
     "gates",
     "hidden_genes",
     "importances",
-    "latent_map",
     "mixtures",
     "model_similarity",
     "nearness",
@@ -74,6 +73,7 @@ __all__ = [
     "one_shift",
     "pathway_coverage",
     "routes",
+    "shift_agreement",
     "shift_map",
     "shrinkage",
     "similarity_map",

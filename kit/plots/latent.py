@@ -5,9 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..expression.similarity import most_similar
-from .style import BLUE, COLOURS, ORANGE, cut, height_of, name_rows, new_figure, with_legend
+from .style import BLUE, ORANGE, cut, height_of, name_rows, new_figure, sentence, with_legend
 
 OPEN = 0.5  # probability from which a gate counts as open
+SMALL = 0.05  # sd of the states, below which a shift is none
+NOTHING = f"No shift of the latent state by {SMALL:g} sd or more is used in predictions"
 CLEAR = 0.3  # gain in cosine from which cells lie where the shift predicts
 
 
@@ -17,15 +19,18 @@ def one_shift(shift: pd.Series, gates: pd.Series, decoded: pd.Series, truth: pd.
     shift, gates: by axis, of `VAE.latent_shifts`, named by the perturbation; decoded, truth: by gene,
     log2, the truth held out from training.
     """
+    if (shift.abs() < SMALL).all():
+        return sentence(f"{NOTHING} for {shift.name}, which is held out.")
     moved = gates >= OPEN
     figure, (left, right) = new_figure(
-        f"{shift.name}, held out of these cells, shifts {moved.sum()} of {len(shift)} axes;\n"
+        f"{shift.name}, held out of training, shifts {moved.sum()} of {len(shift)} axes;\n"
         f"correlation of decoded with measured effects {decoded.corr(truth):.2f}",
         columns=2,
         height=3.8,
     )
     for mask, colour, label in ((moved, ORANGE, "open"), (~moved, "0.6", "mostly shut")):
-        left.bar(np.flatnonzero(mask), shift[mask], color=colour, label=f"gate {label}")
+        if shift[mask].any():
+            left.bar(np.flatnonzero(mask), shift[mask], color=colour, label=f"gate {label}")
     left.axhline(0, color="black", linewidth=0.8)
     left.xaxis.get_major_locator().set_params(integer=True)
     left.set(xlabel="axis of the latent state", ylabel="shift, sd of the states")
@@ -42,6 +47,8 @@ def shift_map(shift: pd.DataFrame, groups: pd.Series) -> Figure:
     shift: perturbation x axis; groups: by perturbation, "" for none. Axes with the largest shifts come
     first. The title compares the mean cosine of pairs within groups with that of all pairs.
     """
+    if (shift.abs() < SMALL).all(axis=None):
+        return sentence(f"{NOTHING}: no map of {len(shift)} perturbations.")
     groups = groups[shift.index]
     order = groups.replace("", "~").sort_values(kind="stable").index
     axes = shift.abs().mean().sort_values(ascending=False, kind="stable").index
@@ -52,7 +59,7 @@ def shift_map(shift: pd.DataFrame, groups: pd.Series) -> Figure:
         height=height_of(order),
     )
     values = shift.loc[order, axes].to_numpy()
-    limit = max(np.quantile(np.abs(values), 0.98), 1e-9)
+    limit = np.quantile(np.abs(values[values != 0]), 0.98)
     drawn = axis.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
     names = [f"{name}  {cut(groups[name])}".strip() for name in order]
     name_rows(axis, names, size=6 if len(order) > 40 else 7)
@@ -61,35 +68,40 @@ def shift_map(shift: pd.DataFrame, groups: pd.Series) -> Figure:
     return figure
 
 
-def latent_map(states: pd.DataFrame, shift: pd.DataFrame, control: str, shown: int = 3) -> Figure:
-    """Draw cells of some perturbations among control cells, in the plane of most variance of the states.
+def shift_agreement(states: pd.DataFrame, shift: pd.DataFrame, control: str) -> Figure:
+    """Draw the cosine of each perturbation's mean state with its own predicted shift, and with others.
 
     states: cell x axis, index the cells' perturbations, all encoded as control cells; shift: predicted
-    shifts, perturbation x axis; control: the name of control cells. Drawn are the `shown` perturbations
-    with the largest shifts; the title is about all.
+    shifts, perturbation x axis; control: the name of control cells, whose mean is subtracted.
     """
+    shift = shift[(shift.abs() >= SMALL).any(axis=1)]
+    if shift.empty:
+        return sentence(f"{NOTHING}: nothing to compare with the states of perturbed cells.")
     centre = states[states.index == control].mean()
     middle = (states.groupby(level=0).mean() - centre).loc[shift.index]
-    same, other = matching_cosine(middle, shift)
-    verb = "lie" if same > other + CLEAR else "hardly lie"
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    cosine = pd.DataFrame(cosine_similarity(middle, shift), shift.index, shift.index)
+    matches = np.eye(len(cosine), dtype=bool)
+    same = pd.Series(np.diag(cosine), cosine.index).sort_values(ascending=False)
+    other = cosine.mask(matches).loc[same.index]
+    apart = other.stack().mean() if len(cosine) > 1 else 0.0
+    verb = "lie" if same.mean() > apart + CLEAR else "hardly lie"
+    beside = f", with others {apart:.2f}" if len(shift) > 1 else ""
     figure, (axis,) = new_figure(
-        f"Encoded as control cells, perturbed cells {verb} where their shift predicts:\nmean cosine with "
-        f"their own shift {same:.2f}, with others {other:.2f} ({len(shift)} perturbations)",
-        height=4.6,
+        f"Encoded as control cells, perturbed cells {verb} where their shift predicts:\n"
+        f"mean cosine with their own shift {same.mean():.2f}{beside} (perturbations: {len(shift)})",
+        height=height_of(same),
     )
-    _, _, plane = np.linalg.svd((states - states.mean()).to_numpy(), full_matrices=False)
-    drawn = (states - centre).to_numpy() @ plane[:2].T
-    axis.scatter(*drawn[states.index == control].T, 8, "0.8", linewidth=0, label="control cells")
-    size = shift.pow(2).sum(axis=1).sort_values(ascending=False, kind="stable")
-    arrows = shift.loc[size.index[:shown]].to_numpy() @ plane[:2].T
-    for name, colour, arrow in zip(size.index[:shown], COLOURS, arrows, strict=False):
-        own = drawn[states.index == name]
-        axis.scatter(*own.T, 12, colour, alpha=0.6, linewidth=0, label=name)
-        style = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.5}
-        axis.annotate("", arrow, (0, 0), arrowprops=style, zorder=3)
-    axis.update_datalim(np.vstack([arrows, [0, 0]]))
-    axis.autoscale_view()
-    axis.set(xlabel="first component of the states", ylabel="second component")
+    for place, (_, row) in enumerate(other.iterrows()):
+        label = None if place else "with the shifts of others"
+        axis.plot(row, np.full(len(row), place), "o", color="0.75", markersize=5, label=label)
+    axis.plot(same, range(len(same)), "D", color=ORANGE, label="with its own shift")
+    axis.axvline(0, color="black", linewidth=0.8)
+    name_rows(axis, same.index)
+    axis.set(
+        xlim=(-1.03, 1.03), xlabel="cosine of the cells' mean state, less that of control cells"
+    )
     return with_legend(figure, axis)
 
 
@@ -100,12 +112,3 @@ def cosine_within(shift: pd.DataFrame, groups: pd.Series) -> tuple[float, float]
     pairs = most_similar(unit @ unit.T)
     one, other = (groups[pairs.index.get_level_values(level)].to_numpy() for level in (0, 1))
     return pairs[(one == other) & (one != "")].mean(), pairs.mean()
-
-
-def matching_cosine(middle: pd.DataFrame, shift: pd.DataFrame) -> tuple[float, float]:
-    """Return the mean cosine of each row with the same row of another frame, and with all others."""
-    from sklearn.metrics.pairwise import cosine_similarity
-
-    cosine = cosine_similarity(middle, shift)
-    same = np.eye(len(cosine), dtype=bool)
-    return cosine[same].mean(), cosine[~same].mean() if len(cosine) > 1 else np.nan

@@ -39,7 +39,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
     for (stage, part), axis in zip(stages.items(), axes, strict=True):
         for place, (_, run) in enumerate(part.groupby("member")):
             shown = [None, None] if place else ["training rows", "left-out rows"]
-            smooth = run["loss"].rolling(5, min_periods=1, center=True).mean()
+            smooth = run["loss"].rolling(1 + len(run) // 10, min_periods=1, center=True).mean()
             axis.plot(run["step"], smooth, color=BLUE, alpha=0.7, linewidth=1, label=shown[0])
             axis.plot(run["step"], run["check"], color=ORANGE, linewidth=1.5, label=shown[1])
             if run["check"].min() <= -GAIN:
@@ -49,7 +49,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
         axis.set_xlabel("step")
         if len(stages) > 1:
             axis.set_title(f"training on {_source(stage)}", fontsize=10)
-    axes[0].set_ylabel("loss less that\nof the genes' own odds")
+    axes[0].set_ylabel("loss less that of the\ngenes' own odds (below 0: gain)")
     return with_legend(figure, axes[0])
 
 
@@ -140,7 +140,9 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
         )
     moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     title = f"Heads moved {percent(round(moved, 3))} of their weight to other kernels;\n"
-    title += f"{counts.idxmax()} counts most, {percent(round(counts.max(), 3))} of the differences"
+    title += (
+        f"“{counts.idxmax()}” counts most, {percent(round(counts.max(), 3))} of the differences"
+    )
     rows = [*learned.index, *counts.index.difference(learned.index, sort=False)]
     figure, (left, right) = new_figure(title, columns=2, height=2 + 0.19 * len(rows))
     left.get_gridspec().set_width_ratios([2, 1])
@@ -165,14 +167,14 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     """
     if ways.empty or not carried.any():
         return sentence(
-            f"No signal of {carried.name} is used: no training perturbation carries a part."
+            f"No training perturbation carries a part of the prediction of {carried.name}: no routes."
         )
     reached = ways.groupby("row")["amount"].sum().nlargest(REACHED)
     kind = ways["type"].str.removesuffix(", small")  # the same hubs, counted twice
     shown = ways.astype({"amount": float}).assign(type=kind)[ways["row"].isin(reached.index)]
     by_hub = shown[shown["hub"] != ""].groupby("hub")["amount"].sum().sort_values(ascending=False)
     few = by_hub.index[HUBS:]
-    shown["hub"] = shown["hub"].mask(shown["hub"].isin(few), f"{len(few)} other hubs")
+    shown["hub"] = shown["hub"].mask(shown["hub"].isin(few), f"other hubs: {len(few)}")
     shown = shown.groupby(["row", "type", "hub"], sort=False, as_index=False)["amount"].sum()
     shown = shown.sort_values("amount", ascending=False)  # a wide line does not hide a narrow one
     share, part = (
@@ -181,7 +183,7 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     title = f"The signal of {carried.name} reaches {reached.index[0]} most, {share};\n"
     title += f"{part} of it reaches the {len(reached)} rows shown"
     figure, (axis,) = new_figure(title, height=4.6)
-    names = [*by_hub.index[:HUBS], *([f"{len(few)} other hubs"] if len(few) else [])]
+    names = [*by_hub.index[:HUBS], *([f"other hubs: {len(few)}"] if len(few) else [])]
     hubs, rows = (
         pd.Series(np.linspace(0.97, 0.03, len(part)), part) for part in (names, reached.index)
     )
@@ -264,7 +266,7 @@ def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
     )
     figure, axes = new_figure(
         f"Gates moved {percent(round(moved, 3))} of their share;\n"
-        f"largest in the first round: {first}, in the second: {second}",
+        f"largest in the first round: {first},\nin the second: {second}",
         columns=2,
         height=2.3 + 0.24 * learned.shape[1],
     )
@@ -284,12 +286,13 @@ def _verdict(stage, history):
     if best.isna().all():
         return f"Training on {_source(stage)}: no rows left out to stop on"
     if gained.empty:
-        return f"Training on {_source(stage)}: left-out rows no better than with nothing learned"
+        loss = f"loss at best {max(best.min(), 0):.3f}"
+        return f"Training on {_source(stage)}: left-out rows gain nothing ({loss})"
     members = history[history["member"].isin(gained.index)].groupby("member")
     steps = span(history.loc[members["check"].idxmin(), "step"], "{:.0f}")
     which = "" if len(best) == 1 else f" in {len(gained)} of {len(best)} members"
-    title = f"Training on {_source(stage)}: the loss of left-out rows falls{which},"
-    return f"{title}\nmost at step {steps}, by {-gained.mean():.3f} on average"
+    gain = f"left-out rows gain {-gained.mean():.3f}{which}"
+    return f"Training on {_source(stage)}: {gain}, most at step {steps}"
 
 
 def _source(stage):

@@ -119,7 +119,7 @@ def gains(w: pd.Series, other: pd.Series, names: Sequence[str]) -> Figure:
     one, two = (f"“{name}”" for name in names)
     if not gain.any():
         return sentence(f"{one} gains nothing over {two} on any of {len(gain)} held-out rows.")
-    title = f"{one} is closer than {two} for {len(won)} of {len(gain)} held-out perturbations, "
+    title = f"{one} is closer than {two} for {len(won)} of {len(gain)} held-out perturbations,\n"
     title += f"{won.sum():+.2f} in W, farther for {len(lost)}, {lost.sum() + 0.0:+.2f}"
     figure, (axis,) = new_figure(title, height=height_of(gain))
     bars(axis, gain, color=np.where(gain > 0, BLUE, ORANGE))
@@ -166,7 +166,10 @@ def model_similarity(runs: Mapping[str, OutOfFold]) -> Figure:
     similar = most_similar(cosine).dropna()
     if similar.empty:
         return sentence("Fewer than two base models distinguish perturbations: nothing to compare.")
-    pairs = [f"“{one}” and “{other}”, {size:.2f}" for (one, other), size in similar.items()]
+    pairs = [
+        f"“{one}” and “{other}”, {size:.2f}"
+        for (one, other), size in similar.round(2).add(0.0).items()
+    ]
     title = f"Most similar: {pairs[0]}"
     if len(pairs) > 1:
         title += f";\nleast: {pairs[-1]}"
