@@ -291,20 +291,25 @@ def _advice(genes):
 
 def _effects_in(table, competition, names):
     """Why a gene x number table may hold what is to be predicted, or None."""
-    labels = [*competition.genes, *competition.splits.index, *competition.submission_ids]
+    genes, ids = competition.genes, competition.submission_ids
+    labels = [*genes, *competition.splits.index, *ids]
     if table.columns.isin([*labels, *names.current(labels)]).mean() > MOSTLY:
         return "has the competition's genes or perturbations as columns, as a prediction has"
+    lengths = {"genes": len(genes), "targets": len(ids)}
+    for what, length in lengths.items() if isinstance(table.columns, pd.RangeIndex) else ():
+        if table.shape[1] == length:
+            return f"has as many columns without names as there are {what}, as a prediction has"
     known = [competition.effects]
     if competition.solution is not None:
-        symbols = competition.targets["perturbation"].loc[competition.solution.index]
-        known.append(competition.solution[competition.genes].set_axis(symbols))
+        known.append(competition.solution[genes])
     effects = pd.concat(known)
-    effects = effects[np.ptp(effects.to_numpy(), axis=1) > EQUAL]
-    by_gene = table.reindex(names.current(effects.columns)).to_numpy().T
+    effects = pd.concat([effects, effects + competition.control[genes]]).to_numpy()  # and means
+    effects = effects[np.ptp(effects, axis=1) > EQUAL]
+    by_gene = table.reindex(names.current(genes)).to_numpy().T
     shared = ~np.isnan(by_gene).any(axis=0)
-    pairs = [(by_gene[:, shared], effects.to_numpy()[:, shared])] * int(shared.mean() > 0.5)
-    if table.shape[1] == effects.shape[1]:
-        pairs.append((table.to_numpy(), effects.to_numpy()))
+    pairs = [(by_gene[:, shared], effects[:, shared])] if shared.mean() > 0.5 else []
+    if table.shape[1] == len(genes):
+        pairs.append((table.to_numpy(), effects))
     if any((np.abs(one - row) < EQUAL).all(axis=1).any() for one, rows in pairs for row in rows):
         return "holds effects of the competition"
     return None
