@@ -211,8 +211,8 @@ def weight_distribution(weights: pd.DataFrame, effects: pd.DataFrame) -> Figure:
     positive = values[values > 0]
     left.hist(positive, np.geomspace(positive.min() * 0.9, positive.max() * 1.1, 60), color=BLUE)
     left.axvline(1, color="black", linestyle="--")
-    left.xaxis.set_minor_formatter("")  # or labels overprint within a decade
     left.set(xscale="log", ylabel="perturbation-gene pairs")
+    left.xaxis.set_minor_formatter("")  # or labels overprint within a decade
     left.set(xlabel="weight (dashed: 1, the mean of a row)")
     density(right, size, values, xlabel="|effect|, log2", ylabel="weight in WMAE")
     return figure
