@@ -146,6 +146,13 @@ def test_tables_of_genes_and_sets_are_sets_of_one_species(tmp_path, kind):
     assert ("of other species" in sets.attrs["read_as"]) == (kind not in ("long", "msigdbr"))
 
 
+def test_comments_above_a_table_are_passed_over(tmp_path):
+    for above in ("# made today\n", "# made today\n# by us\n#gene1\tgene2\n", "! no header\n"):
+        (tmp_path / "file").write_text(f"{above}A\tB\nB\tC\n")
+        _, edges, _ = read_source(tmp_path / "file")
+        assert edges[["one", "other"]].to_numpy().tolist() == [["A", "B"], ["B", "C"]]
+
+
 def test_quotes_semicolons_and_decimal_commas_of_spreadsheets_are_read(tmp_path):
     (tmp_path / "r.csv").write_text('"","gene1","gene2","score"\n"1","A","B",0.5\n"2","B","C",1\n')
     (tmp_path / "excel.csv").write_text("gene1;gene2;score\nA;B;0,5\nB;C;1\n")
@@ -240,10 +247,10 @@ def test_genes_that_a_spreadsheet_made_dates_of_are_counted_in_one_line(tmp_path
     else:
         rows = [("gene", "x"), *((name, 0.5) for name in [*GENES, *dates])]
     (tmp_path / "file").write_text(text(rows))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert read_source(tmp_path / "file")[0] == kind
-    (line,) = {str(warning.message) for warning in told}
+    (line,) = {str(warning.message) for warning in caught}
     assert f"{4 if kind == 'table' else 5} genes are dates" in line
     assert "1-Mar, 2-Sep, Mar-01, 2021-09-01" in line
 
@@ -271,7 +278,7 @@ def test_depmap_is_read_either_way_round(tmp_path, names, ids, models, turned):
     if names is None and not ids and models == "lines":
         pytest.skip("neither names nor ids nor models: the genes may be either")
     (tmp_path / "effect.csv").write_text(as_csv(table.T if turned else table))
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         read = load_knowledge(tmp_path / "effect.csv", names)
         found, same, _ = read_source(tmp_path / "effect.csv", names)
@@ -279,8 +286,8 @@ def test_depmap_is_read_either_way_round(tmp_path, names, ids, models, turned):
     assert read.to_numpy().tolist() == DEPMAP.to_numpy().tolist()
     assert found == "table"
     pd.testing.assert_frame_equal(read, same)
-    assert bool(told) == (turned or ids)
-    assert all("3 columns" in str(one.message) for one in told) or not turned
+    assert bool(caught) == (turned or ids)
+    assert all("3 columns" in str(one.message) for one in caught) or not turned
 
 
 def test_a_table_of_models_by_gene_is_gathered_with_what_it_knows(tmp_path):

@@ -37,13 +37,9 @@ MEMBERS = (
     "genenames", "genes", "gene", "ensemblgene", "ensemblgeneid", "ensemblid", "subunits", "members",
 )  # fmt: skip
 SPECIES = (
-    "species",
-    "organism",
-    "taxon",
-    "taxid",
-    "organismidinteractora",
-    "organismidinteractorb",
-)
+    "species", "organism", "taxon", "taxid", "organisminteractora", "organisminteractorb",
+    "organismidinteractora", "organismidinteractorb",
+)  # fmt: skip
 HUMAN = {"homo sapiens", "human", "9606", "taxon:9606"}
 BLANK, MISSING = {"", "-"}, {"", "NA", "nan", "NaN"}
 COMPETITION = {"pert_id", "pert_symbol", "perturbation"}  # columns of its tables and of predictions
@@ -320,7 +316,7 @@ def _by_column(text, layout):
 
 
 def _one_species(table, layout):
-    """The rows of man, or of the most frequent species where man is rare; and a remark."""
+    """Human rows, or those of the most frequent species where few are human; and a remark."""
     kept, remark = np.full(len(table), True), ""
     if layout.species:
         species = [table[place].str.lower() for place in layout.species]

@@ -77,13 +77,18 @@ class Text:
 
     def __init__(self, content: bytes, path: Path | str):
         self.path, lines = path, _lines(content, path)
-        self.lines = [pair for pair in lines if pair[1][0] != "!"] or lines  # GO's comments
+        start, marks = 0, ("#", "!")  # comments; the last may be the header
+        while [line.startswith(marks) for _, line in lines[start : start + 2]] == [True, True]:
+            start += 1
+        if lines[start][1].startswith(marks) and len(lines) > start + 1:
+            start += lines[start][1].count("\t") < lines[start + 1][1].count("\t")
+        self.lines = lines[start:]
         most = max(20, min(SAMPLE, 10**7 // len(self.lines[0][1])))  # wide tables: fewer
         some = self.lines[:1] + self.lines[1 :: len(self.lines) // most + 1]
         self.separator = separator_of([line for _, line in some])
         self.quoted = self.separator in (",", ";") or re.fullmatch(r'("[^"]*"\W?)+', some[0][1])
         self.sample = [[field.strip() for field in fields] for fields in self.fields(some)]
-        self.sample[0][0] = self.sample[0][0].lstrip("#")
+        self.sample[0][0] = self.sample[0][0].lstrip("# ")
         if all(len(row) == len(self.sample[0]) + 1 for row in self.sample[1:] or [()]):
             self.sample[0].insert(0, "")  # R gives no name to its column of rows
 
@@ -227,7 +232,9 @@ def _genes_in_rows(table, names, path):
 def warn_of_dates(genes: Iterable[str], path: Path | str) -> None:
     """Warn of genes that a spreadsheet has made dates of, in one line."""
     if dates := spreadsheet_dates(genes):
-        text = f"{len(dates)} genes are dates that a spreadsheet made of their symbols, lost"
+        text = (
+            f"{len(dates)} genes are dates that a spreadsheet made of symbols, and are not matched"
+        )
         warnings.warn(f"{path}: {text}: {quote_some(dates)}", stacklevel=4)
 
 
