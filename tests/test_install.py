@@ -1,7 +1,7 @@
 """The kit installed by pip: its files, its command `kit`, its folder of data, what it depends on."""
 
 import ast
-import importlib.util
+import importlib.metadata
 import os
 import re
 import shutil
@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 import kit
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+VERSIONS = {one.name: one.version for one in importlib.metadata.distributions()}
 # Modules that are called otherwise than their package, or that come with it.
 NAMES = {"sklearn": "scikit-learn", "threadpoolctl": "scikit-learn"}
 OPTIONAL = {"hdf5plugin"}  # of use where it happens to be installed
@@ -24,8 +25,9 @@ OPTIONAL = {"hdf5plugin"}  # of use where it happens to be installed
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """Folder into which `pip install .` put the kit, from a copy of the project, without network."""
-    if importlib.util.find_spec("setuptools") is None:
-        pytest.skip("needs setuptools")
+    (build,) = map(Requirement, PROJECT["build-system"]["requires"])
+    if build.name not in VERSIONS or VERSIONS[build.name] not in build.specifier:
+        pytest.skip(f"needs {build}")
     source, place = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("installed")
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "kit", source / "kit", ignore=ignore)
