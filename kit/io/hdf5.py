@@ -6,7 +6,7 @@ whose content would then pass for the sender's: such a file is refused.
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -199,6 +199,24 @@ def read_column(
     if categories is not None:
         return pd.Categorical.from_codes(values, _strings(categories[()]))
     return _strings(values)
+
+
+def read_columns(table: "h5py.Group | h5py.Dataset", columns: Iterable[str]) -> pd.DataFrame:
+    """Return some columns of an obs or var table in an open file, of labels or numbers, as a frame."""
+    values, path = {column: read_column(table, column) for column in columns}, table.file.filename
+    for column, array in values.items():
+        kind = getattr(getattr(array, "dtype", None), "kind", "V")
+        if getattr(array, "ndim", 0) != 1 or kind not in "biufOSU":
+            raise InputError(
+                f"{path}: column `{column}` is no list of labels or numbers; is it corrupt?"
+            )
+    lengths = sorted({len(column) for column in values.values()})
+    if len(lengths) > 1:
+        raise InputError(
+            f"{path}: columns of {table.name} have {quote_some(lengths)} values, want as many in "
+            "each; is the file corrupt?"
+        )
+    return pd.DataFrame(values)
 
 
 def _text(value):

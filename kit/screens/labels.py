@@ -15,22 +15,11 @@ import pandas as pd
 
 from ..competition import CONTROL
 from ..io.files import InputError, quote_some, repeated
-from ..io.hdf5 import INDEX, column_names, opened, read_column
+from ..io.hdf5 import INDEX, column_names, opened, read_columns
 from ..io.matrix import MOST, Matrix
 from .layouts import COLUMNS, MITO_UNITS, Layout, load_layout, recognise
 
 NO_BATCH = "none"
-# Labels that name no perturbation, in lower case.
-NO_TARGET = {
-    "na", "n/a", "<na>", "#n/a", "none", "null", "unassigned", "unknown", "undetermined", "multiple",
-    "multiplet", "doublet", "ambiguous",
-}  # fmt: skip
-# Labels of control guides beside that of a target, in lower case, and what joins them.
-CONTROL_GUIDES = {
-    CONTROL, "nontargeting", "non_targeting", "control", "ctrl", "nt", "ntc", "neg", "safe-targeting",
-    "scramble", "scrambled",
-}  # fmt: skip
-JOINERS = "+", "|", "_"
 # Where counts have labels of cells and genes: the part of a MuData file, and the place in it.
 PLACE = re.compile(r"(mod/[^/]+/)?(?:X|layers/[^/]+|(raw[/.])X)")
 
@@ -85,7 +74,7 @@ def read_screen(
         wanted = [getattr(layout, field) for field in COLUMNS] + [name for name, _ in layout.where]
         cells = [name for name in layout.cells if name in obs_columns and layout.kind == "bulk"]
         columns, elsewhere = _obs(path, file, home, [*filter(None, wanted), *cells])
-        names = _read(path, genes, filter(None, [layout.symbols, layout.ensembl]))
+        names = read_columns(genes, filter(None, [layout.symbols, layout.ensembl]))
         remarks = [f"counts are those of {key}, genes those of {genes.name[1:]}"]
 
     remarks = remarks if key != "X" else []
@@ -167,10 +156,10 @@ def _obs(path, file, home, wanted):
     own = file[f"{home}obs"]
     here = {INDEX, *column_names(own)}
     elsewhere = [column for column in wanted if column not in here]
-    columns = _read(path, own, [column for column in wanted if column in here] or [INDEX])
+    columns = read_columns(own, [column for column in wanted if column in here] or [INDEX])
     if not elsewhere:
         return columns, []
-    names, whole = _read(path, own, [INDEX])[INDEX], _read(path, file["obs"], [INDEX, *elsewhere])
+    names, whole = read_columns(own, [INDEX])[INDEX], read_columns(file["obs"], [INDEX, *elsewhere])
     if again := repeated(whole[INDEX]):
         raise InputError(
             f"{path}: obs names {quote_some(again)} twice; {own.name} cannot be matched"
@@ -183,24 +172,6 @@ def _obs(path, file, home, wanted):
             f"{quote_some(lost)}; give cells the same names in both"
         )
     return columns.join(whole[elsewhere].take(rows).reset_index(drop=True)), elsewhere
-
-
-def _read(path, table, columns):
-    """Some columns of a table as one frame."""
-    values = {column: read_column(table, column) for column in columns}
-    for column, array in values.items():
-        kind = getattr(getattr(array, "dtype", None), "kind", "V")
-        if getattr(array, "ndim", 0) != 1 or kind not in "biufOSU":
-            raise InputError(
-                f"{path}: column `{column}` is no list of labels or numbers; is it corrupt?"
-            )
-    lengths = sorted({len(column) for column in values.values()})
-    if len(lengths) > 1:
-        raise InputError(
-            f"{path}: columns of {table.name} have {quote_some(lengths)} values, want as many in "
-            "each; is the file corrupt?"
-        )
-    return pd.DataFrame(values)
 
 
 def _numbers(path, table):
@@ -243,7 +214,7 @@ def _labels(path, columns, layout, dataset):
                 f"{quote_some(found)}; declare another layout"
             )
         named = {label: match[1] if match else label for label, match in found.items()}
-    targets = {label: _targets(name, layout) for label, name in named.items()}
+    targets = {label: layout.targets(name) for label, name in named.items()}
     target = as_categories(labels, lambda label: (layout.combination or "+").join(targets[label]))
     marks = as_categories(columns[layout.control_column]) if layout.control_column else target
     control = _where(marks, layout.is_control) | _where(target, CONTROL.__eq__)
@@ -284,29 +255,6 @@ def _labels(path, columns, layout, dataset):
     obs["kept"], obs["control"] = kept, control & kept
     obs["dataset"] = obs["dataset"].where(kept).cat.remove_unused_categories()
     return obs, left_out, [remark] if joined else []
-
-
-def _targets(name, layout):
-    """The targets that a label names: none, one or several; that of non-targeting cells is CONTROL."""
-    if layout.control_column is None and layout.is_control(name):
-        return [CONTROL]
-    if name.lower() in NO_TARGET:
-        return []
-    for joiner in dict.fromkeys(filter(None, (layout.combination, *JOINERS))):
-        parts = [part.strip() for part in name.split(joiner) if part.strip()]
-        targets = [part for part in parts if not _is_control_guide(part, layout)]
-        # `control_1` is a numbered control, no perturbation of `1`.
-        if 1 <= len(targets) < len(parts) and not all(map(str.isdigit, targets)):
-            return list(dict.fromkeys(targets))
-        if len(parts) > 1 and not targets:
-            return [CONTROL]
-        if len(parts) > 1 and joiner == layout.combination:
-            return list(dict.fromkeys(parts))
-    return [name]
-
-
-def _is_control_guide(part, layout):
-    return layout.is_control(part) or part.lower() in CONTROL_GUIDES
 
 
 def _where(values, holds):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ..competition import CONTROL
 from ..io.files import InputError, quote_some, read_json
 from ..io.hdf5 import INDEX
 
@@ -21,6 +22,17 @@ KINDS = ("cells", "bulk")
 MITO_UNITS = {"percent": 100.0, "fraction": 1.0}
 BUILT_IN = Path(__file__).with_name("layouts.json")
 VAR_COLUMNS = ("symbols", "ensembl")
+# Labels that name no perturbation, in lower case.
+NO_TARGET = {
+    "na", "n/a", "<na>", "#n/a", "none", "null", "unassigned", "unknown", "undetermined", "multiple",
+    "multiplet", "doublet", "ambiguous",
+}  # fmt: skip
+# Labels of control guides beside that of a target, in lower case, and what joins them.
+CONTROL_GUIDES = {
+    CONTROL, "nontargeting", "non_targeting", "control", "ctrl", "nt", "ntc", "neg", "safe-targeting",
+    "scramble", "scrambled",
+}  # fmt: skip
+JOINERS = "+", "|", "_"
 COLUMNS = ("perturbation", "control_column", "guide", "batch", "dataset", "total", "mito")
 
 
@@ -91,6 +103,31 @@ class Layout:
     def is_control(self, label: str) -> bool:
         """Whether a label is one of non-targeting cells."""
         return any(fnmatchcase(label, pattern) for pattern in self.controls)
+
+    def targets(self, label: str) -> list[str]:
+        """Return the targets that a label names: none, one or several; CONTROL is that of controls.
+
+        Control guides beside a target do not count: `ctrl+A` is A.
+        """
+        if self.control_column is None and self.is_control(label):
+            return [CONTROL]
+        if label.lower() in NO_TARGET:
+            return []
+        for joiner in dict.fromkeys(filter(None, (self.combination, *JOINERS))):
+            parts = [part.strip() for part in label.split(joiner) if part.strip()]
+            targets = [
+                part
+                for part in parts
+                if not (self.is_control(part) or part.lower() in CONTROL_GUIDES)
+            ]
+            # `control_1` is a numbered control, no perturbation of `1`.
+            if 1 <= len(targets) < len(parts) and not all(map(str.isdigit, targets)):
+                return list(dict.fromkeys(targets))
+            if len(parts) > 1 and not targets:
+                return [CONTROL]
+            if len(parts) > 1 and joiner == self.combination:
+                return list(dict.fromkeys(parts))
+        return [label]
 
     def fits(self, obs: Iterable[str], var: Iterable[str]) -> bool:
         """Whether files with these columns of obs and var are recognised as this layout."""
