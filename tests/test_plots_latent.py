@@ -60,7 +60,9 @@ def test_cells_lie_where_their_shift_predicts_or_hardly(tmp_path):
 
 def test_one_perturbation_is_compared_too():
     shift = shifts([[3.0, 0.0, 0.0]])
-    assert numbers(shift_agreement(cells_of(shift), shift, "non-targeting")) == {1}
+    figure = shift_agreement(cells_of(shift), shift, "non-targeting")
+    assert numbers(figure) == {1}
+    assert legend(figure) == ["with its own shift"]
 
 
 def test_shifts_that_are_none_are_one_sentence():

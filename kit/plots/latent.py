@@ -93,7 +93,7 @@ def shift_agreement(states: pd.DataFrame, shift: pd.DataFrame, control: str) -> 
         f"mean cosine with their own shift {same.mean():.2f}{beside} (perturbations: {len(shift)})",
         height=height_of(same),
     )
-    for place, (_, row) in enumerate(other.iterrows()):
+    for place, row in enumerate(other.to_numpy() if len(other) > 1 else ()):
         label = None if place else "with the shifts of others"
         axis.plot(row, np.full(len(row), place), "o", color="0.75", markersize=5, label=label)
     axis.plot(same, range(len(same)), "D", color=ORANGE, label="with its own shift")

@@ -48,7 +48,7 @@ def training_curves(history: pd.DataFrame) -> Figure:
         axis.axhline(0, color="black", linestyle="--", linewidth=1, label="nothing learned")
         axis.set_xlabel("step")
         if len(stages) > 1:
-            axis.set_title(f"training on {_source(stage)}", fontsize=10)
+            axis.set_title(f"training on the {stage}", fontsize=10)
     axes[0].set_ylabel("loss less that of the\ngenes' own odds (below 0: gain)")
     return with_legend(figure, axes[0])
 
@@ -135,14 +135,11 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
     of each source in the differences between perturbations, of the heads and of what else there is.
     """
     if not counts.any():
-        return sentence(
-            "Nothing that the network learned makes its predictions of two targets differ."
-        )
+        return sentence("The network predicts the same of all targets: no head counts.")
     moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     title = f"Heads moved {percent(round(moved, 3))} of their weight to other kernels;\n"
-    title += (
-        f"“{counts.idxmax()}” counts most, {percent(round(counts.max(), 3))} of the differences"
-    )
+    share = percent(round(counts.max(), 3))
+    title += f"“{counts.idxmax()}” counts most, {share} of the differences between targets"
     rows = [*learned.index, *counts.index.difference(learned.index, sort=False)]
     figure, (left, right) = new_figure(title, columns=2, height=2 + 0.19 * len(rows))
     left.get_gridspec().set_width_ratios([2, 1])
@@ -166,9 +163,7 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     a line the more signal; shown are the rows that most arrives at.
     """
     if ways.empty or not carried.any():
-        return sentence(
-            f"No training perturbation carries a part of the prediction of {carried.name}: no routes."
-        )
+        return sentence(f"No training perturbation carries a part of {carried.name}'s prediction.")
     reached = ways.groupby("row")["amount"].sum().nlargest(REACHED)
     kind = ways["type"].str.removesuffix(", small")  # the same hubs, counted twice
     shown = ways.astype({"amount": float}).assign(type=kind)[ways["row"].isin(reached.index)]
@@ -177,11 +172,10 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     shown["hub"] = shown["hub"].mask(shown["hub"].isin(few), f"other hubs: {len(few)}")
     shown = shown.groupby(["row", "type", "hub"], sort=False, as_index=False)["amount"].sum()
     shown = shown.sort_values("amount", ascending=False)  # a wide line does not hide a narrow one
-    share, part = (
-        percent(round(size / ways["amount"].sum(), 3)) for size in (reached.iloc[0], reached.sum())
-    )
-    title = f"The signal of {carried.name} reaches {reached.index[0]} most, {share};\n"
-    title += f"{part} of it reaches the {len(reached)} rows shown"
+    parts = reached / ways["amount"].sum()
+    title = f"The signal of {carried.name} reaches {parts.index[0]} most, "
+    title += f"{percent(round(parts.iloc[0], 3))};\n"
+    title += f"{percent(round(parts.sum(), 3))} of it reaches the {len(reached)} rows shown"
     figure, (axis,) = new_figure(title, height=4.6)
     names = [*by_hub.index[:HUBS], *([f"other hubs: {len(few)}"] if len(few) else [])]
     hubs, rows = (
@@ -225,17 +219,14 @@ def carriers(carried: pd.Series, signal: pd.DataFrame) -> Figure:
     carried: share of the logit shift, named after the perturbation, largest first; signal: row x type.
     """
     if not carried.any():
-        return sentence(
-            f"No training perturbation carries a part of the prediction of {carried.name}."
-        )
+        return sentence(f"No training perturbation carries a part of {carried.name}'s prediction.")
     largest = carried.abs().sort_values(ascending=False, kind="stable").index[:CARRIERS]
     shown = carried[carried.index.isin(largest)]
     arrived = signal.loc[shown.index]
     kind = arrived.idxmax(axis=1).map(_plain)
     kind = kind.where(arrived.max(axis=1) >= FAINT, "hardly any signal: as all rows")
-    first, rest = (
-        percent(round(part, 3) + 0.0) for part in (carried.iloc[0], carried.iloc[1:].sum())
-    )
+    first = percent(round(carried.iloc[0], 3))
+    rest = percent(round(carried.iloc[1:].sum(), 3) + 0.0)
     figure, (axis,) = new_figure(
         f"{carried.name}: {carried.index[0]} carries {first} of the logit shift,\n"
         f"the {len(carried) - 1} other training perturbations together {rest}",
@@ -258,9 +249,7 @@ def gates(learned: pd.DataFrame, start: pd.DataFrame) -> Figure:
     """
     moved = (learned - start).clip(lower=0).sum(axis=1).mean()
     if round(moved, 3) == 0:
-        return sentence(
-            "The gates stand where they started: no type of edge was found to count more."
-        )
+        return sentence("The gates stand where they started: no type of edge counts more.")
     first, second = (
         f"{_plain(row.idxmax())} ({percent(round(row.max(), 3))})" for _, row in learned.iterrows()
     )
@@ -284,19 +273,15 @@ def _verdict(stage, history):
     best = history.groupby("member")["check"].min()
     gained = best[best <= -GAIN]
     if best.isna().all():
-        return f"Training on {_source(stage)}: no rows left out to stop on"
+        return f"Training on the {stage}: no rows left out to stop on"
     if gained.empty:
         loss = f"loss at best {max(best.min(), 0):.3f}"
-        return f"Training on {_source(stage)}: left-out rows gain nothing ({loss})"
+        return f"Training on the {stage}: left-out rows gain nothing ({loss})"
     members = history[history["member"].isin(gained.index)].groupby("member")
     steps = span(history.loc[members["check"].idxmin(), "step"], "{:.0f}")
     which = "" if len(best) == 1 else f" in {len(gained)} of {len(best)} members"
     gain = f"left-out rows gain {-gained.mean():.3f}{which}"
-    return f"Training on {_source(stage)}: {gain}, most at step {steps}"
-
-
-def _source(stage):
-    return "the competition" if stage == "competition" else f"the {stage}"
+    return f"Training on the {stage}: {gain}, most at step {steps}"
 
 
 def _plain(kind):
