@@ -76,7 +76,7 @@ def test_the_network_of_the_docstring_is_a_model_as_any_other(tmp_path):
 
 
 def test_a_module_that_fails_is_an_error_of_one_fit_and_not_of_the_next(tmp_path):
-    competition, pathways = planted(tmp_path, rows=12)
+    competition, pathways = planted(tmp_path, rows=18)
 
     class Broken(Linear):
         def forward(self, context):
@@ -239,7 +239,7 @@ def test_resampled_cells_have_checkpoints_of_their_own(tmp_path, monkeypatch):
 
 
 def test_cells_are_resampled_once_for_all_fits_on_the_same_rows(tmp_path, monkeypatch):
-    competition, pathways = planted(tmp_path, rows=12)
+    competition, pathways = planted(tmp_path, rows=18)
     competition, calls = replace(competition, cells=tmp_path / "cells.h5ad"), []
 
     def resampled(train, draws, *, seed):
@@ -251,7 +251,7 @@ def test_cells_are_resampled_once_for_all_fits_on_the_same_rows(tmp_path, monkey
     few = competition.subset(competition.effects.index[:8])
     for data in (competition, few, competition, few):
         deepcopy(model).fit(data)
-    assert calls == [12, 8]
+    assert calls == [18, 8]
 
 
 def test_probabilities_and_masses_sum_to_one(tmp_path):
