@@ -20,7 +20,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..io import locate
-from ..io.files import InputError, fetch, quote_some
+from ..io.files import InputError, fetch, printable, quote_some
 from ..screens.atlas import Atlas, find_atlas, read_responses
 from ..screens.gene_names import GeneNames, load_gene_names
 from ..screens.merging import merge
@@ -94,7 +94,7 @@ def gather(
         del kinds["genes"]
         counts = {kind: knowledge.has_response(labels) for kind, labels in kinds.items()}
         text = f"{atlas}; {_of_all(counts)}"
-    knowledge.remarks = [*lines, f"atlas: {text}", *ignored]
+    knowledge.remarks = [*map(printable, [*lines, f"atlas: {text}", *ignored])]
     return knowledge
 
 
