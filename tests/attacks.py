@@ -46,7 +46,8 @@ def attack(reader, *given):
         return None, f"{type(error).__name__} {error}"[:300]
     if not (isinstance(result, int) and result == 1):
         return result, "" if "nan" not in out.getvalue() else f"prints {out.getvalue()}"
-    line = err.getvalue().removesuffix("\n")
+    said = err.getvalue().removesuffix("\n")
+    line = said[said.find("error: ") :]  # what went before it is progress
     clear = line.startswith("error: ") and line.isprintable() and len(line) < 800
     return None, "" if clear else f"not one clear line: {line[:300]!r}"
 

@@ -767,7 +767,7 @@ def test_a_scale_that_the_values_contradict_is_refused_with_the_one_that_fits(
         check_scale(matrix, scale)
 
 
-def test_where_genes_are_missing_the_sum_is_told_and_counts_show_the_base(tmp_path):
+def test_where_genes_are_missing_the_sum_is_stated_and_counts_show_the_base(tmp_path):
     random = np.random.default_rng(0)
     counts = random.poisson(0.4 * random.gamma(5, 0.2, (90, 1)) * np.ones(200))
     good = write_matrix(tmp_path / "a.h5ad", logs_of(counts, 1e4, E, missing=60))
