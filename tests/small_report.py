@@ -28,7 +28,7 @@ def report(notebook, models, *, simulated=True, ceiling=None, figures=()):
         "peak_memory_mb": 300,
         "versions": {"numpy": "2.0.2"},
         "models": scores,
-        "ceiling": ceiling and {"0.2": {"score_per_60": ceiling}},
+        "ceiling": ceiling and {"0.2": {"score_per_60": ceiling, "interval_per_60": [1.5, 40.0]}},
         "data": data,
         "figures": list(figures),
         "submission": {"file": None, "model": None},

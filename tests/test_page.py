@@ -85,7 +85,7 @@ def test_text_is_aligned_left_with_its_heading_and_numbers_are_not(outputs):
     assert {"3.00", "40", "2", "12", "300"} < set(Elements(text).words)
 
 
-def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
+def test_a_dot_lies_inside_its_interval_and_the_ceiling_is_a_band(outputs):
     text = write_page(outputs).read_text()
     for picture in re.findall(r"<svg.*?</svg>", text):
         x1, x2 = map(float, re.search(r'"line" x1="([-\d.]+)" x2="([-\d.]+)"', picture).groups())
@@ -93,8 +93,9 @@ def test_a_dot_lies_inside_its_interval_and_the_floor_where_zero_is(outputs):
         assert dot == pytest.approx(x1 + (x2 - x1) / 3)  # from 1 below to 2 above
         start, width = map(float, re.search(r'viewBox="([-\d.]+) 0 ([\d.]+) 1"', picture).groups())
         assert start < x1 < x2 < start + width
-        top = float(re.search(r'"top" x1="([-\d.]+)"', picture)[1])
-        assert start < top == 4.5 < start + width
+        band = re.search(r'"top" x1="([-\d.]+)" x2="([-\d.]+)"', picture).groups()
+        assert tuple(map(float, band)) == (1.5, 40)  # an interval, which does not squeeze the rest
+        assert start + width < 40
     assert set(re.findall(r'"floor" x1="([\d.]+)"', text)) == {"0"}
 
 

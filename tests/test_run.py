@@ -154,7 +154,7 @@ def test_the_board_lists_models_best_first_with_floor_ceiling_and_submissions(co
     assert row["W/60"] * row["Wcos"] == pytest.approx(want.score_per_60)
     text = board_text(outputs)
     assert str(outputs / "02_baseline" / "submission.csv") in text
-    assert "Ceiling" in text
+    assert "Noise ceiling" in text
     assert "Simulated data" in text
 
 

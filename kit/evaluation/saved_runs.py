@@ -77,7 +77,9 @@ def read_report(path: Path) -> dict:
             numbers += [score["score_per_60"], score["w"], score["wcos"], low, high]
             numbers += [model["seconds"], model["rows"], 1 / model["rows"]]
         if report.get("ceiling"):
-            numbers.append(report["ceiling"]["0.2"]["score_per_60"])
+            score = report["ceiling"]["0.2"]
+            low, high = score["interval_per_60"]
+            numbers += [score["score_per_60"], low, high]
         if not all(abs(one) < LARGEST for one in numbers):
             raise ValueError("a number is infinite or missing")
         if {*map(type, texts)} != {str} or not isinstance(data["simulated"], bool):

@@ -27,10 +27,14 @@ def read_reports(folder: Path | str) -> dict[Path, dict]:
     return {path: read_report(path) for path in paths}
 
 
-def ceilings(reports: dict[Path, dict]) -> list[float]:
-    """Return the noise ceilings for 60 rows of the reports that have one."""
-    found = (report.get("ceiling") for report in reports.values())
-    return [one[GATE]["score_per_60"] for one in found if one]
+def ceilings(reports: dict[Path, dict]) -> dict[tuple[float, float, float], str]:
+    """Return the noise ceilings for 60 rows of the reports that have one: (score, low, high) and text."""
+    found = [report["ceiling"][GATE] for report in reports.values() if report.get("ceiling")]
+    ends = dict.fromkeys((one["score_per_60"], *one["interval_per_60"]) for one in found)
+    text = (
+        "half the cells against the other half, {:.2f}, 90 % interval {:.2f} to {:.2f}: an estimate"
+    )
+    return {one: text.format(*one) for one in ends}
 
 
 def board(folder: Path | str) -> pd.DataFrame:
@@ -85,8 +89,7 @@ def board_text(folder: Path | str) -> str:
     table["rows"] = table["rows"].astype("Int64")  # as whole numbers beside those that lack
     lines = [table.to_string(index=False, float_format="{:.3f}".format, na_rep=""), ""]
     lines.append("Out-of-fold scores for 60 rows, gate 0.2; the floor (mean training effect) is 0.")
-    for top in dict.fromkeys(f"{top:.2f}" for top in ceilings(reports)):
-        lines.append(f"Ceiling (half the cells against the other half): {top}")
+    lines += [f"Noise ceiling: {text}" for text in dict.fromkeys(ceilings(reports).values())]
     for path, report in reports.items():
         if report["submission"]["file"]:
             submission = path.parent / report["submission"]["file"]

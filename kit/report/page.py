@@ -53,8 +53,9 @@ def _models(folder, reports):
     """Table of all models with a picture of each interval."""
     table = board(folder)
     ends = table["90 % interval"].str.extract(r"^(-?[\d.]+) \.\. (-?[\d.]+)$").astype(float)
-    top = min(ceilings(reports), default=None)
-    limits = min(0.0, top or 0.0, ends[0].min()), max(0.0, top or 0.0, ends[1].max())
+    tops = ceilings(reports)
+    top = min(tops, default=None)
+    limits = min(0.0, ends[0].min()), max(0.0, ends[1].max())
     pictures = [
         "" if pd.isna(score) else _interval(score, low, high, limits, top)
         for score, low, high in zip(table["score/60"], ends[0], ends[1], strict=True)
@@ -67,7 +68,7 @@ def _models(folder, reports):
         "Wcos, the cosine of prediction and truth. Floor (orange line): the mean training effect, 0."
     )
     if top is not None:
-        note += f" Ceiling (grey line): half the cells against the other half, {top:.2f}."
+        note += f" Noise ceiling (grey band): {tops[top]}, which a model may exceed."
     runs = zip(table["model"], table["report"], table["notebook"], strict=True)
     return _table(shown, note, [_link(name, folder, _shown(*run)) for name, *run in runs])
 
@@ -90,7 +91,7 @@ def _interval(score, low, high, limits, top):
     start, width = limits[0] - margin, limits[1] - limits[0] + 2 * margin
     marks = {"floor": (0, 0, 0, 1), "line": (low, high, 0.5, 0.5), "dot": (score, score, 0.5, 0.5)}
     if top is not None:
-        marks = {"top": (top, top, 0, 1)} | marks
+        marks = {"top": (*top[1:], 0.5, 0.5)} | marks
     lines = [
         '<line class="{}" x1="{:.6g}" x2="{:.6g}" y1="{}" y2="{}"/>'.format(name, *ends)
         for name, ends in marks.items()
