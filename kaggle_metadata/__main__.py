@@ -5,6 +5,7 @@ Nothing is sent unless the check is green. Exit code 0: good; 1: something is wr
 """
 
 import argparse
+import shlex
 import sys
 import warnings
 from pathlib import Path
@@ -68,7 +69,8 @@ def push(args):
     if faults:
         listed = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
         raise InputError(f"{len(faults)} of {len(kernels)} kernels failed: {listed}")
-    print(f"{len(kernels)} kernels complete; board: python -m kit board {args.outputs}")
+    place = shlex.quote(str(args.outputs))
+    print(f"{len(kernels)} kernels complete; board: python -m kit board {place}")
 
 
 def submit(args):

@@ -95,7 +95,8 @@ def merge(
     if min_cells < 2:
         raise InputError(f"min_cells is {min_cells}, want 2 or more: one cell has no variance")
     out, settings = Path(out), {"min_cells": min_cells, "min_controls": min_controls}
-    sources, lines = open_sources(files, competition, layouts)
+    with progress("reading labels and hashes of the files"):
+        sources, lines = open_sources(files, competition, layouts)
     if not isinstance(names, GeneNames):
         names = load_gene_names(names, folder=competition.source)
     for source in sources:
