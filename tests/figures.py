@@ -40,10 +40,10 @@ def legend(figure):
 
 
 def fits(figure, path):
-    """Whether the figure is 800 pixels wide with its title inside."""
+    """Whether the figure is 800 pixels wide with its title and legends inside."""
     figure.savefig(path, dpi=100)
     columns = plt.imread(path).shape[1]
-    boxes = [text.get_window_extent() for text in figure.texts]
+    boxes = [part.get_window_extent() for part in [*figure.texts, *figure.legends]]
     return columns == 800 and all(box.x0 >= 0 and box.x1 <= 800 for box in boxes)
 
 

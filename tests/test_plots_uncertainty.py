@@ -78,11 +78,12 @@ def test_the_trade_marks_the_largest_product_and_states_both_scores(distribution
         {"w": [10, 8, 2.0], "wcos": [0.4, 0.6, 0.7], "score": [4, 4.8, 1.4]}, [6, 1, 0.1]
     )
     rules = pd.DataFrame(
-        {"w": [1.0, 6], "wcos": [0.8, 0.3], "score": [0.8, 1.8]}, ["mean", "median"]
+        {"w": [1.0, 6, 9], "wcos": [0.8, 0.3, 0.2], "score": [0.8, 1.8, 1.8]},
+        ["mean", "median", "weighted median"],
     )
     held_out = pd.DataFrame(
-        {"w_per_60": [0.5, 2, 1.5], "wcos": [0.5, 0.2, -0.2], "score": [0.25, 0.4, 0]},
-        ["mean", "median", "score-optimal"],
+        {"w_per_60": [0.5, 2, 3, 1.5], "wcos": [0.5, 0.2, 0, -0.2], "score": [0.25, 0.4, 0, 0]},
+        [*rules.index, "score-optimal"],
     )
     figure = plots.trade(path, rules, held_out)
     assert numbers(figure) == {60, 0.8, 0.25, 4.8, 0}  # what is expected never stands alone
@@ -95,6 +96,7 @@ def test_the_trade_marks_the_largest_product_and_states_both_scores(distribution
     assert [(*line.get_xdata(), *line.get_ydata()) for line in measured] == [
         (0.5, 0.5),
         (0.2, 2),
+        (0, 3),
         (-0.2, 1.5),
     ]
     assert fits(figure, tmp_path / "figure.png")

@@ -146,7 +146,7 @@ def density(axis: Axes, x: np.ndarray, y: np.ndarray, **labels: str) -> None:
 def with_legend(figure: Figure, axis: Axes) -> Figure:
     """Return the figure with a legend of what `axis` shows at its foot, on as many lines as it needs."""
     handles, labels = axis.get_legend_handles_labels()
-    rows = -(-sum(len(label) + 7 for label in labels) // 110)
+    rows = -(-sum(len(label) + 7 for label in labels) // 92)
     columns = -(-len(labels) // rows) if labels else 1
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
