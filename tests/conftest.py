@@ -1,6 +1,7 @@
 """What tests share: the quick twin, made once, and the folder of real data, where there is one."""
 
 import os
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of small products threads wait for one another
+# What `make demo` merged for the same twin is not to be found.
+os.environ["ESG_OUTPUTS"] = str(Path(tempfile.gettempdir()) / "outputs-of-tests")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 
