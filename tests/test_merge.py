@@ -834,6 +834,7 @@ def test_the_command_merges_and_prints_the_coverage(whole_world, tmp_path):
 def test_the_command_refuses_bad_input_in_one_clear_line(twin, tmp_path):
     done = command(twin / "training_cells.csv", "--data", twin, "--out", tmp_path)
     assert done.returncode == 1
-    error = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
-    assert len(error) == 1
-    assert "training_cells.csv does not exist" in error[0]
+    *_, error = done.stderr.splitlines()
+    assert done.stderr.count("error: ") == 1
+    assert error.startswith("error: ")
+    assert "training_cells.csv does not exist" in error
