@@ -146,6 +146,13 @@ def test_tables_of_genes_and_sets_are_sets_of_one_species(tmp_path, kind):
     assert ("of other species" in sets.attrs["read_as"]) == (kind not in ("long", "msigdbr"))
 
 
+def test_sets_of_one_gene_without_ids_are_sets(tmp_path):
+    (tmp_path / "one.gmt").write_text(text([(f"module {i}", "", GENES[i]) for i in range(9)]))
+    kind, frame, _ = read_source(tmp_path / "one.gmt")
+    assert kind == "sets"
+    assert list(frame["gene"]) == GENES[:9]
+
+
 def test_comments_above_a_table_are_passed_over(tmp_path):
     for above in ("# made today\n", "# made today\n# by us\n#gene1\tgene2\n", "! no header\n"):
         (tmp_path / "file").write_text(f"{above}A\tB\nB\tC\n")

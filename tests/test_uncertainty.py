@@ -252,6 +252,8 @@ def test_predict_writes_intervals_beside_the_submission(tmp_path, capsys):
         table.loc[submission.index, submission.columns], submission, check_names=False, rtol=1e-3
     )
     sure.unlink()
-    assert main([*words, "--uncertainty", str(sure), "--level", "80"]) == 1
-    assert "level is 80; want a share" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as usage:
+        main([*words, "--uncertainty", str(sure), "--level", "80"])
+    assert usage.value.code == 2
+    assert "--level: 80.0 is out of range" in capsys.readouterr().err
     assert not sure.exists()

@@ -192,6 +192,12 @@ def _by_shape(text):
             return _Layout("sif")
         if text.separator == "\t" and max(map(len, text.sample)) > 3:
             return _Layout("gmt")
+    if (
+        text.separator == "\t"
+        and width > 2
+        and not any(map("".join, (row[1:2] for row in text.sample)))
+    ):
+        return _Layout("gmt")  # sets without ids
     if width == 2 or ragged:
         return _Layout("edges", (0, 1), all(map(_COLUMN.fullmatch, first[:2])))
     if width == 3 and any(_is_number(row[2]) for row in text.sample if len(row) == 3):
