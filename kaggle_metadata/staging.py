@@ -12,9 +12,10 @@ from .notebook import as_sent
 def stage_module(place: Path) -> Path:
     """Write the dataset's metadata and a copy of `kit/` into `place` / esg-kit; return that folder.
 
-    Caches of Python and numba are left out: --ignore-patterns does so in the top folder only.
+    Left out are caches of Python and numba, and hidden files and folders, such as those of Jupyter:
+    --ignore-patterns does so in the top folder only.
     """
-    staged, ignore = place / DATASET, shutil.ignore_patterns("__pycache__")
+    staged, ignore = place / DATASET, shutil.ignore_patterns("__pycache__", ".*")
     shutil.copytree(FOLDER.parent / "kit", staged / "kit", ignore=ignore)
     (staged / "dataset-metadata.json").write_text(json.dumps(read_dataset(), indent=2))
     return staged

@@ -18,6 +18,7 @@ from kaggle_metadata import metadata
 from kaggle_metadata.client import Busy
 from kaggle_metadata.notebook import as_sent
 from kaggle_metadata.push import follow
+from kaggle_metadata.staging import stage_module
 from kit import InputError
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -136,6 +137,15 @@ def test_everything_is_pushed_as_its_metadata_says_and_outputs_come_back(checkou
     assert kaggle.counts()["CreateDataset"] == 1
     assert kaggle.counts()["CreateDatasetVersion"] == 1
     assert kaggle.bodies("SaveKernel")[-1]["slug"] == "jane-doe/esg-02-baseline"
+
+
+def test_caches_and_hidden_folders_are_not_staged(checkout, monkeypatch):
+    for name in ("__pycache__", ".ipynb_checkpoints"):
+        (checkout / "kit" / "io" / name).mkdir()
+    monkeypatch.setattr("kaggle_metadata.staging.FOLDER", checkout / "kaggle_metadata")
+    staged = stage_module(checkout / "staged")
+    assert (staged / "kit" / "io" / "files.py").is_file()
+    assert not [*staged.rglob("__pycache__"), *staged.rglob(".*")]
 
 
 @needs_kaggle

@@ -135,6 +135,28 @@ def test_cell_lines_are_counted_where_the_last_model_beats_the_reference(tmp_pat
     assert fits(figure, tmp_path / "figure.png")
 
 
+def test_the_reference_alone_has_no_gains():
+    columns = ["score", "difference", "difference_low", "difference_high"]
+    index = pd.MultiIndex.from_tuples([("K562", "constant")], names=["line", "model"])
+    figure = plots.cell_line_gains(pd.DataFrame([[1, 0, 0, 0]], index, columns))
+    assert "“constant” is the only model" in title(figure)
+    assert not figure.axes[0].axison
+
+
+def test_the_reference_may_be_left_off_the_comparison():
+    shown = comparison_table().drop(index="mean")
+    figure = plots.comparison(shown, "mean")
+    assert "are better than “mean”" in title(figure)
+    assert labels(figure.axes[0]) == ["constant", "ridge", "tree"]
+
+
+def test_models_without_intervals_are_drawn():
+    table = comparison_table()
+    table[["low", "high", "difference_low", "difference_high"]] = np.nan
+    left, _ = plots.comparison(table, "constant").axes
+    assert left.get_xlim() == (-1, 1)
+
+
 def around(score, width=1.0):
     return [score, score - width, score + width, 0, 0, 0]
 

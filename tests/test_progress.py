@@ -89,3 +89,10 @@ def test_a_terminal_has_a_bar_and_a_variable_hides_it(monkeypatch):
         shown[hidden] = terminal.getvalue()
     assert re.search(r"folds: 100%.*2/2", shown[""])
     assert shown["1"] == ""
+
+
+def test_a_program_without_stderr_shows_nothing(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr("sys.stderr", None)
+    with progress("folds", 2) as done:
+        done()

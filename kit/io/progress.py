@@ -2,7 +2,7 @@
 
 In a log each step has a line when it ends, with the time it took; steps under a second have none, and of
 many small steps there is a line now and then. Work inside other work is shown on a terminal only.
-$TQDM_DISABLE hides all of it.
+$TQDM_DISABLE hides all of it, and so does a program without stderr.
 """
 
 import os
@@ -25,11 +25,12 @@ def progress(label: str, total: int = 1, unit: str = "") -> Iterator[Callable[..
     total: number of the steps; unit: what they are, where that is more than steps. A block of one step
     need not call the function.
     """
-    inner, terminal = bool(_running), sys.stderr.isatty()
+    hidden = os.environ.get("TQDM_DISABLE") or sys.stderr is None  # as under pythonw
+    inner, terminal = bool(_running), not hidden and sys.stderr.isatty()
     jupyter = type(sys.stderr).__module__.startswith("ipykernel")
     if os.environ.get("KAGGLE_KERNEL_RUN_TYPE") == "Batch":
         jupyter = False  # the output of such a run is its log
-    if os.environ.get("TQDM_DISABLE") or (inner and (total == 1 or not terminal)):
+    if hidden or (inner and (total == 1 or not terminal)):
         yield lambda number=1: None
         return
     _running.append(label)

@@ -93,6 +93,8 @@ def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure
     scores: by (line, model), columns as of `compare`.
     """
     others = scores.drop(index=reference, level=1)
+    if others.empty:
+        return sentence(f"“{reference}” is the only model: nothing to compare it with.")
     models, names = others.index.unique(1), others.index.unique(0)
     last = others.xs(models[-1], level=1)
     figure, (axis,) = new_figure(
@@ -232,7 +234,7 @@ def _verdict(table, reference, kind):
     text = f"{kind}: best" if kind else "best"
     text += f" “{best}”, {score:.2f} for 60 rows out of fold (the mean: 0)"
     if reference is not None:
-        others = table.drop(index=reference)
+        others = table.drop(index=reference, errors="ignore")  # it may be left off the figure
         better, worse = (others["difference_low"] > 0).sum(), (others["difference_high"] < 0).sum()
         text += f";\n{better} of {len(others)} models are better than “{reference}”, {worse} worse "
         text += "(paired 90 % interval)"
