@@ -21,7 +21,8 @@ from kit.screens.gene_names import GeneNames
 NAMES = sorted({*GENES, *TRAINING, *TARGETS.values()})
 SETS = "".join(f"set {i}\tS-{i}\t" + "\t".join(NAMES[i : i + 4]) + "\n" for i in range(4))
 EDGES = "".join(f"{one} {other}\n" for one, other in pairwise(NAMES))
-TABLE = pd.DataFrame(np.random.default_rng(0).normal(size=(len(NAMES), 3)), NAMES, list("xyz"))
+TABLE = pd.DataFrame(np.random.default_rng(0).normal(size=(len(NAMES), 12)), NAMES)
+TABLE = TABLE.add_prefix("x")
 FOREIGN = "a set\tid\tYAL001C\tYAL002W\tYBR160W\n"
 
 
@@ -262,7 +263,7 @@ LEAKS = {
     "means": training,
     "means by gene": lambda competition: training(competition).T,
     "a prediction by id": lambda competition: (
-        TABLE.iloc[:4, :1].dot(pd.DataFrame(1.0, ["x"], GENES)).set_axis(list(TARGETS))
+        TABLE.iloc[:4, :1].dot(pd.DataFrame(1.0, ["x0"], GENES)).set_axis(list(TARGETS))
     ),
     "a prediction by name": lambda competition: pd.DataFrame(0.1, list(TARGETS.values()), GENES),
     "a prediction by gene": lambda competition: pd.DataFrame(0.1, GENES, list(TARGETS)),
@@ -273,6 +274,13 @@ LEAKS = {
         [f"c{i}" for i in range(len(GENES))], axis=1
     ),
     "weights too": lambda competition: competition.solution,
+    "rounded": lambda competition: coded(competition.effects).round(2),
+    "in natural logarithms": lambda competition: np.log(2) * coded(competition.effects),
+    "named after": lambda competition: competition.effects.T.add_prefix("KO_") * 1.01,
+    "named before": lambda competition: competition.effects.add_suffix("_pred"),
+    "natural means": lambda competition: (
+        np.log(2) * (coded(competition.effects).add(competition.control, axis=0))
+    ),
 }
 
 
@@ -292,3 +300,47 @@ def test_a_table_that_holds_the_truth_or_a_prediction_never_becomes_knowledge(
     knowledge = gather(competition)
     assert list(knowledge.pathways.provenance.index) == ["sets"]
     assert sum(name in line and line.startswith("ignored") for line in knowledge.remarks) == 1
+
+
+@pytest.mark.parametrize(
+    "header", [["knockdown", "gene", "log2fc"], ["set", "gene", "score"], None]
+)
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.filterwarnings("ignore:.*SIMULATED")
+def test_effects_in_rows_never_become_edges_or_sets(twin, nowhere, header, swapped):
+    folder = nowhere / "twin"
+    folder.mkdir(parents=True)
+    for path in [
+        *twin.glob("*.csv"),
+        *twin.glob("*.json"),
+        *twin.glob("*.txt"),
+        *twin.glob("*.gmt"),
+    ]:
+        shutil.copy(path, folder)
+    competition = load_competition(folder)
+    before = list(gather(competition).pathways.provenance.index)
+    rows = competition.effects.rename_axis("one").rename_axis("other", axis=1).stack().abs()
+    rows = rows.reset_index().iloc[:, [1, 0, 2] if swapped else [0, 1, 2]]
+    rows.to_csv(folder / "mine.csv", header=header or False, index=False)
+    knowledge = gather(competition)
+    assert list(knowledge.pathways.provenance.index) == before
+    assert sum("mine.csv" in line and "ignored" in line for line in knowledge.remarks) == 1
+
+
+def test_a_few_numbers_by_gene_do_not_become_knowledge_and_replace_no_sets(competition):
+    TABLE.iloc[:, :2].to_csv(competition.source / "gene_lengths.csv")
+    (competition.source / "hgnc_families.txt").write_text("family\tname\n1\tone\n")
+    knowledge = gather(competition)
+    assert knowledge.pathways is None
+    assert any("gene_lengths.csv" in line and "2 numbers" in line for line in knowledge.remarks)
+    named = gather(competition, pathways=[competition.source / "gene_lengths.csv"])
+    assert list(named.pathways.provenance.index) == ["gene_lengths"]
+
+
+def test_files_with_other_endings_are_read_or_named(competition):
+    (competition.source / "sets.gmt").write_text(SETS)
+    (competition.source / "net.tab").write_text(EDGES)
+    (competition.source / "net.xlsx").write_bytes(b"PK\3\4 no archive")
+    knowledge = gather(competition)
+    assert set(knowledge.pathways.provenance.index) == {"sets", "net"}
+    assert any("net.xlsx" in line for line in knowledge.remarks)

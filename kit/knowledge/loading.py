@@ -2,12 +2,14 @@
 
 Files that the user names are used, or refused by an error. Of the others, found in the places that
 `kit.io.locate` lists, those count that hold sets, edges or tables of the competition's genes; a line says
-which and why not. A table that may hold what is to be predicted is never used unless it is named.
+which and why not. A file that may hold what is to be predicted is never used unless it is named.
 """
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cache
@@ -31,7 +33,10 @@ from .tables import unpacked
 
 REACTOME = "ReactomePathways.gmt"
 URL = f"https://reactome.org/download/current/{REACTOME}.zip"
-ENDINGS = (".gmt", ".tsv", ".csv", ".txt", ".sif", ".npz")  # of files that may hold knowledge
+ENDINGS = (  # of files that may hold knowledge, and of the last three, which get a line
+    *(".gmt", ".tsv", ".csv", ".txt", ".sif", ".npz", ".gaf", ".tab", ".tab2", ".tab3", ".mitab"),
+    *(".edges", ".edgelist", ".xlsx", ".xls", ".parquet"),
+)
 # Others of these endings: the competition's tables, submissions, names of genes, reports, licences.
 OTHERS = (
     *("training_*", "pert_ids*", "*submission*", "solution*", "truth*", "hgnc*", "coverage.csv"),
@@ -40,7 +45,11 @@ OTHERS = (
 LARGEST, LARGEST_BARE = 300e6, 20e6  # bytes of a file that nobody names, with and without an ending
 FEW = 0.01  # a smaller share of the competition's or of the file's genes is there by chance
 MOSTLY = 0.3  # of a table's columns: with weights beside them, genes are less than half
-EQUAL = 1e-3  # log2, between a copy of an effect and the effect
+ALIKE = 0.95  # correlation between a copy of an effect, rounded or in other units, and the effect
+COLUMNS = (
+    10  # fewer numbers by gene are no embedding: a table of lengths would have a vote on every pair
+)
+NAME_IT = "name it to use it all the same"
 
 HGNC = "map them with HGNC's table, columns `symbol` and"
 IDS = {
@@ -142,8 +151,8 @@ def _load(paths, competition, *, folder, names=None, download=True):
         try:
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter("always")
-                frame, row = _read(path, naming, most=None if given else LARGEST)
-                row["known"] = _known(frame, row, competition, naming, must=bool(given))
+                frame, row, sides = _read(path, naming, most=None if given else LARGEST)
+                row["known"] = _known(frame, row, sides, competition, naming, must=bool(given))
         except InputError as error:
             if given:
                 raise
@@ -159,7 +168,7 @@ def _load(paths, competition, *, folder, names=None, download=True):
 
     for path in dict.fromkeys(files):
         take(path)
-    if not used:
+    if not given and all(row["kind"] == "table" for row in rows.values()):
         simulated = competition is not None and competition.simulated
         fetched, fault = _fetched(folder, download and not simulated)
         if fetched:
@@ -214,23 +223,25 @@ def _fetched(folder, download):
 
 
 def _read(path, names, most):
-    """The frame of one file under current symbols, and its row of the provenance.
+    """The frame of one file under current symbols, its row of the provenance, and both sides.
 
-    most: InputError beyond so many bytes, None for any number.
+    most: InputError beyond so many bytes, None for any number. Sides: the values of the first two columns
+    of sets and edges, as they stand in the file.
     """
     if most and (size := path.stat().st_size) > most:
-        raise InputError(f"{path} has {size / 1e6:,.0f} MB and is not named")
+        raise InputError(f"{path} has {size / 1e6:,.0f} MB: {NAME_IT}")
     kind, frame, digest = read_source(path, names)
     columns = {"sets": ["gene"], "edges": ["one", "other"], "table": []}[kind]
     row = {"kind": kind, "read_as": frame.attrs.get("read_as", "")}
     frame, renamed = _current(frame, columns, names)
+    sides = [] if kind == "table" else [pd.unique(frame.iloc[:, side]) for side in (0, 1)]
     if kind == "edges":
         frame = _distinct_edges(path, frame)
     elif kind == "sets":
         frame = frame.drop_duplicates()
     entries = frame["pathway"].nunique() if kind == "sets" else len(frame)
     row |= {"entries": entries, "genes": len(_genes(frame, kind)), "renamed": renamed}
-    return frame, row | {"file": str(path), "sha256": digest}
+    return frame, row | {"file": str(path), "sha256": digest}, sides
 
 
 def _genes(frame, kind):
@@ -238,7 +249,7 @@ def _genes(frame, kind):
     return frame.index if columns is None else pd.unique(frame[columns].to_numpy().ravel())
 
 
-def _known(frame, row, competition, names, must):
+def _known(frame, row, sides, competition, names, must):
     """How much of the competition a file knows, as text; InputError where that is nothing.
 
     must: whether the user named it; otherwise next to nothing is nothing, and it may not hold effects.
@@ -254,9 +265,15 @@ def _known(frame, row, competition, names, must):
             f"{path} knows {known} of the {len(every):,} genes and perturbations of the competition; "
             f"got {quote_some(genes, 3)}, want symbols such as {quote_some(every, 3)}{_advice(genes)}"
         )
-    if row["kind"] == "table" and (fault := _effects_in(frame, competition, names)):
-        if not must:
-            raise InputError(f"{path} {fault}")
+    if row["kind"] == "table":
+        fault = _effects_in(frame, competition, names)
+        if not must and not fault and frame.shape[1] < COLUMNS:
+            raise InputError(f"{path} has only {frame.shape[1]} numbers by gene: {NAME_IT}")
+    else:
+        fault = _effects_by_row(sides, competition, names)
+    if fault and not must:
+        raise InputError(f"{path} {fault}: {NAME_IT}")
+    if fault:
         warnings.warn(f"{path} {fault}: scores on those rows mean nothing", stacklevel=6)
     return _of_all({kind: own.isin(genes) for kind, own in kinds.items()})
 
@@ -293,7 +310,9 @@ def _effects_in(table, competition, names):
     """Why a gene x number table may hold what is to be predicted, or None."""
     genes, ids = competition.genes, competition.submission_ids
     labels = [*genes, *competition.splits.index, *ids]
-    if table.columns.isin([*labels, *names.current(labels)]).mean() > MOSTLY:
+    labels = {*labels, *names.current(labels)}
+    parts = [{column, *re.split(r"[_\W]+", column)} for column in table.columns.astype(str)]
+    if np.mean([bool(labels & own) for own in parts]) > MOSTLY:
         return "has the competition's genes or perturbations as columns, as a prediction has"
     lengths = {"genes": len(genes), "targets": len(ids)}
     for what, length in lengths.items() if isinstance(table.columns, pd.RangeIndex) else ():
@@ -302,25 +321,55 @@ def _effects_in(table, competition, names):
     known = [competition.effects]
     if competition.solution is not None:
         known.append(competition.solution[genes])
-    effects = pd.concat(known)
-    effects = pd.concat([effects, effects + competition.control[genes]]).to_numpy()  # and means
-    effects = effects[np.ptp(effects, axis=1) > EQUAL]
+    effects = pd.concat(known).to_numpy()
+    control = competition.control[genes].to_numpy()
     by_gene = table.reindex(names.current(genes)).to_numpy().T
     shared = ~np.isnan(by_gene).any(axis=0)
-    pairs = [(by_gene[:, shared], effects[:, shared])] if shared.mean() > 0.5 else []
+    pairs = [(by_gene, shared)] if shared.mean() > 0.5 else []
     if table.shape[1] == len(genes):
-        pairs.append((table.to_numpy(), effects))
-    if any((np.abs(one - row) < EQUAL).all(axis=1).any() for one, rows in pairs for row in rows):
-        return "holds effects of the competition"
+        pairs.append((table.to_numpy(), np.full(len(genes), True)))
+    for values, used in pairs:
+        one, other = (_beside(rows[:, used], control[used]) for rows in (values, effects))
+        if (np.abs(one @ other.T) > ALIKE).any():
+            return "holds effects of the competition"
+    return None
+
+
+def _beside(rows, control):
+    """Unit vectors of what a straight line in the control's expression leaves of rows, or zeros.
+
+    So effects and mean expression agree, in any unit.
+    """
+    line = np.column_stack([np.ones_like(control), control])
+    left = rows - rows @ np.linalg.pinv(line).T @ line.T
+    length = np.linalg.norm(left, axis=1, keepdims=True)
+    return left / np.where(length > 1e-9, length, np.inf)
+
+
+def _effects_by_row(sides, competition, names):
+    """Why edges or sets may be effects in rows (perturbation, gene, value), or None."""
+    perturbed = [*competition.splits.index, *competition.submission_ids]
+    perturbed = {*perturbed, *names.current(perturbed)}
+    genes = {*competition.genes, *names.current(competition.genes)}
+
+    def share(side, labels):
+        return np.mean([name in labels for name in side])
+
+    for one, other in (sides, sides[::-1]):
+        joined = share(one, perturbed) > 0.5 and share(other, genes) > 0.5
+        if joined and share(other, perturbed) < 0.5 and len(one) > 2:
+            return "joins the competition's perturbations to its genes, as a list of effects does"
     return None
 
 
 def _joined(ignored):
-    """Lines on ignored files; several of one folder are one line."""
-    folders = {}
+    """Lines on ignored files; several of one folder that hold no genes are one line."""
+    folders, lines = {}, []
     for path, reason in ignored.items():
-        folders.setdefault(path.parent, {})[path.name] = reason
-    lines = []
+        if NAME_IT in reason:
+            lines.append(f"ignored: {path}, because {reason}")
+        else:
+            folders.setdefault(path.parent, {})[path.name] = reason
     for folder, files in folders.items():
         if len(files) > 2:
             why = "they hold no sets, edges or tables of the competition's genes; name one to see more"
@@ -333,8 +382,11 @@ def _joined(ignored):
 def find_names(files: Sequence[Path], *, folder=None, download=True) -> GeneNames:
     """Return the names of a table hgnc*.txt or .tsv beside one of the files, else `load_gene_names`'s."""
     for place in dict.fromkeys(path.parent for path in files):
-        if tables := sorted([*place.glob("hgnc*.txt"), *place.glob("hgnc*.tsv")]):
-            return load_gene_names(tables[0])
+        for table in sorted(place.glob("hgnc*.t[xs][tv]")):
+            with suppress(
+                InputError
+            ):  # HGNC has other tables: of gene families, of withdrawn names
+                return load_gene_names(table)
     return load_gene_names(folder=folder, download=download)
 
 
