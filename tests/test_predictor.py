@@ -1,5 +1,6 @@
 """`python -m kit predict`: from a folder to a checked submission, with whatever knowledge there is."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def test_without_any_knowledge_every_target_gets_the_constant(tmp_path):
 
 @pytest.mark.filterwarnings(QUIET)
 def test_a_forecast_below_a_baseline_is_said_and_the_command_writes_that(tmp_path):
-    folder = write_small(tmp_path / "small")
+    folder = write_small(tmp_path / "small {}")
     competition = load_competition(folder)
     effects = competition.effects
     fold = pd.Series(np.arange(len(effects)) % 2, effects.index)
@@ -80,6 +81,7 @@ def test_a_forecast_below_a_baseline_is_said_and_the_command_writes_that(tmp_pat
         assert (inner.score().score_per_60 < 0) == below
         lines = predict_module._on_baselines(inner, prediction, competition)
         assert len(lines) == below
+        assert not below or shlex.quote(str(folder)) in lines[0]  # not some other data
     for name, model in predict_module.baselines().items():
         path = tmp_path / f"{name}.csv"
         assert main(["predict", "--baseline", name, "--data", f"{folder}", "--out", f"{path}"]) == 0

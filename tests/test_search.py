@@ -97,6 +97,7 @@ def test_an_atlas_with_another_name_must_be_named(competition):
     path = write_atlas(competition.source).rename(competition.source / "atlas.h5ad")
     assert find_responses(competition=competition) is None
     assert any(line.startswith("atlas: none") for line in remarks(competition))
+    assert sum("--atlas" in line and str(path) in line for line in remarks(competition)) == 1
     assert gather(competition, atlas=path).atlas.source == path
 
 

@@ -216,11 +216,12 @@ def against_baselines(
     scores = [run.score() for run in listed(runs)]
     value, low, high = estimate(scores)
     best = max(floors, key=floors.get)
+    step = instead.replace("{}", best, 1)
     if value < floors[best]:
         lines.append(
             f"the estimated score of this submission, {value:.2f} (90 % interval {low:.2f} to "
             f"{high:.2f}), is below that of the {best}, {floors[best]:.2f}; both rest on "
-            f"{scores[0].rows} training rows; to submit the {best}: {instead.format(best)}"
+            f"{scores[0].rows} training rows; to submit the {best}: {step}"
         )
     return lines
 

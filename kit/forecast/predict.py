@@ -8,6 +8,7 @@ other targets; a target whose own truth is released is predicted by a fit withou
 
 import copy
 import math
+import shlex
 import signal
 import threading
 import time
@@ -268,7 +269,8 @@ def _on_baselines(inner, prediction, competition):
             held_out = [list(names) for names in inner.fold.groupby(inner.fold).groups.values()]
             score = out_of_fold(model, competition, held_out).score().score_per_60
         found[name] = score, predict_targets(model, competition)
-    instead = "python -m kit predict --baseline {} --out FILE"
+    data = shlex.quote(str(competition.source))
+    instead = f"python -m kit predict --baseline {{}} --data {data} --out FILE"
     return against_baselines(prediction, inner, found, instead)
 
 

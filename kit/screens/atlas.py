@@ -5,6 +5,7 @@ NaN is not measured, 0 is no effect; nothing is imputed here.
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +139,18 @@ def _by_place(path, competition, folder):
     if folder is None and competition is not None:
         folder = competition.source
     found = locate.find_files(locate.RESPONSES, folder=folder)
-    return {place: _fault(place, competition) for place in found}
+    others = set() if folder is None else {*Path(folder).glob("*.h5ad")} - {*found}
+    fault = f"only {RESPONSES} is found by itself; name it to use it: --atlas FILE"
+    named_else = {place: fault for place in sorted(others) if _holds_responses(place)}
+    return {place: _fault(place, competition) for place in found} | named_else
+
+
+def _holds_responses(path):
+    """Whether a file is one of responses, under whatever name: one row a perturbation and dataset."""
+    with suppress(InputError), opened(path, ("obs", "X")) as file:
+        columns = {*getattr(file["obs"], "keys", tuple)()}
+        return {"sgrna_symbol", "dataset"} <= columns and hasattr(file["X"], "shape")
+    return False
 
 
 def _fault(path, competition):
