@@ -296,6 +296,15 @@ def test_a_second_gene_of_the_other_spelling_is_ambiguous():
     assert any("not mapped: C4orf36-1" in line for line in remarks(joined))
 
 
+def test_a_numbered_name_with_an_id_of_its_own_is_not_summed():
+    wanted, symbols = ["TP53", "KRAS"], ["TP53", "TP53-1", "KRAS", "KRAS.1", "KRAS.2"]
+    ids = ["ENSG00000141510.2", "ENSG00000000009", "ENSG00000133703.1", "ENSG00000133703.4", None]
+    resolved = GeneNames().resolve(symbols, ids, wanted=wanted)
+    joined = join_numbered(resolved, wanted, ids)
+    assert joined["gene"].tolist() == ["TP53", None, "KRAS", "KRAS", "KRAS"]
+    assert any("not mapped: TP53-1" in line for line in remarks(joined))
+
+
 def test_coverage_counts_each_name_once_and_each_wanted_gene_once(names):
     symbols = ["AARS", "AARS1", "p53", "QARS", "NOVEL", "KGD4", "CCN1"]
     ids = [None, None, None, None, None, None, "ENSG00000145386"]

@@ -444,7 +444,7 @@ def test_a_matrix_of_another_size_than_its_labels_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "label",
-    ["ctrl+AAA", "AAA+ctrl", "AAA_ctrl", "non-targeting|AAA", "AAA|NTC", "mine+AAA", "AAA+ctrl+"],
+    ["ctrl+AAA", "AAA+ctrl", "NT_1|AAA", "non-targeting|AAA", "AAA|NTC", "mine+AAA", "AAA+ctrl+"],
 )
 @pytest.mark.parametrize("combination", [None, "+", "_"])
 def test_a_target_beside_a_control_guide_is_a_single_perturbation(label, combination, tmp_path):
@@ -462,14 +462,38 @@ def test_other_labels_with_control_guides_are_what_they_were(tmp_path):
     names = ["control", "control+ctrl", "A_B", "A_B_control", "control_1", "A_A", "NT5E", "HLA-A"]
     obs = pd.DataFrame({"perturbation": names})
     found = read_screen(screen(tmp_path, obs))
-    assert found.obs["control"].tolist() == [True, True] + [False] * 6
-    assert found.obs["kept"].tolist() == [True, True, False, False, False, True, True, True]
+    assert found.obs["control"].tolist() == [True, True, False, False, True, False, False, False]
+    assert found.obs["kept"].tolist() == [True, True, False, False, True, True, True, True]
     assert found.obs["target"].iloc[5:].tolist() == ["A", "NT5E", "HLA-A"]
-    assert found.left_out == {"several targets": 3}
+    assert found.left_out == {"several targets": 2}
     undeclared = read_screen(
         screen(tmp_path, obs.assign(gene=names)), Layout(perturbation="gene", controls=("control",))
     )
-    assert undeclared.obs["target"].iloc[2:5].tolist() == ["A_B", "A+B", "control_1"]
+    assert undeclared.obs["target"].iloc[2:5].tolist() == ["A_B", "A_B_control", "non-targeting"]
+
+
+@pytest.mark.parametrize(
+    ("label", "plain", "underscore"),
+    [
+        ("non-targeting_sgRNA_1", ["non-targeting"], ["non-targeting"]),
+        ("NT_chr1_1_2", ["non-targeting"], ["non-targeting"]),
+        ("non-targeting_0001|non-targeting_0002", ["non-targeting"], ["non-targeting"]),
+        ("NT_1_NT_2", [], ["non-targeting"]),
+        ("non-targeting_A", [], ["A"]),
+        ("A_ctrl", ["A_ctrl"], ["A"]),
+        ("STAT1_NT_2", ["STAT1_NT_2"], ["STAT1"]),
+        ("STAT1_2", ["STAT1_2"], ["STAT1"]),
+        ("A_B", ["A_B"], ["A", "B"]),
+        ("A_B|NTC", ["A_B"], ["A", "B"]),
+        ("A+B+ctrl", ["A+B+ctrl"], ["A+B+ctrl"]),
+        ("A|A", ["A"], ["A"]),
+        ("ctrl+A", ["A"], ["A"]),
+        ("A|NTC", ["A"], ["A"]),
+    ],
+)
+def test_an_underscore_joins_targets_only_where_the_layout_says_so(label, plain, underscore):
+    assert Layout(perturbation="gene").targets(label) == plain
+    assert Layout(perturbation="gene", combination="_").targets(label) == underscore
 
 
 def test_labels_that_name_no_perturbation_are_no_targets(tmp_path):
@@ -500,18 +524,31 @@ def test_labels_that_name_no_perturbation_are_no_targets(tmp_path):
     assert read_screen(screen(tmp_path, obs), control).obs["control"].sum() == 3
 
 
-@pytest.mark.parametrize("unit", ["percent", "fraction"])
-@pytest.mark.parametrize(("values", "share"), [([0.01, 0.2], 0.2), ([0.5, 20.0], 0.2)])
-def test_the_unit_of_mitochondrial_shares_follows_from_their_range(unit, values, share, tmp_path):
+@pytest.mark.parametrize(
+    ("unit", "values", "share", "line"),
+    [
+        ("percent", [0.5, 20.0], 0.2, None),
+        ("fraction", [0.01, 0.2], 0.2, None),
+        ("fraction", [0.5, 20.0], 0.2, "as `percent`"),  # no fraction is above 1
+        ("percent", [0.01, 0.2], 0.002, "declare mito_unit as `fraction`"),  # nuclei have so little
+        ("either", [0.01, 0.2], 0.2, "as `fraction`"),
+        ("either", [0.5, 20.0], 0.2, "as `percent`"),
+    ],
+)
+def test_a_declared_unit_of_mitochondrial_shares_stands_where_it_can(
+    unit, values, share, line, tmp_path
+):
     obs = pd.DataFrame({"gene": labels(control=1, AAA=1), "mt": values})
-    found = read_screen(
-        screen(tmp_path, obs), Layout(perturbation="gene", mito="mt", mito_unit=unit)
-    )
+    layout = Layout(perturbation="gene", mito="mt", mito_unit=unit)
+    found = read_screen(screen(tmp_path, obs), layout)
     assert np.isclose(found.obs["mito"].iloc[1], share)
-    right = (unit == "fraction") == (values[1] < 1)
-    assert [line.split(":")[0] for line in found.remarks] == (
-        [] if right else [f"`mt` goes from {values[0]} to {values[1]:g}"]
-    )
+    assert len(found.remarks) == (line is not None)
+    assert all(line in remark for remark in found.remarks)
+
+
+def test_scperturb_has_either_unit_of_mitochondrial_shares(tmp_path):
+    obs = pd.DataFrame({"perturbation": ["control", "AAA"], "percent_mito": [0.01, 0.2]})
+    assert np.isclose(read_screen(screen(tmp_path, obs)).obs["mito"].iloc[1], 0.2)
 
 
 def test_categories_as_r_packages_write_them_are_read(tmp_path):

@@ -179,15 +179,23 @@ class GeneNames:
         return gene, rule, None not in (key, by_id) and by_id != key
 
 
-def join_numbered(resolved: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame:
+def join_numbered(
+    resolved: pd.DataFrame, wanted: Iterable[str], ensembl: Iterable | None = None
+) -> pd.DataFrame:
     """Return what `resolve` found, with unknown names `G-1` and `G.1` of a file with `G` as G.
 
     That is what make_unique leaves of several columns of one name; they are summed, as if they still
     had it. A number counts only after all lower ones. Where `G-1` or `G.1` is itself a wanted gene, the
-    other spelling is ambiguous.
+    other spelling is ambiguous; so is one whose Ensembl id (`ensembl`, by position) is not that of G.
     """
+    ids = [
+        bare_ensembl(text)
+        for text in _clean([None] * len(resolved) if ensembl is None else ensembl)
+    ]
     resolved, wanted = resolved.copy(), set(wanted)
-    first = resolved.drop_duplicates("name").set_index("name")
+    first = resolved.drop_duplicates("name")
+    place = dict(zip(first["name"], first.index, strict=True))
+    first = first.set_index("name")
     for row in resolved.index[resolved["rule"] == "lost"]:
         name = resolved.at[row, "name"]
         if not (found := _NUMBERED.fullmatch(name)) or found[1] not in first.index:
@@ -196,7 +204,9 @@ def join_numbered(resolved: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame
         if not all(f"{stem}{number}" in first.index for number in range(1, int(found[2]))):
             continue
         gene, rule = first.loc[found[1], ["gene", "rule"]]
-        if not wanted.isdisjoint(f"{found[1]}{mark}{found[2]}" for mark in "-."):
+        apart = {ids[row], ids[place[found[1]]]} - {None}
+        taken = (f"{found[1]}{mark}{found[2]}" for mark in "-.")
+        if len(apart) > 1 or not wanted.isdisjoint(taken):
             gene, rule = None, "ambiguous"
         resolved.at[row, "gene"], resolved.at[row, "rule"] = gene, rule
     return resolved

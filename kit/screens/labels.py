@@ -95,15 +95,16 @@ def read_screen(
         sound = values.between(0, MOST, inclusive="neither")
         if name == "mito":
             found = layout.mito_unit
-            if high > 0:  # no fraction is above 1, and of many cells one has more than 1 percent
-                found = "fraction" if high <= 1 + 1e-6 else "percent"
+            low_range = 0 < high <= 1 + 1e-6  # of many cells one has more than 1 percent
+            if found == "either" or (found == "fraction" and high > 0 and not low_range):
+                found = "fraction" if low_range else "percent"
             unit = MITO_UNITS[found]
             sound = values.isna() | values.between(0, unit * (1 + 1e-6))
+            line = f"`{layout.mito}` goes from {low:g} to {high:g}: its unit is taken as `{found}`"
             if found != layout.mito_unit:
-                remarks.append(
-                    f"`{layout.mito}` goes from {low:g} to {high:g}: read as a {found}, not as the "
-                    f"{layout.mito_unit} of layout `{layout.name}`"
-                )
+                remarks.append(line)
+            elif found == "percent" and low_range:
+                remarks.append(f"{line}; if it is a fraction, declare mito_unit as `fraction`")
         if not sound[obs["kept"]].all():
             raise InputError(
                 f"{path}: `{quote_some(place)}` goes from {low:g} to {high:g}, want {want}"

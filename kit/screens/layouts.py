@@ -19,7 +19,7 @@ from ..io.hdf5 import INDEX
 
 SCALES = ("counts", "log1p_cp10k", "log2_cp10k", "log1p", "log2")
 KINDS = ("cells", "bulk")
-MITO_UNITS = {"percent": 100.0, "fraction": 1.0}
+MITO_UNITS = {"percent": 100.0, "fraction": 1.0, "either": 100.0}
 BUILT_IN = Path(__file__).with_name("layouts.json")
 VAR_COLUMNS = ("symbols", "ensembl")
 # Labels that name no perturbation, in lower case.
@@ -27,12 +27,13 @@ NO_TARGET = {
     "na", "n/a", "<na>", "#n/a", "none", "null", "unassigned", "unknown", "undetermined", "multiple",
     "multiplet", "doublet", "ambiguous",
 }  # fmt: skip
-# Labels of control guides beside that of a target, in lower case, and what joins them.
+# Labels of control guides, in lower case; what joins labels; what only says which guide it is.
 CONTROL_GUIDES = {
     CONTROL, "nontargeting", "non_targeting", "control", "ctrl", "nt", "ntc", "neg", "safe-targeting",
     "scramble", "scrambled",
 }  # fmt: skip
-JOINERS = "+", "|", "_"
+JOINERS = "+", "|"
+GUIDE = re.compile(r"\d+|(sg|sgrna|grna|guide)\d*|chr(\d+|[xym])", re.IGNORECASE)
 COLUMNS = ("perturbation", "control_column", "guide", "batch", "dataset", "total", "mito")
 
 
@@ -50,16 +51,17 @@ class Layout:
     perturbation: the target's symbol; pattern: a regular expression whose first group is the target in
     a longer label. controls: labels of non-targeting cells, `*` and `?` as in file names;
     control_column: where they stand, by default `perturbation`. combination: what joins the targets of
-    one label; such cells are left out, unless all but one are control guides. guide, batch: columns or
-    none. dataset: a column that splits a file into screens of their own (cell lines). total: UMI by
-    cell over *all* genes, for files that hold only some; by default the sum of the row. mito: share of
-    mitochondrial UMI, in mito_unit (percent or fraction) unless its range shows the other; by default
-    counted over the genes MT-*. symbols, ensembl: var columns. counts: the first of these places that
-    the file has. scale: what lies there, raw counts, the natural or binary logarithm of 1 + CP10k or,
-    `log1p` and `log2`, of 1 + counts times any factor by cell, in a file of all genes. kind: cells, or
-    bulk: mean UMI by gene, with the first of the columns `cells` that has a value as number of cells.
-    where: only cells whose column holds one of the values. optional: fields whose columns a file may
-    lack. marks, var_marks: the columns by which it is recognised; unless: columns that exclude it.
+    one label, beside `+` and `|`, which join a target and control guides; cells of several targets are
+    left out. guide, batch: columns or none. dataset: a column that splits a file into screens of their
+    own (cell lines). total: UMI by cell over *all* genes, for files that hold only some; by default the
+    sum of the row. mito: share of mitochondrial UMI, in mito_unit (percent, fraction, or `either`,
+    which its range decides; a fraction with values above 1 is read as percent); by default counted over
+    the genes MT-*. symbols, ensembl: var columns. counts: the first of these places that the file has.
+    scale: what lies there, raw counts, the natural or binary logarithm of 1 + CP10k or, `log1p` and
+    `log2`, of 1 + counts times any factor by cell, in a file of all genes. kind: cells, or bulk: mean
+    UMI by gene, with the first of the columns `cells` that has a value as number of cells. where: only
+    cells whose column holds one of the values. optional: fields whose columns a file may lack. marks,
+    var_marks: the columns by which it is recognised; unless: columns that exclude it.
     """
 
     name: str = "custom"
@@ -107,27 +109,39 @@ class Layout:
     def targets(self, label: str) -> list[str]:
         """Return the targets that a label names: none, one or several; CONTROL is that of controls.
 
-        Control guides beside a target do not count: `ctrl+A` is A.
+        Control guides beside a target do not count, nor do numbers of guides: `ctrl+A` is A, `NT_1` a
+        control. `_` joins only as the layout's `combination`; elsewhere `NT_A` may be a control or a
+        perturbation and names none: losing control cells does less harm than mixing others into them.
+        Several targets that are joined otherwise than by `combination` stay one label.
         """
-        if self.control_column is None and self.is_control(label):
+        by_label = self.control_column is None
+        if by_label and (self.is_control(label) or self._is_numbered_control(label)):
             return [CONTROL]
         if label.lower() in NO_TARGET:
             return []
-        for joiner in dict.fromkeys(filter(None, (self.combination, *JOINERS))):
+        for joiner in dict.fromkeys(filter(None, (*JOINERS, self.combination))):
             parts = [part.strip() for part in label.split(joiner) if part.strip()]
-            targets = [
-                part
-                for part in parts
-                if not (self.is_control(part) or part.lower() in CONTROL_GUIDES)
-            ]
-            # `control_1` is a numbered control, no perturbation of `1`.
-            if 1 <= len(targets) < len(parts) and not all(map(str.isdigit, targets)):
-                return list(dict.fromkeys(targets))
-            if len(parts) > 1 and not targets:
-                return [CONTROL]
-            if len(parts) > 1 and joiner == self.combination:
-                return list(dict.fromkeys(parts))
-        return [label]
+            if len(parts) < 2:
+                continue
+            parts[1:] = [part for part in parts[1:] if not GUIDE.fullmatch(part)]
+            targets = list(dict.fromkeys(p for p in parts if not self._is_control_guide(p)))
+            if len(targets) < 2:
+                return self.targets(targets[0]) if targets else [CONTROL]
+            if joiner == self.combination:
+                return targets
+        words = label.split("_")
+        begins = ("_".join(words[:number]) for number in range(1, len(words)))
+        return [] if by_label and any(map(self._is_control_guide, begins)) else [label]
+
+    def _is_control_guide(self, name):
+        """Whether a name is that of a control guide, by the layout or by the known labels."""
+        known = self.is_control(name) or name.lower() in CONTROL_GUIDES
+        return known or self._is_numbered_control(name)
+
+    def _is_numbered_control(self, name):
+        """Whether a name is a control guide's with its number, such as `NT_1` or `control_sgRNA_2`."""
+        stem, _, number = name.rpartition("_")
+        return bool(stem and GUIDE.fullmatch(number)) and self._is_control_guide(stem)
 
     def fits(self, obs: Iterable[str], var: Iterable[str]) -> bool:
         """Whether files with these columns of obs and var are recognised as this layout."""

@@ -22,7 +22,7 @@ from .responses import Contrast, Groups, group_cells, guides_by_group, plan_cont
 from .streaming import check_scale
 
 OWN = "competition"  # dataset and layout of the competition's own cells
-VERSION = 2  # of the parts: raised whenever the same input gives another outcome
+VERSION = 3  # of the parts: raised whenever the same input gives another outcome
 
 
 @dataclass(eq=False)
@@ -56,7 +56,7 @@ class Source:
         """Name genes and targets as the competition does."""
         columns = self.var["name"], self.var.get("ensembl", None)
         found = names.resolve(*columns, wanted=competition.genes)
-        self.genes = join_numbered(found, competition.genes)
+        self.genes = join_numbered(found, competition.genes, columns[1])
         if not self.genes["gene"].notna().any():
             raise InputError(
                 f"{self.path} measures none of the competition's genes: its names are "
