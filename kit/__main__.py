@@ -78,13 +78,13 @@ def _competition(args):
     return competition
 
 
-def _read(args, atlas=None, lines=None):
+def _read(args, lines=None):
     """The competition and the knowledge that a command names; `lines`: where remarks on it go."""
     from .knowledge import gather
 
     competition = _competition(args)
     with progress("reading pathways and screens"):
-        knowledge = gather(competition, pathways=args.pathways, atlas=atlas)
+        knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
     print(*knowledge.remarks, sep="\n", file=lines, flush=True)
     return competition, knowledge
 
@@ -110,7 +110,7 @@ def predict(args: argparse.Namespace) -> None:
         if Path(place).is_dir():
             raise InputError(f"{place} is a folder; give the path of a file to write")
         check_place(place)
-    competition, knowledge = _read(args, args.atlas)
+    competition, knowledge = _read(args)
     written = []
     if args.uncertainty:
         ends, remark = target_intervals(competition, knowledge, args.level, seed=args.seed)
@@ -133,7 +133,7 @@ def explain(args: argparse.Namespace) -> None:
     if args.target:
         names, gene = args.target, args.perturbation
         print("warning: --target is deprecated; want PERTURBATION --gene GENE", file=sys.stderr)
-    competition, knowledge = _read(args, args.atlas, sys.stderr if args.json else sys.stdout)
+    competition, knowledge = _read(args, sys.stderr if args.json else sys.stdout)
     found = [explain(competition, name, knowledge, seed=args.seed) for name in names]
     refit = args.refit and not gene
     refits = [refit_without(one, knowledge, seed=args.seed) if refit else None for one in found]
@@ -148,11 +148,17 @@ def explain(args: argparse.Namespace) -> None:
 
 def propose(args: argparse.Namespace) -> None:
     from .forecast.next_perturbations import propose, read_words
+    from .knowledge import load_pathways
 
     among = None if args.among is None else read_words(args.among)
-    competition, knowledge = _read(args, lines=sys.stderr)
-    if (pathways := knowledge.pathways) is None:
-        raise InputError("proposals rest on pathways; give --pathways FILE...")
+    competition = _competition(args)
+    options = {"folder": competition.source, "competition": competition}
+    with progress("reading pathways"):
+        pathways = load_pathways(*args.pathways, **options)
+    for row in pathways.provenance.itertuples():
+        entries = f"{row.entries:,} {'rows' if row.kind == 'table' else row.kind}"
+        text = f"pathways: {row.file}: {entries} of {row.genes:,} genes; {row.read_as}; {row.known}"
+        print(printable(text), file=sys.stderr)
     table = propose(competition, pathways, args.number, candidates=among)
     shares = dict.fromkeys(("gain", "left"), "{:.2%}".format)
     print(table.to_string(formatters=shares))

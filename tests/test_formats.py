@@ -228,6 +228,10 @@ def test_the_user_names_columns(tmp_path, header):
         read_source(f"{path}:Gene,fish")
     with pytest.raises(InputError, match="1 columns of"):
         read_source(f"{path}:{columns.partition(',')[0]}")
+    one, *_, last = columns.split(",")
+    for twice in (f"{one},{one}", f"{one},{last},{last}"):
+        with pytest.raises(InputError, match="each may stand once"):
+            read_source(f"{path}:{twice}")
     full = tmp_path / "a:b,c"
     full.write_text("A B\n")
     assert read_source(full)[1].to_numpy().tolist() == [["A", "B", 1]]
@@ -332,3 +336,49 @@ def test_tables_that_cannot_be_matched_are_refused(tmp_path, content):
     (tmp_path / "table.csv").write_text(content)
     with pytest.raises(InputError, match=TABLES[content]):
         load_knowledge(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+@pytest.mark.parametrize("label", ["gene_symbol", "symbol", "Gene", "", "name"])
+@pytest.mark.parametrize("start", [0, 1])
+def test_embeddings_with_counted_columns_are_tables(tmp_path, separator, label, start):
+    numbers = np.random.default_rng(0).normal(size=(20, 8)).round(3)
+    table = pd.DataFrame(numbers, [f"G{i}" for i in range(20)], range(start, start + 8))
+    table.rename_axis(label).to_csv(tmp_path / "embedding", sep=separator)
+    kind, read, _ = read_source(tmp_path / "embedding")
+    assert kind == "table"
+    np.testing.assert_allclose(read, numbers, atol=1e-6)
+    table.to_csv(tmp_path / "embedding", sep=separator, header=False)
+    with pytest.raises(InputError, match="want a header line"):
+        read_source(tmp_path / "embedding")
+
+
+@pytest.mark.parametrize("width", [3, 4, 5, 6, 15])
+@pytest.mark.parametrize("rows", [2, 150])
+def test_a_title_above_a_table_is_no_traceback(tmp_path, width, rows):
+    for fill in ("1.5", "GO:1", "reactome.org/", "kind"):
+        lines = [[f"G{i}", *[fill] * (width - 2), f"G{i + 1}"] for i in range(rows)]
+        for above in (["network", "v2"], ["G1", "x"], ["gene", "v2", "1"]):
+            if len(above) in (
+                width - 1,
+                width,
+            ):  # a header, perhaps without the name that R leaves out
+                continue
+            (tmp_path / "file").write_text(text([above, *lines], ","))
+            with pytest.raises(InputError) as caught:
+                read_source(tmp_path / "file")
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["competition", "protein.links"])
+def test_what_is_of_no_use_is_refused_by_its_beginning(tmp_path, kind):
+    rows, fault = REFUSED[kind]
+    whole = text([*rows, *([rows[-1]] * 200_000)]).encode()
+    half = gzip.compress(whole)[:-9]  # its end cannot be unpacked
+    (tmp_path / "file.gz").write_bytes(half)
+    with pytest.raises(InputError, match=fault):
+        read_source(tmp_path / "file.gz")
+    info, _ = REFUSED["protein.info"]
+    (tmp_path / "9606.protein.info.txt").write_text(text(info))
+    with pytest.raises(InputError, match=fault if kind == "competition" else "cannot be read"):
+        read_source(tmp_path / "file.gz")

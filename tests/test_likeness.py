@@ -10,8 +10,9 @@ import pytest
 from small_planted import atlas_of, planted
 from threadpoolctl import threadpool_limits
 
-from kit.knowledge import Knowledge, load_pathways
+from kit.knowledge import Knowledge, Pathways, load_pathways
 from kit.knowledge.similarity import joined_responses, masked_cosine
+from kit.models import Neighbours
 from kit.models.transfer import Transfer
 from kit.screens.gene_names import GeneNames
 
@@ -345,6 +346,20 @@ def test_an_atlas_of_own_and_control_rows_alone_is_no_knowledge(pathways):
     empty = atlas_of(np.ones((2, 3)), ["A", "non-targeting"], own=[True, False])
     assert not Knowledge(None, empty)
     assert set(Knowledge(pathways, empty).kernels(ALL)) == set(Knowledge(pathways).kernels(ALL))
+
+
+def test_pathways_without_sources_say_nothing_beside_an_atlas(tmp_path):
+    competition, _ = planted(tmp_path)
+    rows = competition.effects.index
+    screen = atlas_of(competition.effects.set_axis(list(rows)))
+    alone = Neighbours(Knowledge(None, screen)).fit(competition)
+    for hidden in (False, True):
+        kernels = Knowledge(Pathways(), screen).kernels(rows, exclude_own_response=hidden)
+        assert list(kernels) == list(
+            Knowledge(None, screen).kernels(rows, exclude_own_response=hidden)
+        )
+    beside = Neighbours(Knowledge(Pathways(), screen)).fit(competition)
+    pd.testing.assert_series_equal(beside.mixture_, alone.mixture_)
 
 
 def test_interactions_alone_give_one_kernel(tmp_path):

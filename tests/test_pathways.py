@@ -313,7 +313,10 @@ BAD = {
     b"A B\nC\n": "line 2: `C` has 1 fields",
     b"A A\nB B\n": "no edge between two genes",
     b"gene1 gene2\n": "has a header but no rows",
-    b"g,1,2,3\nh,1,2,3\n": "its columns g, 1, 2, 3",
+    b"g,1,2,4\nh,1,2,3\n": "want a header line that names the columns",
+    b"g\t-0.5\t1e-5\t2\nh\t1\t-2\t3\n": "want a header line that names the columns",
+    b"one\tid\t-0.5\t1e-05\ntwo\tid\t+1.5\n": "has numbers for genes: -0.5, 1e-05",
+    b"network\tv2\n" + b"A\tB\tC\t1\t2\nB\tA\tC\t3\t4\n" * 9: "2 as in the first line",
     b"set\tid\t7157\t4609\n": "has numbers for genes: 7157, 4609",
     b"set\tid\tA\tB\nrest\n": "line 2: `rest` is no set",
 }

@@ -91,6 +91,21 @@ def test_a_forecast_below_a_baseline_is_said_and_the_command_writes_that(tmp_pat
 
 
 @pytest.mark.filterwarnings(QUIET)
+@pytest.mark.parametrize("rows", [1, 2, 4])
+@pytest.mark.parametrize("name", ["mean", "constant"])
+def test_a_baseline_of_few_rows_is_written_with_the_estimate_that_they_allow(tmp_path, rows, name):
+    competition = load_competition(write_small(tmp_path / "small"))
+    few = competition.subset(competition.effects.index[:rows])
+    found = predict_module.baseline_forecast(few, name)
+    assert len(found.prediction) == 4
+    assert (found.inner is None) == (rows < 2)
+    if rows < 2:
+        assert "estimate: none" in found.remarks[-1]
+    else:
+        assert found.inner.fold.nunique() == rows
+
+
+@pytest.mark.filterwarnings(QUIET)
 def test_a_released_row_trains_the_others_and_never_itself(tmp_path):
     folder = write_small(tmp_path / "small")
     (folder / "sets.gmt").write_text("all\t\tSTAT1\tC4orf36.1\tLRPPRC\tKRAS\tTFAM\tAARS1\n")

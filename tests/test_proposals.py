@@ -179,6 +179,17 @@ def test_what_cannot_be_proposed_is_an_error(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_proposals_need_no_atlas(tmp_path, capsys, monkeypatch):
+    folder = write_small(tmp_path / "small")
+    (folder / "sets.gmt").write_text("one\t\tSTAT1\tJAK2\tMT-ND1\ntwo\t\tLRPPRC\tTFAM\tSLIRP\n")
+    monkeypatch.setenv("ESG_ATLAS", str(tmp_path / "none.h5ad"))
+    assert main(["next", "1", "--data", str(folder), "--pathways", str(folder / "sets.gmt")]) == 0
+    said = capsys.readouterr().err
+    assert "sets.gmt: 2 sets of 6 genes; GMT; knows 3 of 8 genes" in said
+    assert "atlas: " not in said
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_a_shell_gets_a_table_or_one_line(tmp_path, capsys):
     folder = write_small(tmp_path / "small")
     (folder / "sets.gmt").write_text("one\t\tSTAT1\tJAK2\tMT-ND1\ntwo\t\tLRPPRC\tTFAM\tSLIRP\n")

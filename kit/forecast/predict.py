@@ -101,11 +101,14 @@ def baselines() -> dict[str, Any]:
 
 
 def baseline_forecast(competition: Competition, name: str, *, seed: int = 0) -> Forecast:
-    """Predict all targets by the model `name` of `baselines`."""
+    """Predict all targets by the model `name` of `baselines`; no estimate with fewer than two rows."""
     model = baselines()[name]
     prediction = predict_targets(model, competition)
-    inner = out_of_fold(model, competition, folds(competition.effects.index, seed=seed))
-    return Forecast(prediction, inner, [f"baseline: {name}", *_on_score(inner, len(prediction))])
+    rows, remarks = competition.effects.index, [f"baseline: {name}"]
+    if len(rows) < 2:
+        return Forecast(prediction, None, [*remarks, "estimate: none, too few training rows"])
+    inner = out_of_fold(model, competition, folds(rows, min(5, len(rows)), seed=seed))
+    return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
 
 
 def released_targets(competition: Competition) -> list[str]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..io.files import InputError, check_known, quote_some, repeated, to_number
+from ..io.files import InputError, check_known, check_unique, quote_some, repeated, to_number
 from ..screens.gene_names import GeneNames
-from .tables import WANT, Text, holds_arrays, numbers_by_gene, read_bytes, warn_of_dates
+from .tables import WANT, Text, beginning, holds_arrays, numbers_by_gene, read_bytes, warn_of_dates
 
 LIGHTEST, HEAVIEST = 1e-30, 1e30  # weights that are no zero and no infinity as float32
 # Names of columns, in small letters and digits, the surest first; `{}` is one of two MARKS.
@@ -47,11 +47,12 @@ _COLUMN = re.compile(
     r".*(gene|protein|symbol|node|source|target|interact|partner).*|from|to|one|other", re.I
 )
 _NO_SYMBOL = re.compile(r"""[][{}<>"'=\\]|://""")
+PROTEINS = "proteins (put STRING's protein.info beside it)"
 _PROTEIN = re.compile(r"(\d+\.)?ENS[A-Z]*P\d+(\.\d+)?")  # STRING: 9606.ENSP00000000233
 _NO_GENES = {
-    "numbers": re.compile(r"[\d.]+"),
+    "numbers": re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.I),
     "phrases": re.compile(r".*\w \w.*"),
-    "proteins (put STRING's protein.info beside it)": _PROTEIN,
+    PROTEINS: _PROTEIN,
 }
 
 
@@ -107,12 +108,15 @@ def parsed(
     `table`: as `load_knowledge` returns it. The frame's `attrs["read_as"]` names the columns used and
     counts what was left out. Warns of dates among the genes. Raises InputError for what is none of these.
     """
-    text = None if holds_arrays(content) else Text(content, path)
-    if text is not None and COMPETITION & set(text.sample[0]):
-        raise InputError(f"{path} is a table of a competition, no prior knowledge; {WANT}")
+    text = None if holds_arrays(content) else _text(content, path, columns)
     if text is None or (not columns and _is_table(text.sample)):
         table = numbers_by_gene(content, path, names)
         return "table", _read_as(table, f"{table.shape[1]:,} numbers by gene")
+    if not columns and _has_no_header(text.sample):
+        raise InputError(
+            f"{path} holds numbers under no names; want a header line that names the columns, such as "
+            "`gene,1,2,3`"
+        )
     if len(text.sample[0]) == 1:
         raise InputError(f"{path} has one column, it begins `{text.lines[0][1][:40]}`; {WANT}")
     layout = _named(columns, text) if columns else _by_names(text.sample) or _by_shape(text)
@@ -127,21 +131,64 @@ def parsed(
     return layout.kind, _by_column(text, layout)
 
 
+def _text(content, path, columns):
+    """The lines of a file; InputError, before all is unpacked, where its beginning is of no use."""
+    try:
+        start = Text(beginning(content), path)
+    except InputError:  # nothing, or a quoted field cut in two: the whole shows what it is
+        start = None
+    if start is not None:
+        _check_beginning(start, columns)
+    text = Text(content, path)
+    _check_beginning(text, columns)
+    return text
+
+
+def _check_beginning(text, columns):
+    """Raise InputError for a table of a competition, and for STRING's proteins without symbols."""
+    if COMPETITION & set(text.sample[0]):
+        raise InputError(f"{text.path} is a table of a competition, no prior knowledge; {WANT}")
+    layout = None if columns else _by_names(text.sample)
+    if layout is not None and layout.kind == "edges" and not _protein_infos(text.path):
+        names = {row[at] for row in text.sample[1:] for at in layout.places if at < len(row)}
+        _check_kinds(text.path, names, PROTEINS)
+
+
 def _is_table(sample):
     """Whether lines hold labels in the first column, below a header, and numbers in all others."""
     first, *rest = sample
-    header = not any(map(_is_number, first[1:])) or first[0].lower() in ("", "gene")
-    width = max(len(first), 2)
+    header = not any(map(_is_number, first[1:])) or _plain(first[0]) in ("", *MEMBERS)
     return (
-        header
+        (header or _counts(first[1:]))
         and rest != []
-        and all(len(row) == width and all(map(_may_be_number, row[1:])) for row in rest)
+        and _are_numbers(rest, width=max(len(first), 2))
     )
+
+
+def _has_no_header(sample):
+    """Whether all lines, the first too, hold a label and at least three numbers."""
+    first = sample[0]
+    return len(first) > 3 and any(map(_is_number, first[1:])) and _are_numbers(sample, len(first))
+
+
+def _are_numbers(rows, width):
+    return all(len(row) == width and all(map(_may_be_number, row[1:])) for row in rows)
+
+
+def _counts(names):
+    """Whether names of three or more columns count them, from 0 or 1, as pandas names columns."""
+    counted = ([str(at + start) for at in range(len(names))] for start in (0, 1))
+    return len(names) > 2 and names in counted
+
+
+def _plain(name):
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _named(columns, text):
     """The layout of columns that the user names, or counts where the file has no header."""
     known = text.sample[0]
+    check_unique(columns, f"{text.path}: columns are named twice")
     header = any(name in known or not name.isdigit() for name in columns)
     known = known if header else [str(number) for number in range(1, len(known) + 1)]
     check_known(columns, known, f"{text.path} has no such column")
@@ -152,7 +199,7 @@ def _named(columns, text):
 
 
 def _by_names(sample):
-    names = [re.sub("[^a-z0-9]", "", name.lower()) for name in sample[0]]
+    names = [*map(_plain, sample[0])]
     at = {name: place for place, name in reversed([*enumerate(names)])}
     species = [at[name] for name in SPECIES if name in at]
     for form in PAIRS:
@@ -182,6 +229,7 @@ def _by_shape(text):
     """The layout of a file whose columns have no known names, or None."""
     first, rest = text.sample[0], text.sample[1:] or text.sample
     width = Counter(map(len, text.sample)).most_common(1)[0][0]
+    first = first + [""] * (width - len(first))
     even = [row for row in rest if len(row) == width]
     columns = list(zip(*even, strict=True))
     if ragged := len(even) < 0.9 * len(rest):
@@ -286,12 +334,18 @@ def _by_column(text, layout):
     first, lines = text.sample[0], text.lines[layout.header :]
     places = [*layout.places, *layout.species, layout.weight, layout.negated]
     places = [place for place in places if place is not None]
+    if max(places) >= len(first):
+        number, line = text.lines[0]
+        fault = f"`{line[:40]}` has {len(first)} fields, other lines have more; is it a title? delete it"
+        raise InputError(f"{text.path}, line {number}: {fault}; {WANT}")
     found, before = [], math.inf
     for (number, line), fields in zip(lines, text.fields(lines), strict=False):
         if len(fields) != len(first):
             if number > before + 1 and layout.header:  # Pathway Commons' second table
                 break
-            fault = f"`{line[:40]}` has {len(fields)} fields, want {len(first)}"
+            fault = (
+                f"`{line[:40]}` has {len(fields)} fields, want {len(first)} as in the first line"
+            )
             raise InputError(f"{text.path}, line {number}: {fault}; {WANT}")
         found.append([fields[place].strip() for place in places])
         before = number
@@ -367,12 +421,16 @@ def _edges(path, edges, lines, remark):
 
 def _symbols(names, path):
     """STRING's proteins by the symbols in its protein.info beside the file; other names as they are."""
-    infos = sorted(Path(path).parent.glob("*protein.info*"))
+    infos = _protein_infos(path)
     if not infos or sum(map(bool, map(_PROTEIN.fullmatch, names))) < len(names) / 2:
         return names
     text = Text(read_bytes(infos[0], WANT), infos[0])
     symbols = {own[0]: own[1] for own in text.fields(text.lines) if len(own) > 1}
     return np.array([symbols.get(name, name) for name in names], dtype=object)
+
+
+def _protein_infos(path):
+    return sorted(Path(path).parent.glob("*protein.info*"))
 
 
 def _read_as(frame, remark):
@@ -382,11 +440,15 @@ def _read_as(frame, remark):
 
 def _check_genes(path, genes):
     """Raise InputError where most genes are ids without symbols; warn of dates."""
-    for what, pattern in _NO_GENES.items():
+    _check_kinds(path, genes, *_NO_GENES)
+    warn_of_dates(genes, path)
+
+
+def _check_kinds(path, genes, *kinds):
+    for what, pattern in ((kind, _NO_GENES[kind]) for kind in kinds):
         # Reactome names some viral proteins by a number alone.
         found = [gene for gene in genes if pattern.fullmatch(gene)]
         if len(found) > len(genes) / 2:
             raise InputError(
                 f"{path} has {what} for genes: {quote_some(found)}; want gene symbols or Ensembl genes"
             )
-    warn_of_dates(genes, path)

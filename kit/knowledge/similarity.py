@@ -190,15 +190,16 @@ class Knowledge:
 
     def _kernels(self, names, exclude_own_response):
         found = self._pathway_kernels(names)
+        linked = bool(found)
         if self.responses_ is not None:
             own, near = self._own(names), self._near(names)
             if not exclude_own_response:
-                found |= self._response_kernels(names, own, near)
-            elif self.pathways is not None:
+                found |= self._response_kernels(names, own, near if linked else None)
+            elif linked:
                 near = unit_rows(near)
                 found |= {"neighbour_response": near @ near.T}
                 found |= {"neighbour_to_response": near @ unit_rows(np.nan_to_num(own)).T}
-            if self.pathways is not None:
+            if linked:
                 for name in ("smoothed_response", "response_components", "neighbour_response"):
                     if name in found:
                         similar = np.maximum(found[name], 0)
@@ -207,7 +208,7 @@ class Knowledge:
         return {k: pd.DataFrame(np.maximum(v, 0.0), index, index) for k, v in found.items()}
 
     def _pathway_kernels(self, names):
-        if self.pathways is None:
+        if self.pathways is None or not self.pathways.parts:
             return {}
         parts = {name: part.to_numpy() for name, part in self.pathways.kernels(names).items()}
         whole, specific = self.pathways.whole_parts, self.pathways.specific_parts
@@ -223,7 +224,7 @@ class Knowledge:
         strongest = unit_rows(np.where(places[:, None] >= 0, strongest, 0.0))
         found = {"response_cosine": masked_cosine(own, own)}
         found["response_components"] = strongest @ strongest.T
-        if self.pathways is not None:
+        if near is not None:
             smooth = unit_rows(np.nan_to_num(own) + near)
             found["smoothed_response"] = smooth @ smooth.T
         return found

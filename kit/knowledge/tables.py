@@ -26,6 +26,7 @@ PACKING_FAULTS = (
     OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile,
     csv.Error,
 )  # fmt: skip
+FIRST = 10**6  # bytes unpacked, by which some files are refused before the rest is unpacked
 SAMPLE = 1000  # lines from all over a file by which it is recognised
 WANT = (
     "want a GMT file (name, id and gene symbols, separated by tabs), an edge list (two gene symbols a "
@@ -60,6 +61,15 @@ def read_bytes(path: Path | str, want: str) -> bytes:
         return existing_file(path, want).read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; {want}") from None
+
+
+def beginning(content: bytes) -> bytes:
+    """Return the lines in the first megabyte of a file, unpacked; none where it cannot be unpacked."""
+    try:
+        with unpacked(BytesIO(content)) as stream:
+            return stream.read(FIRST).rpartition(b"\n")[0]
+    except PACKING_FAULTS:
+        return b""
 
 
 def separator_of(lines: Sequence[str]) -> str | None:
