@@ -136,6 +136,12 @@ def test_depth_of_the_competition_is_by_channel():
     assert heights == pytest.approx([100, 100])
     cells["percent.mt"] = 0.0  # no mitochondrial gene was kept
     assert [len(plots.depth(cells).axes), len(figure.axes)] == [2, 3]
+    cells["nCount_RNA"] = np.nan
+    figure = plots.depth(cells)
+    assert "UMI are known of no cell" in title(figure)
+    assert len(figure.axes) == 1
+    cells["nFeature_RNA"] = np.nan
+    assert not plots.depth(cells).axes[0].axison
 
 
 @pytest.mark.parametrize(

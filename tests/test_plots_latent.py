@@ -65,6 +65,17 @@ def test_one_perturbation_is_compared_too():
     assert legend(figure) == ["with its own shift"]
 
 
+def test_perturbations_without_cells_are_left_out_and_counted():
+    shift = shifts([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    states = cells_of(shift)
+    figure = shift_agreement(states[states.index != "B"], shift, "non-targeting")
+    assert "perturbations: 1; without cells: 1" in title(figure)
+    assert legend(figure) == ["with its own shift"]
+    figure = shift_agreement(states[states.index == "non-targeting"], shift, "non-targeting")
+    assert not figure.axes[0].axison
+    assert numbers(figure) == {2}
+
+
 def test_shifts_that_are_none_are_one_sentence():
     small = shifts([[0.004, 0.0, -0.004], [0.0, 0.003, 0.0]])
     groups = pd.Series(["one", "one"], small.index)

@@ -128,6 +128,7 @@ def test_without_a_shift_routes_and_carriers_are_one_sentence():
     for figure in (
         routes(routed(), CARRIED),
         routes(ways, 0 * CARRIED),
+        routes(ways.assign(amount=0.0), CARRIED),
         carriers(0 * CARRIED, SIGNAL),
     ):
         assert "KRAS" in title(figure)

@@ -763,8 +763,21 @@ def test_a_scale_that_the_values_contradict_is_refused_with_the_one_that_fits(
     if fits is None:
         assert check_scale(matrix, scale) == []
         return
+    if (scale, per, unit, rate) == ("log1p_cp10k", None, E, 0.4):  # or downsampled: uncertain
+        (line,) = check_scale(matrix, scale)
+        assert "else declare `log1p`" in line
+        return
     with pytest.raises(InputError, match=f"is no {scale}: .*declare its scale as {fits}"):
         check_scale(matrix, scale)
+
+
+@pytest.mark.parametrize("total", [10_000, 5_000])
+def test_downsampled_cells_without_all_genes_are_a_line_of_the_scale(total, tmp_path):
+    random = np.random.default_rng(0)
+    counts = random.multinomial(total, random.dirichlet(np.full(300, 0.3)), 60)
+    matrix = write_matrix(tmp_path / "a.h5ad", logs_of(counts, 1e4, E, missing=60))
+    (line,) = check_scale(matrix, "log1p_cp10k")
+    assert "downsampled to equal totals" in line
 
 
 def test_where_genes_are_missing_the_sum_is_stated_and_counts_show_the_base(tmp_path):

@@ -91,15 +91,18 @@ def depth(obs: pd.DataFrame) -> Figure:
     else:
         values = [obs[name] for name in ("nCount_RNA", "nFeature_RNA", "percent.mt")]
     groups = obs["dataset" if merged else "channel"].astype(str)
+    kind = "screen" if merged else "channel"
     median = values[0].groupby(groups, sort=False).median()
     labels = ("UMI in a cell", "genes in a cell", "% mitochondrial in a cell")
     known = [pair for pair in zip(labels, values, strict=True) if pair[1].max() > 0]
-    figure, axes = new_figure(
-        f"The median cell of a {'screen' if merged else 'channel'} has {span(median, '{:,.0f}')} UMI;\n"
-        f"of all: {values[0].median():,.0f} UMI, {values[1].median():,.0f} genes",
-        columns=len(known),
-        height=4.2,
-    )
+    if not known:
+        return sentence("UMI, genes and mitochondrial share are known of no cell.")
+    title = "UMI are known of no cell"
+    if median.max() > 0:
+        title = f"The median cell of a {kind} has {span(median, '{:,.0f}')} UMI"
+    others = [f"{of.median():,.0f} {label.split()[0]}" for label, of in known if label[0] != "%"]
+    title += f";\nof all: {', '.join(others)}" if others else ""
+    figure, axes = new_figure(title, columns=len(known), height=4.2)
     for axis, (label, value) in zip(axes, known, strict=True):
         reach = value.quantile(0.995) or value.max()  # a few cells go far beyond
         for name, colour in colours_of(median.index).items():
@@ -107,7 +110,7 @@ def depth(obs: pd.DataFrame) -> Figure:
             share = np.full(len(own), 100 / max(len(own), 1))
             style = {"histtype": "step", "color": colour, "label": name}
             axis.hist(own, 40, range=(0, reach), weights=share, **style)
-        axis.set(xlabel=label, ylabel=f"% of a {'screen' if merged else 'channel'}'s cells")
+        axis.set(xlabel=label, ylabel=f"% of a {kind}'s cells")
         axis.locator_params(axis="x", nbins=4)
     return with_legend(figure, axes[0])
 

@@ -77,6 +77,10 @@ def shift_agreement(states: pd.DataFrame, shift: pd.DataFrame, control: str) -> 
     shift = shift[(shift.abs() >= SMALL).any(axis=1)]
     if shift.empty:
         return sentence(f"{NOTHING}: nothing to compare with the states of perturbed cells.")
+    lost = (~shift.index.isin(states.index)).sum()
+    shift = shift[shift.index.isin(states.index)]
+    if shift.empty:
+        return sentence(f"None of {lost} perturbations with a shift has cells: nothing to compare.")
     centre = states[states.index == control].mean()
     middle = (states.groupby(level=0).mean() - centre).loc[shift.index]
     from sklearn.metrics.pairwise import cosine_similarity
@@ -90,7 +94,8 @@ def shift_agreement(states: pd.DataFrame, shift: pd.DataFrame, control: str) -> 
     beside = f", with others {apart:.2f}" if len(shift) > 1 else ""
     figure, (axis,) = new_figure(
         f"Encoded as control cells, perturbed cells {verb} where their shift predicts:\n"
-        f"mean cosine with their own shift {same.mean():.2f}{beside} (perturbations: {len(shift)})",
+        f"mean cosine with their own shift {same.mean():.2f}{beside} (perturbations: {len(shift)}"
+        f"{f'; without cells: {lost}' if lost else ''})",
         height=height_of(same),
     )
     for place, row in enumerate(other.to_numpy() if len(other) > 1 else ()):

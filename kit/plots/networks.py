@@ -162,7 +162,7 @@ def routes(ways: pd.DataFrame, carried: pd.Series) -> Figure:
     row. carried: share of the prediction that each row carries, named after the perturbation. The wider
     a line the more signal; shown are the rows that most arrives at.
     """
-    if ways.empty or not carried.any():
+    if not ways["amount"].any() or not carried.any():
         return sentence(f"No training perturbation carries a part of {carried.name}'s prediction.")
     reached = ways.groupby("row")["amount"].sum().nlargest(REACHED)
     kind = ways["type"].str.removesuffix(", small")  # the same hubs, counted twice

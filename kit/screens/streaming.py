@@ -45,7 +45,8 @@ def check_scale(matrix: Matrix, scale: str) -> list[str]:
     """Return what some 500 cells of a log-normalised matrix show of its scale, a line or none.
 
     Undone on the right scale, the values of a cell are whole multiples of its smallest, a single count,
-    and cells of all genes add up to 10,000; where genes are missing they add up to less. Raises
+    and cells of all genes add up to 10,000; where genes are missing they add up to less. Whole numbers
+    that add up to less are raw counts, or those of cells downsampled to equal totals: a line. Raises
     InputError, naming the scale that fits, where the sums or the multiples contradict the declared one.
     """
     indptr, values = _sample(matrix)
@@ -69,7 +70,8 @@ def check_scale(matrix: Matrix, scale: str) -> list[str]:
     low, middle, high = np.quantile(sums[base], [0, 0.5, 1])
     found = f"cells add up to {middle:,.0f} ({low:,.0f} to {high:,.0f})"
     exact = base in equal and abs(middle / PER - 1) <= 0.01
-    free = not exact and (base in equal or base in raw or high > PER * 1.01)
+    free = base in equal or high > PER * 1.01 or (base in raw and base != declared)
+    free = free and not exact
     if base != declared or (free and scale != declared):
         remedy = f"`{base}_cp10k`"
         if free:
@@ -83,10 +85,11 @@ def check_scale(matrix: Matrix, scale: str) -> list[str]:
     if scale == declared:
         return [f"read as {scale}, {found}; each is brought to 10,000, which needs all genes"]
     if middle < 0.99 * PER:
-        return [
-            f"read as {scale}, {found}, not to 10,000: right if the file lacks genes, else declare "
-            "another scale"
-        ]
+        right, other = "the file lacks genes", "another scale"
+        if base in raw:
+            right += " and its cells were downsampled to equal totals"
+            other = f"`{base}`: they look like raw counts"
+        return [f"read as {scale}, {found}, not to 10,000: right if {right}, else declare {other}"]
     return []
 
 
