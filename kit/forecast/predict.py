@@ -108,7 +108,8 @@ def baseline_forecast(competition: Competition, name: str, *, seed: int = 0) -> 
     if len(rows) < 2:
         return Forecast(prediction, None, [*remarks, "estimate: none, too few training rows"])
     inner = out_of_fold(model, competition, folds(rows, min(5, len(rows)), seed=seed))
-    return Forecast(prediction, inner, [*remarks, *_on_score(inner, len(prediction))])
+    remarks += [*_on_score(inner, len(prediction)), *_on_baselines(inner, prediction, competition)]
+    return Forecast(prediction, inner, remarks)
 
 
 def released_targets(competition: Competition) -> list[str]:
