@@ -22,16 +22,16 @@ def test_of_a_shuffled_graph_no_more_than_noise_is_taken(tmp_path):
 
 
 def test_two_steps_of_a_walk_by_hand(tmp_path, monkeypatch):
-    # A - B - C: degrees 1, 2, 1; edges count 1 / sqrt(2) once degrees are evened out.
+    # P0 - P1 - P2: degrees 1, 2, 1; edges count 1 / sqrt(2) once degrees are evened out.
     edges = tmp_path / "bonds.tsv"
-    edges.write_text("A B\nB C\n")
+    edges.write_text("P0 P1\nP1 P2\n")
     pathways = load_pathways(edges, names=GeneNames())
     competition, _ = planted(tmp_path, rows=12)
     monkeypatch.setattr(ridge, "RESTART", 0.5)
     monkeypatch.setattr(ridge, "STEPS", 2)
     model = Propagation(Knowledge(pathways)).fit(competition)
     genes, _ = model.knowledge.graph
-    visits = model._rows(["A"])[0, genes.get_indexer(["A", "B", "C"])]
+    visits = model._rows(["P0"])[0, genes.get_indexer(["P0", "P1", "P2"])]
     # To B in one step .5 x .5 / sqrt 2, to C in two .25 x .5; the start itself does not count.
     wanted = np.array([0, 0.25 / np.sqrt(2), 0.125])
     np.testing.assert_allclose(visits, wanted / np.linalg.norm(wanted), rtol=1e-5)
