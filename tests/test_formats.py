@@ -153,6 +153,16 @@ def test_sets_of_one_gene_without_ids_are_sets(tmp_path):
     assert list(frame["gene"]) == GENES[:9]
 
 
+@pytest.mark.parametrize("count", [2, 40])
+def test_numbered_rows_of_two_genes_are_no_sets(tmp_path, count):
+    rows = [(i, GENES[i % 12], GENES[(i + 5) % 12], f"note {i}") for i in range(count)]
+    (tmp_path / "odd.tsv").write_text(text([("id", "first gene", "other gene", "x"), *rows]))
+    with pytest.raises(InputError, match="first gene"):
+        read_source(tmp_path / "odd.tsv")
+    kind, frame, _ = read_source(f"{tmp_path / 'odd.tsv'}:first gene,other gene")
+    assert (kind, len(frame)) == ("edges", count)
+
+
 def test_comments_above_a_table_are_passed_over(tmp_path):
     for above in ("# made today\n", "# made today\n# by us\n#gene1\tgene2\n", "! no header\n"):
         (tmp_path / "file").write_text(f"{above}A\tB\nB\tC\n")

@@ -150,8 +150,8 @@ def _check_beginning(text, columns):
         raise InputError(f"{text.path} is a table of a competition, no prior knowledge; {WANT}")
     layout = None if columns else _by_names(text.sample)
     if layout is not None and layout.kind == "edges" and not _protein_infos(text.path):
-        names = {row[at] for row in text.sample[1:] for at in layout.places if at < len(row)}
-        _check_kinds(text.path, names, PROTEINS)
+        names = [row[at] for row in text.sample[1:] for at in layout.places if at < len(row)]
+        _check_kinds(text.path, list(dict.fromkeys(names)), PROTEINS)
 
 
 def _is_table(sample):
@@ -265,6 +265,8 @@ def _by_shape(text):
                 or all(_COLUMN.fullmatch(first[at]) for at in (0, other))
             ) and not {first[0], first[other]} & {*columns[0], *columns[other]}
             return _Layout("edges", (0, other), header)
+    if all(map(_is_number, columns[0])):
+        return None  # rows with a number, not sets with a name
     rare = {at for at in range(2, width) if len(even) > 7 and _are_kinds(columns[at], 20)}
     members = set(range(2, width))
     if text.separator == "\t" and width > 3 and (members <= plain or not members & (plain | rare)):
