@@ -95,6 +95,8 @@ def check_place(path: Path | str) -> None:
     Before the work and not after it; a chain of folders that do not exist is a mistyped path.
     """
     folder = Path(path).absolute().parent
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"cannot write {path}: {folder} is a file; choose a folder")
     if not folder.is_dir() and not folder.parent.is_dir():
         step = f"is the path right? else run: mkdir -p {shlex.quote(str(folder))}"
         raise InputError(f"cannot write {path}: {folder.parent} does not exist; {step}")
@@ -162,6 +164,11 @@ def propose(args: argparse.Namespace) -> None:
     table = propose(competition, pathways, args.number, candidates=among)
     shares = dict.fromkeys(("gain", "left"), "{:.2%}".format)
     print(table.to_string(formatters=shares))
+    legend = (
+        "gain, left: shares of the uncertainty about the targets that the measurement removes, and"
+    )
+    legend += " that is left after it and those above; informs: the targets that it says most about"
+    print(legend, file=sys.stderr)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -161,6 +161,14 @@ def test_a_mistyped_path_to_write_is_refused_before_the_work(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_is_no_folder_to_write_in(twin, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ESG_DATA", str(twin))
+    (tmp_path / "a.csv").write_text("words\n")
+    assert main(["predict", "--out", str(tmp_path / "a.csv" / "b.csv")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{tmp_path / 'a.csv'} is a file" in line
+
+
 def test_suggested_commands_quote_paths(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(locate, "ROOT", tmp_path / "my project")
     monkeypatch.delenv("ESG_DATA", raising=False)

@@ -134,7 +134,7 @@ def chosen_candidates(
     for name in list(unknown := left_out.get("unknown symbols", {}))[:SUGGESTED]:
         if text := suggestion(name, named, ""):
             unknown[name] = f"{name} ({text})"
-    lines = [f"left out, {reason}: {quote_some(x.values())}" for reason, x in left_out.items()]
+    lines = [f"left out, {reason}: {quote_some(x.values(), 50)}" for reason, x in left_out.items()]
     return list(pool.values()), lines
 
 
