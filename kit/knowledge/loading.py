@@ -45,7 +45,7 @@ OTHERS = (
 LARGEST, LARGEST_BARE = 300e6, 20e6  # bytes of a file that nobody names, with and without an ending
 FEW = 0.01  # a smaller share of the competition's or of the file's genes is there by chance
 MOSTLY = 0.3  # of a table's columns: with weights beside them, genes are less than half
-ALIKE = 0.95  # correlation between a copy of an effect, rounded or in other units, and the effect
+COPIED = 0.95  # correlation between a copy of an effect, rounded or in other units, and the effect
 COLUMNS = (
     10  # fewer numbers by gene are no embedding: a table of lengths would have a vote on every pair
 )
@@ -330,7 +330,7 @@ def _effects_in(table, competition, names):
         pairs.append((table.to_numpy(), np.full(len(genes), True)))
     for values, used in pairs:
         one, other = (_beside(rows[:, used], control[used]) for rows in (values, effects))
-        if (np.abs(one @ other.T) > ALIKE).any():
+        if (np.abs(one @ other.T) > COPIED).any():
             return "holds effects of the competition"
     return None
 
