@@ -191,8 +191,7 @@ def score(args: argparse.Namespace) -> None:
 
 
 def board(args: argparse.Namespace) -> None:
-    from .report.board import board_text, released
-    from .report.page import write_page
+    from .report.board import board_text, released, write_page
 
     print(board_text(args.folder))
     truth = None

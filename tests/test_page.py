@@ -12,8 +12,7 @@ import pandas as pd
 import pytest
 from small_report import report
 
-from kit.report.board import board
-from kit.report.page import write_page
+from kit.report.board import board, write_page
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010806000000"

@@ -31,8 +31,7 @@ from kit.evaluation.comparison import by_group, nearest_similarity, with_hold_ou
 from kit.evaluation.predictions import summary
 from kit.expression.similarity import centred_cosine
 from kit.models import Constant, Mean, OnTargetGene, Zero
-from kit.report.board import board, board_text
-from kit.report.page import write_page
+from kit.report.board import board, board_text, write_page
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from .. import metric
 from ..competition import CONTROL
 from ..expression import pseudobulk, t_of_samples
 from ..io.files import InputError, alone_in, check_known, read_json, replacing
-from .cells import draw_each
+from .cell_lines import draw_each
 from .world import SIZES, Size, World, plant, shuffled
 
 __all__ = [

@@ -15,7 +15,7 @@ import pandas as pd
 from ..competition import CONTROL
 from ..io.hdf5 import made
 from ..metric import wmae
-from .cells import draw_each
+from .cell_lines import draw_each
 from .world import shuffled
 
 NUMBER = "%.8g"
