@@ -157,10 +157,7 @@ def propose(args: argparse.Namespace) -> None:
     options = {"folder": competition.source, "competition": competition}
     with progress("reading pathways"):
         pathways = load_pathways(*args.pathways, **options)
-    for row in pathways.provenance.itertuples():
-        entries = f"{row.entries:,} {'rows' if row.kind == 'table' else row.kind}"
-        text = f"pathways: {row.file}: {entries} of {row.genes:,} genes; {row.read_as}; {row.known}"
-        print(printable(text), file=sys.stderr)
+    print(*map(printable, pathways.provenance["line"]), sep="\n", file=sys.stderr)
     table = propose(competition, pathways, args.number, candidates=among)
     shares = dict.fromkeys(("gain", "left"), "{:.2%}".format)
     print(table.to_string(formatters=shares))
@@ -232,8 +229,9 @@ SHARED = {
         "metavar": "FILE",
         "nargs": "+",
         "default": [],
-        "help": "gene sets (GMT) and interactions (default: $ESG_PATHWAYS, else those found in the "
-        "competition's folder and in data/, else Reactome is downloaded)",
+        "help": "gene sets, interactions, tables by gene; FILE:A,B for two columns of another file "
+        "(default: $ESG_PATHWAYS, else those found in the competition's folder and in data/, else "
+        "Reactome is downloaded)",
     },
     "--atlas": {
         "metavar": "FILE",

@@ -158,7 +158,9 @@ def _load(paths, competition, *, folder, names=None, download=True):
         fetched, fault = _fetched(folder, download and not simulated)
         if fetched:
             take(fetched)
-    lines = [*map(_line, rows.values()), *again, *_joined(ignored)]
+    for row in rows.values():
+        row["line"] = _line(row)
+    lines = [*(row["line"] for row in rows.values()), *again, *_joined(ignored)]
     if not used:
         return None, lines, fault or "Reactome does not fit"
     frames = {"sets": [], "edges": []}
