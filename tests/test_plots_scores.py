@@ -9,6 +9,7 @@ from figures import _closed_figures, fits, labels, legend, numbers, overprinted,
 from small_predictions import hand_made
 
 from kit import plots
+from kit.plots.style import readable
 
 
 def hollow(dots):
@@ -274,3 +275,12 @@ def test_a_path_of_one_size_is_one_sentence():
     figure = plots.blend_path(path, SUBMITTED)
     assert {3.25, 2.5} <= numbers(figure)
     assert not figure.axes[0].axison
+
+
+@pytest.mark.parametrize("bad", [1, 3, 4])
+def test_models_far_below_do_not_squeeze_the_better_half(bad):
+    value = [*np.linspace(82, 91, 10 - bad), *[0.0] * bad]
+    table = pd.DataFrame({"value": value, "low": np.array(value) - 4, "high": np.array(value) + 4})
+    left, right = readable(table)
+    assert 60 < left < 78
+    assert 95 < right < 110

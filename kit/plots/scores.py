@@ -190,8 +190,8 @@ def blend_path(path: pd.DataFrame, submitted: pd.DataFrame) -> Figure:
     path: by size, `score`, `low`, `high`; submitted: `best` and `robust`, the same columns for 60 rows
     and `size`.
     """
-    ends = [f"{name} {row['score']:.2f}" for name, row in submitted.iterrows()]
-    title = f"Nested score for 60 rows, all choices included: {', '.join(ends)}"
+    nested = [f"{name} {row['score']:.2f}" for name, row in submitted.iterrows()]
+    title = f"Nested score for 60 rows, all choices included: {', '.join(nested)}"
     if len(path) == 1:
         return sentence(f"One base model alone is left, nothing is blended. {title}.")
     figure, (axis,) = new_figure(title, height=3.8)
@@ -207,10 +207,12 @@ def blend_path(path: pd.DataFrame, submitted: pd.DataFrame) -> Figure:
         style = {"fmt": form, "color": colour, "capsize": 3, "label": label}
         axis.errorbar(places, table["score"], yerr=reach, **style)
         first += len(table)
-    axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
+    ends = readable(shown)
+    if ends[0] <= 0 <= ends[1]:
+        axis.axhline(0, color="black", linewidth=1, label="floor: the mean")
     blends = [f"{name},\nsize {row['size']:.0f}" for name, row in submitted.iterrows()]
     axis.set_xticks(range(len(shown)), [*path.index, *blends])
-    axis.set(ylim=readable(shown), xlabel="base models at most, and the submitted blends")
+    axis.set(ylim=ends, xlabel="base models at most, and the submitted blends")
     axis.set(ylabel="out-of-fold score for 60 rows,\n90 % interval")
     return with_legend(figure, axis)
 

@@ -90,18 +90,19 @@ def intervals(axis: Axes, kinds: Mapping[str, pd.DataFrame], apart: float = 0.3)
 
 
 def readable(table: pd.DataFrame) -> tuple[float, float]:
-    """Return ends of an axis that shows most values and intervals, however far away the others lie.
+    """Return ends of an axis that shows the better half and what is near it, however far the others lie.
 
-    table: columns value, low and high. Rows without one of them have no say; (-1, 1) where all are such.
+    table: columns value, low and high; larger is better. Rows without one of them have no say; (-1, 1)
+    where all are such.
     """
     table = table.dropna()
     if table.empty:
         return -1.0, 1.0
     value, low, high = table.to_numpy(dtype=float).T
-    first, third = np.quantile(value, [0.25, 0.75])
-    room = 3 * max(third - first, np.median(high - low), 1e-9)
-    shown = (value >= first - room) & (value <= third + room)
-    left = max(low[shown].min(), first - room)
+    middle, third = np.quantile(value, [0.5, 0.75])
+    room = 3 * max(third - middle, np.median(high - low), 1e-9)
+    shown = (value >= middle - room) & (value <= third + room)
+    left = max(low[shown].min(), middle - room)
     right = min(high[shown].max(), third + room)
     margin = 0.06 * (right - left) or 1.0
     return left - margin, right + margin
