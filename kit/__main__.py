@@ -26,22 +26,22 @@ ADVICE = {
 
 
 def twin(args: argparse.Namespace) -> None:
-    from .twin import simulate
-
     check_place(args.folder)
     print(f"simulating a competition in {args.folder}", file=sys.stderr)
+    from .twin import simulate
+
     print(simulate(args.folder, size=args.size, seed=args.seed, null=args.null))
 
 
 def merge(args: argparse.Namespace) -> None:
+    check_place(args.out)
+    competition, layouts = _competition(args), {}
     from concurrent.futures import ProcessPoolExecutor
     from contextlib import nullcontext
     from multiprocessing import get_context
 
     from .screens import merge
 
-    check_place(args.out)
-    competition, layouts = _competition(args), {}
     for text in args.layout:
         file, _, layout = text.rpartition("=")
         layouts |= dict.fromkeys([file] if file else args.files, layout)
@@ -80,9 +80,9 @@ def _competition(args):
 
 def _read(args, lines=None):
     """The competition and the knowledge that a command names; `lines`: where remarks on it go."""
-    from .knowledge import gather
-
     competition = _competition(args)
+    from .knowledge import gather  # a second's imports come after the first line
+
     with progress("reading pathways and screens"):
         knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
     print(*knowledge.remarks, sep="\n", file=lines, flush=True)
@@ -105,14 +105,14 @@ def check_place(path: Path | str) -> None:
 
 
 def predict(args: argparse.Namespace) -> None:
-    from .forecast.intervals import target_intervals, write_intervals
-    from .forecast.predict import baseline_forecast, forecast
-
     for place in filter(None, (args.out, args.uncertainty)):
         if Path(place).is_dir():
             raise InputError(f"{place} is a folder; give the path of a file to write")
         check_place(place)
     competition, knowledge = _read(args)
+    from .forecast.intervals import target_intervals, write_intervals
+    from .forecast.predict import baseline_forecast, forecast
+
     written = []
     if args.uncertainty:
         ends, remark = target_intervals(competition, knowledge, args.level, seed=args.seed)
@@ -128,14 +128,14 @@ def predict(args: argparse.Namespace) -> None:
 
 
 def explain(args: argparse.Namespace) -> None:
-    from .forecast.explanation import explain, refit_without
-    from .forecast.explanation_text import as_record, as_text, gene_as_text
-
     names, gene = [args.perturbation], args.gene
     if args.target:
         names, gene = args.target, args.perturbation
         print("warning: --target is deprecated; want PERTURBATION --gene GENE", file=sys.stderr)
     competition, knowledge = _read(args, sys.stderr if args.json else sys.stdout)
+    from .forecast.explanation import explain, refit_without
+    from .forecast.explanation_text import as_record, as_text, gene_as_text
+
     found = [explain(competition, name, knowledge, seed=args.seed) for name in names]
     refit = args.refit and not gene
     refits = [refit_without(one, knowledge, seed=args.seed) if refit else None for one in found]
@@ -149,11 +149,11 @@ def explain(args: argparse.Namespace) -> None:
 
 
 def propose(args: argparse.Namespace) -> None:
+    competition = _competition(args)
     from .forecast.next_perturbations import propose, read_words
     from .knowledge import load_pathways
 
     among = None if args.among is None else read_words(args.among)
-    competition = _competition(args)
     options = {"folder": competition.source, "competition": competition}
     with progress("reading pathways"):
         pathways = load_pathways(*args.pathways, **options)
