@@ -10,10 +10,12 @@ random folds; with --released, one split whose held-out rows are those of the so
 for 60 rows: mean over splits, and its 90 % interval over perturbations. --out gets the paired difference
 from the constant too, with its interval. --halve-atlas leaves a random half of each split's held-out
 perturbations out of the atlas. The atlas must not hold the folder's own rows. Rows are written to --out
-as they come, and what stands there already is not computed again.
+as they come, and what stands there already is not computed again. Networks are named with what they learn
+from, such as `vae, pretrain`; `benchmarks.verdict` compares all of them.
 """
 
 import argparse
+import copy
 import json
 import sys
 from dataclasses import replace
@@ -23,13 +25,15 @@ import numpy as np
 import pandas as pd
 
 import kit
-from benchmarks.network_cost import NAMES
+from benchmarks.network_cost import NAMES, network
 from kit import models
 from kit.evaluation.predictions import TERMS
-from kit.forecast.predict import networks
+from kit.io.files import replacing
 from kit.knowledge import Knowledge, gather
 from kit.metric import GATE, combine
 
+POLICIES = ("competition", "screens", "pretrain")  # what networks learn from; see kit.networks
+NETWORKS = tuple(f"{name}, {policy}" for name in NAMES for policy in POLICIES)
 SHOWN = ("mean", "constant", "ridge", "LightGBM", "neighbours", "transfer", "default forecast")
 REFERENCE = "constant"
 
@@ -78,6 +82,20 @@ def simple_models(knowledge, seed=0):
     }
 
 
+def networks(knowledge, **options):
+    """Networks by name, each under all policies for which there is knowledge; options: of each.
+
+    The policies of one network share what it has learned from other screens.
+    """
+    found, policies = {}, POLICIES if knowledge.atlas is not None else POLICIES[:1]
+    for name in NAMES:
+        model = network(name)(knowledge, **options)
+        for policy in policies:
+            found[f"{name}, {policy}"] = one = models.OnTargetGene(copy.deepcopy(model))
+            one.base.policy = policy
+    return found
+
+
 def without_half(knowledge, held_out, seed):
     """The knowledge without the atlas's responses of a random half of the held-out perturbations."""
     atlas, order = knowledge.atlas, np.random.default_rng(seed).permutation(len(held_out))
@@ -123,7 +141,7 @@ def out_of_fold(name, known, knowledge, splits, args):
     for seed, split in enumerate(splits):
         names = [perturbation for part in split for perturbation in part]
         left = without_half(knowledge, names, seed) if args.halve_atlas else knowledge
-        found = simple_models(left) if name not in NAMES else networks(left)
+        found = networks(left) if name in NETWORKS else simple_models(left)
         if name not in found:
             return None
         runs.append(kit.out_of_fold(found[name], known, split))
@@ -196,6 +214,7 @@ def main():
             if any((one["folder"], one["model"]) == (folder.name, name) for one in done):
                 continue
             if (runs := out_of_fold(name, known, knowledge, splits, args)) is None:
+                print(f"{name}: left out, its knowledge is not there", file=sys.stderr)
                 continue
             done.append({"folder": folder.name, "model": name} | row(runs, reference, args.gate))
             found = ", ".join(
@@ -204,7 +223,8 @@ def main():
             )
             print(found, file=sys.stderr, flush=True)
             if args.out is not None:
-                pd.DataFrame(done).to_csv(args.out, index=False)
+                with replacing(args.out) as place:
+                    pd.DataFrame(done).to_csv(place, index=False)
     print(*markdown(pd.DataFrame(done)), sep="\n")
 
 

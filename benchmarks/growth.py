@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import kit
-from benchmarks.compare import models
+from benchmarks.compare import simple_models
 from kit.evaluation.splits import COMPETITION
 from kit.knowledge import Knowledge, gather
 
@@ -24,7 +24,7 @@ def growth(name, args):
     """
     competition = kit.load_competition(args.folder)
     knowledge = gather(competition, pathways=args.pathways or (), atlas=args.atlas)
-    if name not in models(knowledge):
+    if name not in simple_models(knowledge):
         return None
     pathways, atlas = knowledge.pathways, knowledge.atlas
     rows, genes = competition.effects.shape
@@ -36,9 +36,9 @@ def growth(name, args):
     if name in ("transfer", "default forecast") and len(screens := _screens(atlas)) > 1:
         parts["screens"] = (competition, _of_screens(atlas, screens[: len(screens) // 2]))
     small = _of_genes(competition.subset(competition.effects.index[:12]), genes // 2)
-    _timed(models(knowledge)[name], small)
+    _timed(simple_models(knowledge)[name], small)
     found = {
-        what: _timed(models(Knowledge(pathways, held))[name], train)
+        what: _timed(simple_models(Knowledge(pathways, held))[name], train)
         for what, (train, held) in parts.items()
     }
     targets = len(competition.targets)
