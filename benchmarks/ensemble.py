@@ -1,15 +1,15 @@
 """How honest the blend is: its estimate against truth that was held back, on many simulated competitions.
 
     python -m benchmarks.ensemble [--seeds 40] [--first 0] [--only NAME...]
-    python -m benchmarks.ensemble FOLDER --atlas FILE [--pathways FILE...] [--only NAME...] [--networks]
+    python -m benchmarks.ensemble FOLDER --atlas FILE [--pathways FILE...] [--only NAME...]
     python -m benchmarks.ensemble FOLDER --outputs DIR [--apart NAME...]
 
 The first makes a quick twin of each seed, fits the cheap models, blends them by left-out training rows
 and prints the estimate, the 90 % interval of what as many new rows may score, and what the blend scores
 on the twin's held-back rows; last, how often the interval holds that score. The second does so for one
 folder with released truth, beside each base model, on public and private rows. The base models of the
-third are what notebooks saved. With --networks or --apart it also prints what the blend gains by those,
-on left-out rows, paired, with its 90 % interval.
+third are what notebooks saved. With --apart it also prints what the blend gains by those, on left-out
+rows, paired, with its 90 % interval; what it gains by the networks is a matter of `benchmarks.verdict`.
 """
 
 import argparse
@@ -24,19 +24,17 @@ import kit.twin
 from kit.evaluation.blending import blend
 from kit.evaluation.predictions import expected_spread, interval
 from kit.evaluation.saved_runs import find_outputs, mean_run, read_saved_runs
-from kit.forecast.predict import cheap_models, fit_within, networks
+from kit.forecast.predict import cheap_models, fit_within
 from kit.knowledge import gather
 from kit.submission import score_submission, submission_table
 
 BLEND = "08_ensemble"  # whose predictions are no member of a blend
 
 
-def fitted(competition, knowledge, only=None, *, deep=False, seed=0):
+def fitted(competition, knowledge, only=None, *, seed=0):
     """Base models and their OutOfFold by name, without released truth, and which rows the atlas holds."""
     blind = replace(competition, solution=None)
     models = cheap_models(knowledge, seed=seed)
-    if deep:
-        models |= networks(knowledge, seed=seed)
     chosen = {name: model for name, model in models.items() if not only or name in only}
     held_out = kit.folds(blind.effects.index, 5, seed=[seed, 0])
     base_models, _ = fit_within(math.inf, chosen, blind, held_out)
@@ -91,7 +89,7 @@ def one_folder(args):
         names = [*runs["mean"].truth.index, *base_models["mean"].test.index]
         covered = knowledge.has_response(names)
     else:
-        base_models, runs, covered = fitted(competition, knowledge, args.only, deep=args.networks)
+        base_models, runs, covered = fitted(competition, knowledge, args.only)
     found = blend(runs, groups=covered)
     tests = {name: one.test for name, one in base_models.items()}
     rows = {name: (runs[name], one.test) for name, one in base_models.items()}
@@ -106,7 +104,7 @@ def one_folder(args):
             scores = [held_back(prediction, competition, part) for part in parts]
             text += "  held back {:6.2f}, public {:6.2f}, private {:6.2f}".format(*scores)
         print(f"{text}  {run.seconds:.0f} s", flush=True)
-    wanted = args.apart or (list(networks()) if args.networks else [])
+    wanted = args.apart or []
     apart = [name for name in runs if name.startswith(tuple(wanted))] if wanted else []
     if unknown := [name for name in wanted if not any(one.startswith(name) for one in apart)]:
         raise SystemExit(f"no base models {', '.join(unknown)}; there are: {', '.join(runs)}")
@@ -125,7 +123,6 @@ def main():
     parser.add_argument("--atlas", metavar="FILE")
     parser.add_argument("--pathways", metavar="FILE", nargs="+")
     parser.add_argument("--only", metavar="NAME", nargs="+")
-    parser.add_argument("--networks", action="store_true")
     parser.add_argument("--outputs", metavar="DIR", type=Path)
     parser.add_argument("--apart", metavar="NAME", nargs="+")
     parser.add_argument("--seeds", type=int, default=40)

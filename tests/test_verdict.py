@@ -108,17 +108,18 @@ def test_killed_at_any_file_it_does_only_the_rest_and_prints_the_same_table(
     run(folder, "--out", tmp_path / "whole")
     whole, fits, out_of_fold = cells(capsys.readouterr().out), [], kit.out_of_fold
     monkeypatch.setattr(kit, "out_of_fold", lambda *parts: fits.append(1) or out_of_fold(*parts))
-    for number in (1, 2, 3, 5, 7):  # files are the note, then two parts of three models
+    for number in (1, 2, 4, 7, 9, 15):  # the note, two parts of three models and of four blends
         out = tmp_path / f"killed {number}"
         assert killed(number, folder, "--out", out) == -signal.SIGKILL
         kept = {path: path.stat().st_mtime_ns for path in out.glob("small/*.npz")}
         assert len(kept) == max(0, number - 2)
+        models = [path for path in kept if not path.name.startswith(("blend", "predict"))]
         fits.clear()
         run(folder, "--out", out)
-        assert len(fits) == 6 - len(kept)
-        assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
+        assert len(fits) == 6 - len(models)
+        assert all(path.stat().st_mtime_ns == kept[path] for path in models)
         assert cells(capsys.readouterr().out) == whole
-    assert killed(8, folder, "--out", tmp_path / "not killed") == 0
+    assert killed(16, folder, "--out", tmp_path / "not killed") == 0
 
 
 def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(folder, tmp_path):
@@ -184,25 +185,46 @@ def test_missing_and_failed_cells_are_named_and_tried_again(folder, cheap, tmp_p
     run(folder, "--out", tmp_path / "out", "--only", "constant")
     text = capsys.readouterr().out
     table = cells(text)
-    assert set(table) == set(NAMES)
+    assert set(table) == {*NAMES, *verdict.BLENDS}
     assert [table[name][0] == table[name][2] == "missing" for name in NAMES] == [False, True, True]
     assert re.search(
         r"missing: default forecast \(.*vae, competition \(out of fold, released\)", text
     )
-    good, cheap["vae, competition"] = cheap["vae, competition"], Scaled(None)
+    good, cheap["vae, competition"] = cheap["vae, competition"], Scaled(np.inf)
+    run("--out", tmp_path / "out", "--only", "vae")
+    assert cells(capsys.readouterr().out)["vae, competition"][0] == "failed"
+    cheap["vae, competition"] = Scaled(None)
     run("--out", tmp_path / "out")
     text = capsys.readouterr().out
     assert cells(text)["vae, competition"][0] == "failed"
     assert "TypeError" in text
-    assert "blend, simple models" in text
-    assert "with networks" not in text
+    assert cells(text)["blend, simple models"][0] != "missing"
+    assert cells(text)["blend, with networks"][0] == "missing"
     cheap["vae, competition"] = good
     run("--out", tmp_path / "out", "--table")
     assert cells(capsys.readouterr().out)["vae, competition"][0] == "failed"
-    run("--out", tmp_path / "out", "--only", "vae")
+    run("--out", tmp_path / "out", "--only", "vae", "blend")
     text = capsys.readouterr().out
     assert "failed" not in text
-    assert "missing" not in text
+    assert re.findall("missing: (.*)", text) == [
+        "predict --minutes, with networks (out of fold, released)"
+    ]
+
+
+def test_a_blend_of_earlier_predictions_is_made_again(folder, cheap, tmp_path, capsys):
+    run(folder, "--out", tmp_path / "out")
+    before = cells(capsys.readouterr().out)
+    cheap["vae, competition"] = Scaled(-2)
+    for path in tmp_path.glob("out/small/vae-*.npz"):
+        path.unlink()
+    run("--out", tmp_path / "out", "--only", "vae")
+    between = cells(capsys.readouterr().out)
+    run("--out", tmp_path / "out")
+    after = cells(capsys.readouterr().out)
+    name = "blend, with networks"
+    assert between[name][0] == "missing"
+    assert before[name][0] != after[name][0] != "missing"
+    assert before["blend, simple models"] == after["blend, simple models"]
 
 
 def test_without_released_truth_there_is_no_such_part(folder, cheap, tmp_path, capsys):
