@@ -104,9 +104,8 @@ def one_folder(args):
             scores = [held_back(prediction, competition, part) for part in parts]
             text += "  held back {:6.2f}, public {:6.2f}, private {:6.2f}".format(*scores)
         print(f"{text}  {run.seconds:.0f} s", flush=True)
-    wanted = args.apart or []
-    apart = [name for name in runs if name.startswith(tuple(wanted))] if wanted else []
-    if unknown := [name for name in wanted if not any(one.startswith(name) for one in apart)]:
+    apart = [name for name in runs if name.startswith(tuple(args.apart))]
+    if unknown := [name for name in args.apart if not any(one.startswith(name) for one in apart)]:
         raise SystemExit(f"no base models {', '.join(unknown)}; there are: {', '.join(runs)}")
     if apart:
         others = {name: run for name, run in runs.items() if name not in apart}
@@ -124,7 +123,7 @@ def main():
     parser.add_argument("--pathways", metavar="FILE", nargs="+")
     parser.add_argument("--only", metavar="NAME", nargs="+")
     parser.add_argument("--outputs", metavar="DIR", type=Path)
-    parser.add_argument("--apart", metavar="NAME", nargs="+")
+    parser.add_argument("--apart", metavar="NAME", nargs="+", default=[])
     parser.add_argument("--seeds", type=int, default=40)
     parser.add_argument("--first", type=int, default=0)
     args = parser.parse_args()

@@ -262,7 +262,10 @@ def markdown(entry: Entry) -> tuple[list[str], list[str]]:
             missing[name, part] = "failed"
             lines.append(f"{name}, {part}: failed: {noted.read_text()}")
     if lacking:
-        names = [f"{name} ({', '.join(parts)})" for name, parts in lacking.items()]
+        names = [
+            name if len(parts) == len(entry.splits) else f"{name} ({', '.join(parts)})"
+            for name, parts in lacking.items()
+        ]
         lines.append(f"missing: {'; '.join(names)}")
     for name, parts in found.items():
         cells = [entry.place.name, name]
@@ -279,7 +282,8 @@ def _cell(summed, columns):
     """A value and its interval as text, nothing where there is none."""
     if columns[0] not in summed:
         return ""
-    return "{:.1f} ({:.1f} to {:.1f})".format(*(summed[column] for column in columns))
+    values = [round(summed[column], 1) + 0.0 for column in columns]  # no -0.0
+    return "{:.1f} ({:.1f} to {:.1f})".format(*values)
 
 
 def main():

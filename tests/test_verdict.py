@@ -72,7 +72,7 @@ def cells(text):
 
 
 def shown(*values):
-    return "{:.1f} ({:.1f} to {:.1f})".format(*values)
+    return "{:.1f} ({:.1f} to {:.1f})".format(*(round(value, 1) + 0.0 for value in values))
 
 
 def kill_at(number):
@@ -206,9 +206,7 @@ def test_missing_and_failed_cells_are_named_and_tried_again(folder, cheap, tmp_p
     run("--out", tmp_path / "out", "--only", "vae", "blend")
     text = capsys.readouterr().out
     assert "failed" not in text
-    assert re.findall("missing: (.*)", text) == [
-        "predict --minutes, with networks (out of fold, released)"
-    ]
+    assert re.findall("missing: (.*)", text) == ["predict --minutes, with networks"]
 
 
 def test_a_blend_of_earlier_predictions_is_made_again(folder, cheap, tmp_path, capsys):
@@ -217,6 +215,11 @@ def test_a_blend_of_earlier_predictions_is_made_again(folder, cheap, tmp_path, c
     cheap["vae, competition"] = Scaled(-2)
     for path in tmp_path.glob("out/small/vae-*.npz"):
         path.unlink()
+    (tmp_path / "out" / "small" / "constant.released.npz").unlink()
+    run("--out", tmp_path / "out", "--table")
+    assert "constant (released)" in capsys.readouterr().out
+    run("--out", tmp_path / "out", "--only", "constant")
+    capsys.readouterr()
     run("--out", tmp_path / "out", "--only", "vae")
     between = cells(capsys.readouterr().out)
     run("--out", tmp_path / "out")
