@@ -1,4 +1,7 @@
 PYTHON ?= python3
+# Python 3.12 as in Kaggle's image, where it runs. Its torch from PyPI is a CUDA build (7 GB) on Linux; a lighter
+# build of the same version that stands in .venv-kaggle already is kept.
+KAGGLE_PYTHON ?= $(if $(shell python3.12 -c "import ensurepip; print(1)" 2>/dev/null),python3.12,$(PYTHON))
 BIN := .venv/bin
 space := $() $()
 # `abspath` takes a path with spaces for several.
@@ -10,16 +13,25 @@ endif
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9]*.ipynb))
 RUNS := $(NOTEBOOKS:notebooks/%.ipynb=run-%)
 
-.PHONY: env data $(RUNS) demo test lint owner push submit
+.PHONY: env data $(RUNS) demo test test-kaggle lint owner push submit
 
 env: .venv/installed
 
 .venv/installed: requirements.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f'Python {v[0]}.{v[1]} is too old, want 3.11 or newer: make PYTHON=python3.11')"
-	@echo "installing requirements.txt into .venv: a minute or more"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	@touch $@
+	$(call install,$(PYTHON))
+
+.venv-kaggle/installed: requirements-kaggle.txt
+	@$(KAGGLE_PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(v not in ((3, 11), (3, 12)) and f'Python {v[0]}.{v[1]} has no wheels of the versions on Kaggle, want 3.11 or 3.12: make test-kaggle KAGGLE_PYTHON=python3.12')"
+	$(call install,$(KAGGLE_PYTHON))
+
+# A virtual environment of this Python in the folder of the target.
+define install
+@echo "installing $< into $(@D): a minute or more"
+@$1 -m venv $(@D)
+@$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+@touch $@
+endef
 
 # One notebook after another, or as many at once as -j says: `make -j2 demo`.
 demo: $(RUNS)
@@ -45,6 +57,10 @@ data: env
 # In two processes, for two cores. `python -m pytest` runs the same in one.
 test: env
 	$(BIN)/python tests/side_by_side.py
+
+# The model contract, the networks, merge, submission and three notebooks on the versions of Kaggle's image.
+test-kaggle: .venv-kaggle/installed
+	.venv-kaggle/bin/python tests/side_by_side.py kaggle
 
 lint: env
 	$(BIN)/ruff check .

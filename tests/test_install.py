@@ -87,7 +87,8 @@ def test_a_checkout_has_its_data_beside_the_kit_wherever_it_is_called(tmp_path):
     assert shown.stdout == f"{ROOT / 'data'}\n"
 
 
-def test_what_the_kit_imports_is_declared_and_agrees_with_the_requirements():
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-kaggle.txt"])
+def test_what_the_kit_imports_is_declared_and_agrees_with_the_requirements(file):
     project = PROJECT["project"]
     core = {one.name: one for one in map(Requirement, project["dependencies"])}
     extra = map(Requirement, project["optional-dependencies"]["networks"])
@@ -101,7 +102,7 @@ def test_what_the_kit_imports_is_declared_and_agrees_with_the_requirements():
                 imported.add(node.module.partition(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - OPTIONAL - {"kit"}
     assert {NAMES.get(name, name) for name in foreign} == set(declared)
-    pins = re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "requirements.txt").read_text(), re.M)
+    pins = re.findall(r"^([\w-]+)==([^\s;]+)", (ROOT / file).read_text(), re.M)
     assert set(declared) <= {name for name, _ in pins}
     for name, version in pins:
         assert name not in declared or declared[name].specifier.contains(version), name
