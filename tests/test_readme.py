@@ -129,7 +129,7 @@ def test_a_command_of_the_kit_is_one_that_it_takes(words, capsys):
 
 def test_targets_of_make_and_modules_that_are_run_exist():
     makefile = (ROOT / "Makefile").read_text()
-    known = {name for line in re.findall(r"^([\w ]+):", makefile, re.M) for name in line.split()}
+    known = {name for line in re.findall(r"^([\w -]+):", makefile, re.M) for name in line.split()}
     named = {words[1] for words in commands() if words[0] == "make"}
     for page in PAGES.values():
         named |= set(re.findall(r"`make ([\w-]+)", page))
