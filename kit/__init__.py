@@ -27,7 +27,7 @@ from .metric import Score, score, score_arrays, wmae
 from .report.run import Run
 from .submission import check_submission, score_submission, write_submission
 
-__version__ = "1.1.0"
+__version__ = "1.2.0"
 
 __all__ = [
     "CONTROL",

@@ -7,7 +7,7 @@ out-of-fold prediction is scored in `predictions`, how far noise lets anyone com
 import copy
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -45,19 +45,51 @@ def out_of_fold(
     check_type(competition, Competition, "competition", "what load_competition returns")
     if isinstance(model, type) or not (hasattr(model, "fit") and hasattr(model, "predict")):
         raise InputError(f"model is {model}, want a model with fit and predict, such as Constant()")
-    held_out = checked_split(held_out)
-    start, predictions, number = time.perf_counter(), [], {}
-    with progress(f"{type(getattr(model, 'base', model)).__name__}, folds", len(held_out)) as done:
-        for fold, names in enumerate(held_out):
-            train = competition.subset(competition.effects.index.difference(names, sort=False))
-            mean = train.effects.mean()
-            train = replace(train, baseline_wmae=wmae(train.effects, mean, train.weights))
-            predictions.append(copy.deepcopy(model).fit(train).predict(list(names)))
-            number |= dict.fromkeys(names, fold)
+    (found,), _ = _validated(model, competition, [checked_split(held_out)])
+    return found
+
+
+def fit_each(model: object, trains: Sequence[Competition]) -> Iterator[object]:
+    """Yield a fitted copy of a model for each Competition: all at once where it has a `fit_each`."""
+    if hasattr(model, "fit_each"):
+        yield from model.fit_each(trains)
+    else:
+        for train in trains:
+            yield copy.deepcopy(model).fit(train)
+
+
+def _validated(model, competition, splits, final=False):
+    """OutOfFold of each split, and a model fitted on all rows if `final`, else None."""
+    parts = [
+        (number, fold, names)
+        for number, split in enumerate(splits)
+        for fold, names in enumerate(split)
+    ]
+    trains = [_without(competition, names) for *_, names in parts]
+    models = fit_each(model, trains + [competition] * final)
+    start = time.perf_counter()
+    predictions, folds = ([[] for _ in splits] for _ in range(2))
+    with progress(f"{type(getattr(model, 'base', model)).__name__}, folds", len(parts)) as done:
+        for number, fold, names in parts:
+            predictions[number].append(next(models).predict(list(names)))
+            folds[number] += [(name, fold) for name in names]
             done()
-    seconds, fold = time.perf_counter() - start, pd.Series(number, dtype=int)
-    prediction = pd.concat(predictions)
-    return OutOfFold.from_predictions(competition, prediction, fold, seconds=seconds)
+    last = next(models) if final else None
+    each = (time.perf_counter() - start) / (len(parts) + final)  # a fit and its predictions
+    found = [
+        OutOfFold.from_predictions(
+            competition, pd.concat(some), pd.Series(dict(fold), dtype=int), seconds=each * len(some)
+        )
+        for some, fold in zip(predictions, folds, strict=True)
+    ]
+    return found, last
+
+
+def _without(competition, names):
+    """A competition without some rows, with the baseline of the others."""
+    train = competition.subset(competition.effects.index.difference(names, sort=False))
+    mean = train.effects.mean()
+    return replace(train, baseline_wmae=wmae(train.effects, mean, train.weights))
 
 
 def compare(
@@ -87,10 +119,10 @@ def compare(
     with progress("models", len(models)) as done:
         for name, model in models.items():
             try:
-                found = [out_of_fold(model, competition, split) for split in splits]
+                found, last = _validated(model, competition, splits, final=run is not None)
                 found[0].score(gate)  # values that are not finite fail here
                 if run is not None:
-                    test = copy.deepcopy(model).fit(competition).predict(targets)
+                    test = last.predict(targets)
             except Exception as error:  # whatever one model does, the others go on
                 failed[name] = failure(error)
                 if run is None:

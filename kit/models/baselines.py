@@ -5,7 +5,7 @@ metric: weighted medians. `PointModel` and `DistributionModel` predict it for wh
 know. `OnTargetGene` sets, in any model's prediction, the effect on the perturbed gene itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import pandas as pd
 
 from ..competition import Competition
 from ..decision import decide
+from ..evaluation.comparison import fit_each
 from ..knowledge import Knowledge
 from ..metric import wmae
 
@@ -196,6 +197,11 @@ class OnTargetGene:
     def fit(self, train: Competition) -> Self:
         self.base.fit(train)
         return self.fit_effect(train)
+
+    def fit_each(self, trains: Sequence[Competition]) -> Iterator[Self]:
+        """Yield a fitted copy for each Competition: base models that can are fitted side by side."""
+        for base, train in zip(fit_each(self.base, trains), trains, strict=True):
+            yield OnTargetGene(base, self.shape).fit_effect(train)
 
     def fit_effect(self, train: Competition) -> Self:
         """Fit the on-target effect alone; the base model stays as it is."""

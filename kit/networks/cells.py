@@ -58,9 +58,11 @@ class Cells:
         """Return the perturbation of each of these cells."""
         return list(self.perturbation[places])
 
-    def standard(self, places: Sequence[int]) -> torch.Tensor:
+    def standard(
+        self, places: Sequence[int], genes: np.ndarray | slice = slice(None)
+    ) -> torch.Tensor:
         """Return these cells in standard deviations of the control: (cells, genes), float32."""
-        return to_tensor(self.values[places]) / self.spread
+        return to_tensor(self.values[places][:, genes]) / self.spread[genes]
 
 
 def gather_cells(

@@ -6,16 +6,18 @@ perturbation without a response in another screen is *hidden*: its similarity to
 response are those of its pathway neighbours.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..competition import CONTROL
 from ..knowledge import Knowledge
-from .screen_data import LEVELS, ScreenData, to_tensor
+from .screen_data import LEVELS, Rows, ScreenData, to_tensor
 from .training import device
 
 MOST = 256  # context perturbations of a screen
@@ -32,136 +34,140 @@ LARGEST = 5.0  # response in standard deviations; a few are far larger
 
 
 class Context:
-    """What a network is given to predict some perturbations of one screen.
+    """What a network is given to predict some perturbations of one screen, from other rows of it.
 
-    `perturbations` are the names to predict, `context` those of the context perturbations: up to 256 rows
-    of the screen, whose effects are known. `genes` are places (genes,) among the genes that the network
-    was made for, by default all. `screen` is the whole ScreenData, `prior` the prior knowledge that holds
-    nothing of it. Everything else is a float32 tensor on `device`, computed when first used.
-
-    hide: share of the perturbations that is treated as if no other screen held them.
+    `rows` and `columns` are the places of the perturbations to predict and of the context perturbations,
+    up to 256 rows of the screen whose effects are known, among the names of `prior`: all that other
+    screens and pathways hold of them. `genes` are places (genes,) among the genes that the network was
+    made for. `seen` are the context's Rows. `name` is the screen's. Everything else is a float32 tensor
+    on `device`, computed when first used. There are places and no names, since several networks, each
+    with other rows, are trained in one computation.
     """
 
     def __init__(
         self,
+        prior: "Prior",
+        rows: Tensor,
+        columns: Tensor,
+        genes: Tensor,
+        seen: Rows,
+        name: str,
+        hide: Tensor | None = None,
+    ):
+        self.prior, self.rows, self.columns, self.genes = prior, rows, columns, genes
+        self.seen, self.name, self.device, self._hide = seen, name, device(), hide
+
+    @classmethod
+    def of(
+        cls,
         priors: "Priors",
         perturbations: Sequence[str],
         screen: ScreenData,
         genes: Sequence[int] | None = None,
-        hide: float = 0.0,
-    ):
-        genes = np.arange(len(priors.genes)) if genes is None else genes
-        self.perturbations, self.screen = list(perturbations), screen
-        self.device, self.genes = device(), torch.as_tensor(genes, device=device())
-        self._seen = screen.subset(screen.spread(MOST), marginals=True).columns(genes)
-        self.context = self._seen.perturbations
-        self._priors, self._hide = priors, hide
+    ) -> Self:
+        """Context of perturbations by name; genes: places, by default all."""
+        seen = screen.subset(screen.spread(MOST), marginals=True)
+        prior = priors.of(screen.name, [*perturbations, *seen.perturbations])
+        genes = torch.as_tensor(np.arange(len(priors.genes)) if genes is None else genes)
+        genes = genes.to(device())
+        places = (prior.places(names) for names in (perturbations, seen.perturbations))
+        return cls(prior, *places, genes, seen.rows.at(genes), screen.name)
+
+    def asking(self, rows: Tensor) -> Self:
+        """Return the same context with other perturbations to predict."""
+        return type(self)(self.prior, rows, self.columns, self.genes, self.seen, self.name)
 
     @cached_property
-    def effects(self) -> torch.Tensor:
+    def effects(self) -> Tensor:
         """Effect ranks in each gene's own distribution, centred, 0 if not measured: (context, genes)."""
         return self.values(channels()[:, :1])[..., 0]
 
     @cached_property
-    def measured(self) -> torch.Tensor:
+    def measured(self) -> Tensor:
         """1 where the effect was measured, else 0: (context, genes)."""
-        return self._seen.measured.float()
+        return self.seen.measured.float()
 
     @cached_property
-    def kernels(self) -> torch.Tensor:
+    def kernels(self) -> Tensor:
         """Similarity by each kernel of prior knowledge: (perturbations, context, kernels)."""
-        return self.prior.kernels[self._rows][:, self._columns]
+        return self.prior.kernels[self.rows[:, None], self.columns]
 
     @cached_property
-    def context_kernels(self) -> torch.Tensor:
+    def context_kernels(self) -> Tensor:
         """Similarity among the context perturbations: (context, context, kernels)."""
-        return self.prior.kernels[self._columns][:, self._columns]
+        return self.prior.kernels[self.columns[:, None], self.columns]
 
     @cached_property
-    def other(self) -> torch.Tensor:
+    def other(self) -> Tensor:
         """1 where the two are different genes, else 0: (perturbations, context).
 
         A perturbation must not be predicted from its own row: multiply weights by this.
         """
-        return self.prior.other[self._rows][:, self._columns]
+        return self.prior.other[self.rows[:, None], self.columns]
 
     @cached_property
-    def hidden(self) -> torch.Tensor:
+    def hidden(self) -> Tensor:
         """1 for perturbations without a response in another screen: (perturbations,).
 
         In training also for a random share, so that the network learns to predict these.
         """
-        hidden = self.prior.uncovered[self._rows]
-        if self._hide:
-            drawn = torch.rand(len(hidden)) < self._hide  # on the CPU: the same on every device
-            hidden = torch.maximum(hidden, drawn.to(hidden))
-        return hidden
+        hidden = self.prior.uncovered[self.rows]
+        return hidden if self._hide is None else torch.maximum(hidden, self._hide)
 
     @cached_property
-    def response(self) -> torch.Tensor:
+    def response(self) -> Tensor:
         """Response expected from other screens, in standard deviations: (perturbations, genes)."""
-        own = self.prior.response[self._rows][:, self.genes]
+        own = self.prior.response[self.rows[:, None], self.genes]
         return torch.where(self.hidden[:, None] > 0, self.neighbour_response, own)
 
     @cached_property
-    def neighbour_response(self) -> torch.Tensor:
+    def neighbour_response(self) -> Tensor:
         """Response of the pathway neighbours in other screens: (perturbations, genes)."""
-        return self.prior.neighbour_response[self._rows][:, self.genes]
+        return self.prior.neighbour_response[self.rows[:, None], self.genes]
 
     @cached_property
-    def context_response(self) -> torch.Tensor:
+    def context_response(self) -> Tensor:
         """`response` of the context perturbations: (context, genes)."""
-        return self.prior.response[self._columns][:, self.genes]
+        return self.prior.response[self.columns[:, None], self.genes]
 
     @cached_property
-    def on_target(self) -> torch.Tensor:
+    def on_target(self) -> Tensor:
         """1 where the gene is the perturbed one: (perturbations, genes)."""
-        return self.prior.on_target[self._rows][:, self.genes]
+        return self.prior.on_target[self.rows[:, None], self.genes]
 
     @cached_property
-    def pathway_similarity(self) -> torch.Tensor:
+    def pathway_similarity(self) -> Tensor:
         """Pathway kernel between perturbation and gene: (perturbations, genes)."""
-        return self.prior.pathway_similarity[self._rows][:, self.genes]
+        return self.prior.pathway_similarity[self.rows[:, None], self.genes]
 
     @cached_property
-    def spread(self) -> torch.Tensor:
+    def spread(self) -> Tensor:
         """Log spread of each gene's effects in the screen, standardised over genes: (genes,)."""
-        thresholds = self._seen.thresholds
+        thresholds = self.seen.thresholds
         spread = torch.log(thresholds[-2] - thresholds[1] + 1e-3)
         return (spread - spread.mean()) / (spread.std(correction=0) + 1e-3)
 
-    def values(self, channels: torch.Tensor) -> torch.Tensor:
+    def values(self, channels: Tensor) -> Tensor:
         """Effects by the thresholds that they exceed, less the gene's mean: (context, genes, channels).
 
         channels: (levels, channels), the weight of each threshold. 0 where not measured.
         """
-        values, counted = self._seen.beyond() @ channels, self.measured[..., None]
+        values, counted = self.seen.beyond() @ channels, self.measured[..., None]
         mean = (values * counted).sum(dim=0) / (counted.sum(dim=0) + 1e-6)
         return (values - mean) * counted
-
-    @cached_property
-    def prior(self) -> "Prior":
-        return self._priors.of(self.screen.name, [*self.perturbations, *self.context])
-
-    @cached_property
-    def _rows(self):
-        return self.prior.places(self.perturbations)
-
-    @cached_property
-    def _columns(self):
-        return self.prior.places(self.context)
 
 
 class Priors:
     """The Prior of any screen, made when first used, and kept.
 
     knowledge: all prior knowledge; genes: of the screens, in their order. `kernels` are the names of the
-    kernels, the same for all screens: one that a screen lacks is 0 there.
+    kernels, the same for all screens: one that a screen lacks is 0 there; `expected` those of
+    perturbations of the competition.
     """
 
     def __init__(self, knowledge: Knowledge, genes: pd.Index):
         self.knowledge, self.genes = knowledge, genes
-        self._expected, self._kept = [], {}
+        self.expected, self._kept = [], {}
         probe = list(genes[:1])
         found = knowledge.kernels(probe) | knowledge.kernels(probe, exclude_own_response=True)
         responses = [name for name in OWN + NEIGHBOURS if name in found]
@@ -174,8 +180,8 @@ class Priors:
 
     def expect(self, perturbations: Sequence[str]):
         """Make one Prior for these perturbations of the competition, which will be predicted often."""
-        if not set(perturbations) <= set(self._expected):
-            self._expected = sorted({*self._expected, *perturbations})
+        if not set(perturbations) <= set(self.expected):
+            self.expected = sorted({*self.expected, *perturbations})
             self._kept.pop("competition", None)
 
     def of(self, screen: str, perturbations: Sequence[str]) -> "Prior":
@@ -183,13 +189,13 @@ class Priors:
         if screen not in self._kept:
             self._kept[screen] = self._of_screen(screen)
         knowledge, whole = self._kept[screen]
-        if whole is not None and whole.place.keys() >= set(perturbations):
+        if whole is not None and whole.holds(perturbations):
             return whole
         return Prior(self, knowledge, perturbations)
 
     def _of_screen(self, screen):
         """Knowledge without a screen, and the Prior of all its perturbations, None if they are many."""
-        knowledge, names = self.knowledge, self._expected
+        knowledge, names = self.knowledge, self.expected
         if screen != "competition":
             obs = knowledge.atlas.obs
             symbols = obs["sgrna_symbol"][(obs["dataset"] == screen).to_numpy()].astype(str)
@@ -199,11 +205,12 @@ class Priors:
 
 
 class Prior:
-    """What some knowledge holds of some perturbations, as float32 tensors."""
+    """What some knowledge holds of some perturbations, `names`, as float32 tensors."""
 
     def __init__(self, priors: Priors, knowledge: Knowledge, perturbations: Iterable[str]):
         names, genes = list(dict.fromkeys(perturbations)), priors.genes
-        self.knowledge, self.place = knowledge, {name: row for row, name in enumerate(names)}
+        self.knowledge, self.names, self._kept = knowledge, names, {}
+        self._place = {name: row for row, name in enumerate(names)}
         symbols = np.array(knowledge.symbols(names), dtype=object)
         found = knowledge.kernels(names, exclude_own_response=True) | knowledge.kernels(names)
         nothing = np.zeros((len(names), len(names)))
@@ -217,10 +224,20 @@ class Prior:
             self._response(names, genes, exclude_own_response=flag) for flag in (False, True)
         )
 
-    def places(self, perturbations: Sequence[str]) -> torch.Tensor:
+    def places(self, perturbations: Sequence[str]) -> Tensor:
         """Row of each perturbation: (perturbations,), long."""
-        places = [self.place[name] for name in perturbations]
+        places = [self._place[name] for name in perturbations]
         return torch.tensor(places, dtype=torch.long, device=device())
+
+    def holds(self, perturbations: Iterable[str]) -> bool:
+        """Whether all of these are among the names."""
+        return self._place.keys() >= set(perturbations)
+
+    def keep(self, key: Hashable, make: Callable):
+        """Return what `make()` returned when the key was first given: a network's own tables by name."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def _response(self, names, genes, **options):
         if self.knowledge.responses_ is None:
@@ -228,14 +245,14 @@ class Prior:
         return standard_response(self.knowledge.response(names, **options), self.knowledge, genes)
 
 
-def standard_response(found: pd.DataFrame, knowledge: Knowledge, genes: pd.Index) -> torch.Tensor:
+def standard_response(found: pd.DataFrame, knowledge: Knowledge, genes: pd.Index) -> Tensor:
     """Return responses in standard deviations of the gene, 0 where unknown: (rows, genes)."""
     spread = np.sqrt((knowledge.responses_**2).mean()) + 1e-9
     found = (found / spread).reindex(columns=genes).fillna(0.0)
     return to_tensor(found.clip(-LARGEST, LARGEST))
 
 
-def channels() -> torch.Tensor:
+def channels() -> Tensor:
     """Weight of each threshold in an effect's channels (overall, far up, far down): (levels, 3)."""
     levels = to_tensor(LEVELS)
     found = [torch.ones_like(levels), (levels > 0.75).float(), (levels < 0.25).float()]

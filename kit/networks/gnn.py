@@ -83,12 +83,12 @@ class GNN(Trained):
         Zeros where the shift is 0.
         """
         context = self._context([perturbation])
-        volume = torch.ones(len(context.context), device=context.device, requires_grad=True)
+        volume = torch.ones(len(context.columns), device=context.device, requires_grad=True)
         shifts = [network(context, volume)[0] for network in self.networks_]
         # Less what all have in common.
         along = self._averaged(lambda one: self._logits(one, [perturbation], self.rows_)[0])
         (found,) = torch.autograd.grad((along * sum(shifts)).sum() / len(shifts), volume)
-        carried = to_frame(found / ((along**2).sum() or 1.0), context.context, [perturbation])
+        carried = to_frame(found / ((along**2).sum() or 1.0), self._seen(), [perturbation])
         return carried[perturbation].astype(float).sort_values(ascending=False, kind="stable")
 
     def signal(self, perturbation: str) -> pd.DataFrame:
@@ -105,7 +105,7 @@ class GNN(Trained):
 
         found = self._averaged(arrived)  # (types + 1, rows)
         columns = [*self.networks_[0].walk.types, "relayed"]
-        return to_frame(found.T / (found.sum() or 1.0), context.context, columns)
+        return to_frame(found.T / (found.sum() or 1.0), self._seen(), columns)
 
     def routes(self, perturbation: str) -> pd.DataFrame:
         """Return what brings the first round's signal: frame (row, type, hub, amount).
@@ -148,7 +148,6 @@ class GraphNetwork(ContextNetwork):
         super().__init__()
         self.graph, self.shape = graph, shape
         self.kernels, self.genes = setup.kernels, setup.genes
-        self._elsewhere = {}  # nodes with a response outside a screen, and it, by screen
         control = to_tensor(standardised(setup.control))
         self.register_buffer("control", control, persistent=False)
         self.walk = Walk(graph, setup.kernels, shape.heads)
@@ -188,14 +187,18 @@ class GraphNetwork(ContextNetwork):
 
     def _passed(self, flow, context):
         """Mean response in other screens of the nodes that the signal reaches: (perturbations, genes)."""
-        screen, knowledge = context.screen.name, context.prior.knowledge
-        found = knowledge.responses_
-        if found is None:
+        knowledge = context.prior.knowledge
+        if knowledge.responses_ is None:
             return torch.zeros_like(context.response)
-        if screen not in self._elsewhere:
-            nodes = torch.as_tensor(self.graph.places(found.index), device=flow.device)
-            self._elsewhere[screen] = nodes, standard_response(found, knowledge, self.genes)
-        nodes, responses = self._elsewhere[screen]
+        key = "elsewhere", id(self.graph)
+        nodes, responses = context.prior.keep(key, lambda: self._elsewhere(knowledge))
         flow = flow[:, nodes]
         passed = flow @ responses[:, context.genes]
         return passed / (flow.sum(dim=1, keepdim=True) + SHRINKAGE)
+
+    def _elsewhere(self, knowledge):
+        """Nodes with a response in some screens, and these: (nodes,), (nodes, genes)."""
+        found = knowledge.responses_
+        nodes = self.graph.places(found.index)
+        responses = standard_response(found[nodes >= 0], knowledge, self.genes)
+        return torch.as_tensor(nodes[nodes >= 0], device=responses.device), responses

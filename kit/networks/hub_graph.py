@@ -7,6 +7,7 @@ cosine of its hubs with those of the sender. Nothing is ever (genes x genes) lar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from scipy.sparse import csr_array, vstack
 
 from ..knowledge import Knowledge, Pathways
 from ..knowledge.kernels import Vectors
-from .context import NEIGHBOURS, OWN, Context
+from .context import NEIGHBOURS, OWN, Context, Prior
 from .screen_data import to_tensor
 from .training import device
 
@@ -29,10 +30,9 @@ NONE = "no source"  # the type of a graph of which nothing is known
 class HubGraph:
     """Edges between genes and hubs, by type. knowledge: whose pathways make them.
 
-    nodes: names of the genes that pass messages on; any other gene can send and receive them too.
-    `types`: each source of sets twice (of 3 to 500 genes, and `small`, of 3 to 60), each source of
-    interactions, each table. `symbols` are the nodes' current symbols. A product with `to_hubs[type]`
-    or `to_nodes[type]`, sparse, brings numbers of nodes to hubs, or back.
+    nodes: names of the genes that pass messages on; those without an edge are left out. Any other gene
+    can send and receive messages too. `types`: each source of sets twice (of 3 to 500 genes, and `small`,
+    of 3 to 60), each source of interactions, each table. `symbols` are the nodes' current symbols.
     """
 
     def __init__(self, knowledge: Knowledge, nodes: Sequence[str]):
@@ -41,39 +41,40 @@ class HubGraph:
         self._parts = (knowledge.pathways or Pathways()).hubs or {NONE: nothing}
         self.types = list(self._parts)
         self._rows = {kind: _with_zeros(part.rows) for kind, part in self._parts.items()}
-        self.symbols = pd.Index(self._current(nodes)).unique().sort_values()
-        self.to_nodes = {kind: self.edges(kind, self.symbols) for kind in self.types}
-        self.to_hubs = {kind: edges.t().coalesce() for kind, edges in self.to_nodes.items()}
+        symbols = pd.Index(self._current(nodes)).unique().sort_values()
+        joined = np.array([np.diff(self.edges(kind, symbols).indptr) for kind in self.types])
+        self.symbols = symbols[joined.any(axis=0)]
 
     def __deepcopy__(self, memo):
         return self  # prior knowledge, never changed
 
-    def edges(self, kind: str, names: Sequence[str]) -> torch.Tensor:
+    def edges(self, kind: str, names: Sequence[str]) -> csr_array:
         """Return edges from genes to the hubs of a type: sparse (names, hubs), rows of unit length.
 
         Genes that the type does not know have none.
         """
-        found = self._rows[kind][self._places(kind, names)].tocoo()
-        places = torch.from_numpy(np.stack(found.coords).astype(np.int64))
-        parts = places.to(device()), to_tensor(found.data), found.shape
-        # In order, as `_with_zeros` sorts them.
-        with torch.sparse.check_sparse_tensor_invariants():
-            return torch.sparse_coo_tensor(*parts, is_coalesced=True)
+        return self._rows[kind][self._places(kind, names)]
 
     def places(self, names: Sequence[str]) -> np.ndarray:
         """Return the node of each name, -1 where it is none: (names,), int."""
         return self.symbols.get_indexer(self._current(names))
 
-    def receiving(self, names: Sequence[str]) -> torch.Tensor:
-        """Return 0 at each name's own node, which receives nothing, else 1: (nodes, names)."""
-        open_ = np.ones((len(self.symbols), len(names)), dtype=np.float32)
-        places = self.places(names)
-        open_[places[places >= 0], np.flatnonzero(places >= 0)] = 0.0
-        return to_tensor(open_)
+    def messages(self, prior: Prior) -> "Messages":
+        """Return what the names of a Prior send to each other and to the nodes; made once for it."""
+        return prior.keep(("messages", id(self)), lambda: self._messages(prior.names))
+
+    def _messages(self, names):
+        between, onwards = [], []
+        for kind in self.types:
+            sent = self.edges(kind, names)
+            between.append((sent @ sent.T).toarray())
+            onwards.append((sent @ self.edges(kind, self.symbols).T).toarray())
+        node = torch.as_tensor(self.places(names), device=device())
+        return Messages(to_tensor(np.stack(between)), to_tensor(np.stack(onwards)), node)
 
     def through(self, kind: str, one: str, other: str) -> pd.Series:
         """Return what each hub carries from one gene to another: series by hub, largest first."""
-        here, there = self._rows[kind][self._places(kind, [one, other])].toarray()
+        here, there = self.edges(kind, [one, other]).toarray()
         carried = pd.Series(here * there, self._parts[kind].columns)
         return carried[carried > 0].sort_values(ascending=False, kind="stable")
 
@@ -83,6 +84,18 @@ class HubGraph:
 
     def _current(self, names):
         return self.knowledge.symbols([str(name) for name in names])
+
+
+class Messages(NamedTuple):
+    """What each of some names sends by the hubs of each type.
+
+    between: to each other, (types, names, names); onwards: to each node, (types, names, nodes); node: the
+    node of each name, -1 where it is none, (names,).
+    """
+
+    between: torch.Tensor
+    onwards: torch.Tensor
+    node: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,22 +145,22 @@ class Walk(torch.nn.Module):
 
     def forward(self, graph: HubGraph, context: Context) -> WalkOutput:
         """Send a signal from each perturbation of a Context to its context perturbations."""
-        types, power = graph.types, self.power.exp()
+        sent, power = graph.messages(context.prior), self.power.exp()
         gates, second_gates = self.gates(context.hidden[:, None, None] > 0)
-        sent = {kind: graph.edges(kind, context.perturbations).to_dense().T for kind in types}
-        seen = {kind: graph.edges(kind, context.context) for kind in types}
-        arrived = [seen[kind] @ sent[kind] for kind in types]  # (context, perturbations)
-        arrived += list(context.kernels[:, :, self.straight].permute(2, 1, 0))
-        first = torch.einsum("qht,tsq->qhts", gates, torch.stack(arrived))
+        straight = context.kernels[:, :, self.straight].permute(2, 0, 1)
+        between = sent.between[:, context.rows[:, None], context.columns]
+        arrived = torch.cat([between, straight])  # (types, perturbations, context)
+        first = torch.einsum("qht,tqs->qhts", gates, arrived)
         one = sharpened(first.sum(dim=2), power)
-        spread = torch.stack([graph.to_nodes[kind] @ sent[kind] for kind in types])
-        spread = torch.einsum("qht,tnq->qhn", gates[:, :, : len(types)], spread)
-        flow = sharpened(spread, power) * graph.receiving(context.perturbations).T[:, None]
+        spread = sent.onwards[:, context.rows]  # (types, perturbations, nodes)
+        spread = torch.einsum("qht,tqn->qhn", gates[:, :, : len(graph.types)], spread)
+        nodes = torch.arange(spread.shape[2], device=spread.device)
+        # A perturbed gene receives nothing.
+        receiving = (nodes != sent.node[context.rows][:, None]).float()
+        flow = sharpened(spread, power) * receiving[:, None]
         flow = flow / (flow.sum(dim=2, keepdim=True) + 1e-6)
-        column = flow.permute(2, 0, 1).flatten(1)  # (nodes, perturbations x heads)
-        relayed = [seen[kind] @ (graph.to_hubs[kind] @ column) for kind in types]
-        relayed = torch.stack(relayed).unflatten(2, flow.shape[:2])  # (types, context, ..., heads)
-        relayed = torch.einsum("ht,tsqh->qhs", second_gates, relayed)
+        onwards = torch.einsum("ht,tsn->hsn", second_gates, sent.onwards[:, context.columns])
+        relayed = torch.einsum("hsn,qhn->qhs", onwards, flow)
         relayed = self.relay.exp() * sharpened(relayed, power)
         other = context.other[:, None]
         weights = (one + relayed + self.floor.exp()) * other

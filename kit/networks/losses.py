@@ -15,12 +15,12 @@ from torch import Tensor
 from ..io.files import InputError
 from ..metric import GATE
 from .context import Context, Priors
-from .screen_data import ScreenData
+from .screen_data import Rows, ScreenData
 
 LIMIT = 10.0  # x the mean: no entry weighs more
 EPS = 1e-6
 APART = 80.0  # largest -log scale: exp of 89 is infinite in float32
-AT_ONCE = 32  # perturbations predicted at once
+AT_ONCE = 2**19  # (perturbation, gene) pairs predicted at once
 COMMON = 64  # rows over which the mean of a network's output is taken
 
 
@@ -42,7 +42,7 @@ def outputs(network: torch.nn.Module, context: Context) -> tuple[Tensor, Tensor]
 
     Raises InputError where the network returns anything else.
     """
-    out, wanted = network(context), 2 * [(len(context.perturbations), len(context.genes))]
+    out, wanted = network(context), 2 * [(len(context.rows), len(context.genes))]
     found = [tuple(part.shape) for part in out]
     if found != wanted:
         name = type(network).__name__
@@ -52,24 +52,31 @@ def outputs(network: torch.nn.Module, context: Context) -> tuple[Tensor, Tensor]
 
 def predict_logits(
     network: torch.nn.Module, priors: Priors, perturbations: Sequence[str], seen: ScreenData
-) -> list[Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Return logit shift and log scale of any number of perturbations: (perturbations, genes) each.
 
-    Less the network's mean over the rows seen: the genes' odds hold that. A tilt common to all
+    seen: the rows to predict them from. Less the network's mean over these rows, as `centred_logits`.
+    """
+    some = [seen.perturbations[place] for place in seen.spread(COMMON)]
+    context = Context.of(priors, [*perturbations, *some], seen)
+    at_once = max(1, AT_ONCE // len(context.genes))
+    return centred_logits(network, context, len(perturbations), at_once)
+
+
+def centred_logits(
+    network: torch.nn.Module, context: Context, count: int, at_once: int
+) -> tuple[Tensor, Tensor]:
+    """Return logit shift and log scale of the first `count` rows of a Context, less the others' mean.
+
+    The others are rows seen: the genes' odds hold what they have in common. A tilt common to all
     perturbations would lower the loss, whose weights lean to large effects, and spoil the decision.
     """
-
-    def in_blocks(names):
-        blocks = (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE))
-        parts = [outputs(network, Context(priors, block, seen)) for block in blocks]
-        return [torch.cat(part) for part in zip(*parts, strict=True)]
-
-    some = [seen.perturbations[place] for place in seen.spread(COMMON)]
-    pairs = zip(in_blocks(perturbations), in_blocks(some), strict=True)
-    return [part - common.mean(dim=0) for part, common in pairs]
+    parts = [outputs(network, context.asking(block)) for block in context.rows.split(at_once)]
+    both = (torch.cat(part) for part in zip(*parts, strict=True))
+    return tuple(part[:count] - part[count:].mean(dim=0) for part in both)
 
 
-def loss(terms: LossWeights, truth: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
+def loss(terms: LossWeights, truth: Rows, shift: Tensor, scale: Tensor) -> Tensor:
     """Return the sum of the terms for the rows of a screen, by its marginals: a scalar.
 
     shift, scale: what the network returns for them.
@@ -85,7 +92,7 @@ def loss(terms: LossWeights, truth: ScreenData, shift: Tensor, scale: Tensor) ->
     return total
 
 
-def beyond(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
+def beyond(screen: Rows, shift: Tensor, scale: Tensor) -> Tensor:
     """Log odds to exceed each threshold, descending along the last axis: (rows, genes, levels).
 
     shift, scale: (rows, genes) or (rows, 1).
@@ -96,19 +103,19 @@ def beyond(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     return odds * apart[:, :, None] + shift[:, :, None]
 
 
-def bin_chances(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
+def bin_chances(screen: Rows, shift: Tensor, scale: Tensor) -> Tensor:
     """Probability of each bin, from below the first threshold up: (rows, genes, levels + 1)."""
     over = torch.sigmoid(beyond(screen, shift, scale))
     one = torch.ones_like(over[:, :, :1])
     return torch.cat([one, over], dim=2) - torch.cat([over, 0 * one], dim=2)
 
 
-def expected_effect(screen: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
+def expected_effect(screen: Rows, shift: Tensor, scale: Tensor) -> Tensor:
     """Mean effect under the probabilities, log2: (rows, genes)."""
     return (bin_chances(screen, shift, scale) * screen.values.T[None]).sum(dim=2)
 
 
-def chance_loss(truth: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
+def chance_loss(truth: Rows, shift: Tensor, scale: Tensor) -> Tensor:
     """Log loss over all thresholds, less that of the gene's own odds: 0 at shift = scale = 0."""
     target = truth.beyond()
     loss_of = torch.nn.functional.binary_cross_entropy_with_logits
@@ -119,7 +126,19 @@ def chance_loss(truth: ScreenData, shift: Tensor, scale: Tensor) -> Tensor:
     return (pull * (found - own)).sum() / (pull.sum() + EPS)
 
 
-def entry_weights(truth: ScreenData) -> Tensor:
+def row_losses(
+    terms: LossWeights, truth: Rows, shift: Tensor, scale: Tensor, share: float
+) -> Tensor:
+    """Return the loss of each row by itself, if only a share of shift and scale counted: (rows,)."""
+
+    def one(effects, weights, row_weights, shift, scale):
+        row = Rows(effects[None], weights[None], row_weights[None], *truth[3:])
+        return loss(terms, row, share * shift[None], share * scale[None])
+
+    return torch.vmap(one)(*truth[:3], shift, scale)
+
+
+def entry_weights(truth: Rows) -> Tensor:
     """Weight of an entry in the log loss: half the same for all, half the metric's; 0 if not measured."""
     measured = truth.measured.float()
     pull = truth.weights * truth.row_weights[:, None]
@@ -127,7 +146,7 @@ def entry_weights(truth: ScreenData) -> Tensor:
     return measured * (0.5 + 0.5 * pull.clamp(max=LIMIT))
 
 
-def wmae_loss(truth: ScreenData, prediction: Tensor, constant: Tensor) -> Tensor:
+def wmae_loss(truth: Rows, prediction: Tensor, constant: Tensor) -> Tensor:
     """Weighted absolute error over that of the constant (genes,), both summed by row weights."""
     error, own = (
         (truth.row_weights * (truth.weights * (truth.effects - guess).abs()).sum(dim=1)).sum()
@@ -136,7 +155,7 @@ def wmae_loss(truth: ScreenData, prediction: Tensor, constant: Tensor) -> Tensor
     return error / (own + EPS)
 
 
-def cosine_loss(truth: ScreenData, prediction: Tensor, gate: float = GATE) -> Tensor:
+def cosine_loss(truth: Rows, prediction: Tensor, gate: float = GATE) -> Tensor:
     """1 - the competition's gated cosine over all rows; differentiable but for the gate's corners."""
     size = torch.maximum(truth.effects.abs(), prediction.detach().abs())
     ramp = (size / gate).clamp(max=1)

@@ -9,10 +9,12 @@ has weight 0 everywhere: in losses, in quantiles, in means.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..competition import CONTROL, Competition
 from ..expression import t_of_effects
@@ -29,6 +31,36 @@ BY_ROW = ("effects", "weights", "row_weights", "draws", "error")
 MARGINALS = ("thresholds", "odds", "values")
 
 
+class Rows(NamedTuple):
+    """Some rows of a screen at some genes, float32 tensors: what losses are computed from.
+
+    effects, weights: (rows, genes); row_weights: (rows,); thresholds, odds: (levels, genes); values:
+    (levels + 1, genes). As in ScreenData.
+    """
+
+    effects: Tensor
+    weights: Tensor
+    row_weights: Tensor
+    thresholds: Tensor
+    odds: Tensor
+    values: Tensor
+
+    @property
+    def measured(self) -> Tensor:
+        """Whether each effect was measured: (rows, genes), bool."""
+        return self.weights > 0
+
+    def beyond(self) -> Tensor:
+        """Return 1 where effects exceed a threshold, else 0: (rows, genes, levels)."""
+        return (self.effects[:, :, None] > self.thresholds.T[None]).float()
+
+    def at(self, genes: Tensor) -> "Rows":
+        """Return only these places of genes."""
+        by_gene = (part[:, genes] for part in (self.effects, self.weights, *self[3:]))
+        effects, weights, *marginals = by_gene
+        return Rows(effects, weights, self.row_weights, *marginals)
+
+
 @dataclass(eq=False)
 class ScreenData:
     """Rows of one screen, genes sorted by name; arrays are float32 tensors.
@@ -43,14 +75,14 @@ class ScreenData:
     name: str
     perturbations: list[str]
     genes: pd.Index
-    effects: torch.Tensor
-    weights: torch.Tensor
-    row_weights: torch.Tensor
-    draws: torch.Tensor | None = None
-    error: torch.Tensor | None = None
-    thresholds: torch.Tensor = None
-    odds: torch.Tensor = None
-    values: torch.Tensor = None
+    effects: Tensor
+    weights: Tensor
+    row_weights: Tensor
+    draws: Tensor | None = None
+    error: Tensor | None = None
+    thresholds: Tensor = None
+    odds: Tensor = None
+    values: Tensor = None
 
     def __post_init__(self):
         if self.thresholds is None:
@@ -61,9 +93,14 @@ class ScreenData:
         return len(self.perturbations)
 
     @property
-    def measured(self) -> torch.Tensor:
+    def measured(self) -> Tensor:
         """Whether each effect was measured: (rows, genes), bool."""
         return self.weights > 0
+
+    @property
+    def rows(self) -> Rows:
+        """What losses are computed from."""
+        return Rows(*(getattr(self, name) for name in Rows._fields))
 
     def spread(self, most: int) -> np.ndarray:
         """Return places of at most so many rows, evenly spread, ascending."""
@@ -78,12 +115,6 @@ class ScreenData:
             kept[name] = None if part is None else part[places]
         return replace(self, perturbations=[self.perturbations[place] for place in places], **kept)
 
-    def columns(self, genes: np.ndarray) -> "ScreenData":
-        """Return only these places of genes, without what effects are drawn by."""
-        names = ("effects", "weights", *MARGINALS)
-        kept = {name: getattr(self, name)[:, genes] for name in names}
-        return replace(self, genes=self.genes[genes], draws=None, error=None, **kept)
-
     def split(self, left: Sequence[int]) -> tuple["ScreenData", "ScreenData | None"]:
         """Return the rows to learn from, and those left out with the marginals of the others.
 
@@ -93,22 +124,6 @@ class ScreenData:
         marginals = {name: getattr(seen, name) for name in MARGINALS}
         rest = replace(self.subset(left, marginals=True), **marginals)
         return seen, rest if len(rest) else None
-
-    def resample(self, places: Sequence[int], random: np.random.Generator) -> "ScreenData":
-        """Return some rows, with the marginals of all and the effects of another sample of cells."""
-        rows = self.subset(places, marginals=True)
-        effects = rows.effects
-        if self.draws is not None:
-            which = random.integers(self.draws.shape[1], size=len(rows))
-            effects = rows.draws[np.arange(len(rows)), which]
-        elif self.error is not None:
-            noise = random.standard_normal(tuple(effects.shape), dtype=np.float32)
-            effects = effects + rows.error * to_tensor(noise)
-        return replace(rows, effects=effects)
-
-    def beyond(self) -> torch.Tensor:
-        """Return 1 where effects exceed a threshold, else 0: (rows, genes, levels)."""
-        return (self.effects[:, :, None] > self.thresholds.T[None]).float()
 
 
 def competition_data(train: Competition, draws: np.ndarray | None = None) -> ScreenData:
@@ -186,13 +201,13 @@ def _marginals(effects, measured):
     return thresholds, np.log(share / (1 - share)), means
 
 
-def to_tensor(values: np.ndarray | pd.DataFrame) -> torch.Tensor:
+def to_tensor(values: np.ndarray | pd.DataFrame) -> Tensor:
     """Return numbers as a float32 tensor on the device that networks use."""
     return torch.tensor(np.asarray(values), dtype=torch.float32, device=device())
 
 
 def to_frame(
-    values: torch.Tensor, perturbations: Sequence[str], columns: Sequence | None = None
+    values: Tensor, perturbations: Sequence[str], columns: Sequence | None = None
 ) -> pd.DataFrame:
     """Return a tensor, (perturbations, columns), as a frame in main memory with labels."""
     index = pd.Index(list(perturbations), name="perturbation")

@@ -1,19 +1,20 @@
 """Train any torch module as a model: on other screens, on the competition, or on both in turn.
 
-Networks learn in episodes: some rows of a screen are predicted from others, their context. Several
-ensemble members each leave out one part of the training rows: on it the member is stopped early, and over
-all parts the network's `shrinkage_` is set, 0 if it does worse than the best constant. What a module is
-given: `context`; what it returns, and its loss: `losses`; the loop over steps: `training`.
+Several ensemble members each leave out one part of the training rows: on it the member is stopped early,
+and over all parts the network's `shrinkage_` is set, 0 if it does worse than the best constant. All
+members, and those of several folds, are trained side by side. What a module is given: `context`; what it
+returns, and its loss: `losses`; what it learns from: `episodes`; the loop over steps: `training`.
 """
 
 import hashlib
 import inspect
 import shutil
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field, is_dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -28,19 +29,19 @@ from ..io.files import InputError
 from ..knowledge import Knowledge
 from ..models.baselines import Constant
 from ..models.pooled_regression import tilted
-from .context import Context, Priors
-from .losses import LossWeights, bin_chances, loss, outputs, predict_logits
-from .screen_data import atlas_data, competition_data, to_frame
-from .training import FoldCache, Settings, device, seeded, train
+from .context import HELD, Context, Priors
+from .episodes import Episodes
+from .losses import LossWeights, bin_chances, loss, outputs, predict_logits, row_losses
+from .screen_data import ScreenData, atlas_data, competition_data, to_frame
+from .training import FoldCache, Settings, Stack, device, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
+AT_ONCE = 24  # networks side by side: 4 GB with 5,000 genes
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEFT_OUT, MOST = 0.15, 64  # share of a screen's rows, and rows, on which pretraining is stopped
-SUPPORT = 80  # context rows in training: as many as the competition has
 LOSS = LossWeights()
 PRETRAINING = Settings(steps=400)
 TUNING = Settings(steps=120, rate=1e-3, every=10)
-HIDDEN = 0.3  # share of a step's rows that are treated as if no other screen held them
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +64,10 @@ class Trained:
     """A model that trains a torch module.
 
     make_module: Setup -> torch.nn.Module, which is called with a Context and returns logit shift and log
-    scale, two tensors (perturbations, genes). It may have `extra_loss(screen, random)`, a scalar that is
-    added to each step's loss. A module class whose constructor takes a Setup is a make_module.
+    scale, two tensors (perturbations, genes); under torch.vmap, several modules at once. It may have
+    `extra_loss(context, *drawn)`, a scalar that is added to each step's loss, and `draw(screen, genes,
+    random)`, which returns the tensors `drawn`, of the same shapes in every step. A module class whose
+    constructor takes a Setup is a make_module.
 
     policy: `competition` learns from the competition's training rows alone; `screens` learns from other
     screens alone, and uses the competition's rows only for the odds of each gene and the shrinkage;
@@ -99,39 +102,57 @@ class Trained:
 
     def fit(self, train: Competition) -> Self:
         """Train the ensemble members and set the shrinkage."""
+        _fit([self], [train])
+        return self
+
+    def fit_each(self, trains: Sequence[Competition]) -> list[Self]:
+        """Return a fitted copy of the model for each Competition, such as the folds of one.
+
+        All are trained side by side: on a GPU this takes little longer than a single fit.
+        """
+        models = [deepcopy(self) for _ in trains]
+        _fit(models, trains)
+        return models
+
+    def _begin(self, train):
+        """Set what a fit starts from."""
         if self.policy not in POLICIES:
             raise InputError(f"policy is `{self.policy}`, want one of {', '.join(POLICIES)}")
         self.knowledge_ = self.knowledge.concerning(train)
         self.train_, self.constant_ = train, Constant().fit(train)
-        self.remarks_, self.networks_, histories, losses = [], [], [], []
+        self.remarks_, self.networks_, self.history_ = [], [], []
         self.rows_ = competition_data(train, self._resampled(train))
         key = ("priors", self.knowledge_.fingerprint, tuple(self.rows_.genes))
         self.priors_ = self.cache.get(key, lambda: Priors(self.knowledge_, self.rows_.genes))
         self.priors_.expect([*train.effects.index, *train.targets["perturbation"]])
+
+    def _ensemble(self):
+        """Make the ensemble members, pretrained as the policy wants it: an iterator."""
         start = None
         if self.policy != "competition":
             start = self.cache.get(self._key("screens"), self._pretrain)
             if start is None:
                 self.remarks_.append("no screen to learn from: the network starts untrained")
             else:
-                histories.append(start[1])
+                self.history_.append(start[1])
+                self.remarks_ += start[2]
         for member, (seen, left) in enumerate(self._parts()):
             network = self._new(self.seed + member)
             if start is not None:
                 network.load_state_dict(start[0])
-            if self.policy != "screens":
-                histories.append(self._learn(network, [(seen, left)], "competition", member))
             self.networks_.append(network)
-            if left is not None:
-                losses += self._row_losses(network, seen, left)
+            yield _Member(self, member, network, seen, left)
+
+    def _end(self, losses):
+        """Set the shrinkage by the loss of rows left out: (rows, shrinkages)."""
         # Less the loss of the genes' own odds: 0 at a shrinkage of 0, whatever the loss is made of.
         gains = pd.DataFrame(losses, columns=SHRINKAGES, dtype=float)
         gains = gains.sub(gains[0.0], axis=0)
         self.shrinkage_curve_ = gains.mean() if len(gains) else pd.Series(0.0, SHRINKAGES)
         # A gain that only few rows show may be chance: it must exceed its standard error.
         self.shrinkage_ = float((self.shrinkage_curve_ + gains.sem().fillna(0.0)).idxmin())
-        self.history_ = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame()
-        return self
+        histories = self.history_ or [pd.DataFrame()]
+        self.history_ = pd.concat(histories, ignore_index=True)
 
     def predict(self, perturbations: Sequence[str]) -> pd.DataFrame:
         """Return the score-optimal effects, perturbation x gene; at a shrinkage of 0 the constant's."""
@@ -149,11 +170,11 @@ class Trained:
 
         def chances_of(network):
             logits = self._logits(network, perturbations, rows)
-            return bin_chances(rows, *(self.shrinkage_ * part for part in logits))
+            return bin_chances(rows.rows, *(self.shrinkage_ * part for part in logits))
 
         chances = self._averaged(chances_of).cpu().numpy()[:, order]  # (perturbations, genes, bins)
         # In the rows' own precision: a threshold is the effect of a row, which must not exceed itself.
-        bins = rows.beyond().sum(dim=2).int().cpu().numpy()[:, order]
+        bins = rows.rows.beyond().sum(dim=2).int().cpu().numpy()[:, order]
         even = np.full((1, 1, len(bins)), 1 / len(bins), dtype=np.float32)
         chance = tilted(even, chances, bins)
         weights = train.weights.to_numpy()
@@ -192,7 +213,12 @@ class Trained:
 
     def _context(self, perturbations, genes=None) -> Context:
         """Context of perturbations among the training rows of a fitted model."""
-        return Context(self.priors_, perturbations, self.rows_, genes)
+        return Context.of(self.priors_, perturbations, self.rows_, genes)
+
+    def _seen(self):
+        """Names of the training rows that `_context` holds."""
+        context = self._context([], [0])
+        return [context.prior.names[place] for place in context.columns.tolist()]
 
     def _new(self, seed):
         genes, train = self.rows_.genes, self.train_
@@ -211,66 +237,77 @@ class Trained:
         return [self.rows_.split(part) for part in parts]
 
     def _pretrain(self):
-        """State and history of a network that has learned from the atlas; None without screens."""
+        """State, history and remarks of a network that learned from the atlas; None without screens."""
         known = self.knowledge_.atlas is not None
         screens = atlas_data(self.knowledge_, self.rows_.genes) if known else []
         if not screens:
             return None
-        random, pairs = np.random.default_rng(self.seed), []
+        random, pairs, remarks = np.random.default_rng(self.seed), [], []
         for rows in screens:
+            if len(rows) > HELD:
+                line = f"learns from {HELD:,} of {len(rows):,} perturbations of {rows.name}"
+                remarks.append(line)
+                rows = rows.subset(np.sort(random.permutation(len(rows))[:HELD]))
             count = min(MOST, int(LEFT_OUT * len(rows)))
             pairs.append(rows.split(random.permutation(len(rows))[:count]))
         network = self._new(self.seed)
-        history = self._learn(network, pairs, "screens")
-        return {name: value.cpu() for name, value in network.state_dict().items()}, history
+        groups = [self._episodes([pair]) for pair in pairs]
+        (history,) = self._learn([network], groups, "screens")
+        history = history.assign(stage="screens", member=0)
+        state = {name: value.cpu() for name, value in network.state_dict().items()}
+        return state, history, remarks
 
-    def _learn(self, network, pairs, stage, member=0):
-        """Train on the first ScreenData of each pair, stop on the second (None: do not); the history."""
+    def _episodes(self, pairs):
+        return Episodes(pairs, self.priors_, self.batch, self.genes)
+
+    def _learn(self, networks, screens, stage):
+        """Train networks side by side on the Episodes of some screens; the history of each."""
         settings = self.pretraining if stage == "screens" else self.tuning
-        settings = replace(settings, seed=settings.seed + self.seed + member)
-        sizes = np.array([len(seen) for seen, _ in pairs])
+        settings = replace(settings, seed=settings.seed + self.seed)
+        sizes = np.array([sum(map(len, one.seen)) for one in screens])
 
-        def drawn(step, random):
-            seen, _ = pairs[random.choice(len(pairs), p=sizes / sizes.sum())]
-            return self._step(network, seen, random)
+        def losses(stack, step, random):
+            episodes = screens[random.choice(len(screens), p=sizes / sizes.sum())]
+            return self._losses(stack, episodes, random)
 
-        def check():
-            losses = [
-                float(loss(self.loss, left, *self._logits(network, left.perturbations, seen)))
-                for seen, left in pairs
-            ]
-            return np.average(losses, weights=[len(left) for _, left in pairs])
+        def check(stack):
+            found = torch.stack([one.check(stack, self.loss) for one in screens])
+            left = torch.tensor([float(len(one)) for one in screens], device=found.device)
+            return (found * left[:, None]).sum(dim=0) / left.sum()
 
-        history = train(
-            network,
-            drawn,
+        return train(
+            networks,
+            losses,
             settings,
-            check=None if pairs[0][1] is None else check,
-            checkpoint=self._checkpoint(settings, pairs, stage),
-            label=f"{type(network).__name__}, {stage}",
+            check=None if screens[0].left[0] is None else check,
+            checkpoint=self._checkpoint(settings, screens, stage),
+            label=f"{type(networks[0]).__name__}, {stage}",
         )
-        return history.assign(stage=stage, member=member)
 
-    def _step(self, network, screen, random):
-        """Loss of rows drawn from a screen, predicted from others, at some of its genes: a scalar."""
-        order = random.permutation(len(screen))
-        count = max(1, min(self.batch, len(screen) // 2))
-        rows, support = order[:count], order[count : count + SUPPORT]
-        genes = np.sort(random.permutation(len(screen.genes))[: self.genes])
-        truth = screen.resample(rows, random).columns(genes)
-        seen = screen.subset(support, marginals=True)
-        context = Context(self.priors_, truth.perturbations, seen, genes, hide=HIDDEN)
-        found = loss(self.loss, truth, *outputs(network, context))
-        extra = getattr(network, "extra_loss", None)
-        return found if extra is None else found + extra(screen, random)
+    def _losses(self, stack, episodes, random):
+        """Loss of each network in an episode of its own: (networks,)."""
+        drawn, more = episodes.draw(random), ()
+        if hasattr(stack.networks[0], "draw"):
+            parts = zip(stack.networks, episodes.seen, drawn.genes.cpu().numpy(), strict=True)
+            each = [network.draw(screen, genes, random) for network, screen, genes in parts]
+            more = [torch.stack(part) for part in zip(*each, strict=True)]
 
-    def _row_losses(self, network, seen, left):
-        """Loss of each row left out if only a share of the output counted: lists by shrinkage."""
-        logits, found = self._logits(network, left.perturbations, seen), []
-        for row in range(len(left)):
-            truth = left.subset([row], marginals=True)
-            parts = [[share * part[[row]] for part in logits] for share in SHRINKAGES]
-            found.append([float(loss(self.loss, truth, *part)) for part in parts])
+        def of(network, marginals, episode, *more):
+            truth, context = episodes.given(marginals, episode)
+            found = loss(self.loss, truth, *outputs(network, context))
+            extra = getattr(network, "extra_loss", None)
+            return found if extra is None else found + extra(context, *more)
+
+        return stack.map(of, episodes.marginals, drawn, *more)
+
+    def _row_losses(self, networks, episodes):
+        """Loss of each row left out of each network if only a share of the output counted: lists."""
+        with torch.no_grad():
+            logits, found = episodes.logits(Stack(networks)), []
+            for place, left in enumerate(episodes.left):
+                parts = [part[place, : len(left)] for part in logits]
+                shares = [row_losses(self.loss, left.rows, *parts, share) for share in SHRINKAGES]
+                found.append(torch.stack(shares, dim=1).tolist())
         return found
 
     def _resampled(self, train):
@@ -292,14 +329,15 @@ class Trained:
         options = self.seed, self.pretraining, self.loss, self.genes, self.batch
         return hashlib.sha256(repr((*module, *data, *options, *parts)).encode()).hexdigest()[:16]
 
-    def _checkpoint(self, settings, pairs, stage):
+    def _checkpoint(self, settings, screens, stage):
         """File of a training run, named by all that it depends on."""
         if self.checkpoints is None:
             return None
         folder = Path(self.checkpoints)
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [seen.perturbations for seen, _ in pairs]
-        rows += [hashlib.sha256(seen.effects.cpu().numpy()).hexdigest() for seen, _ in pairs]
+        seen = [one for episodes in screens for one in episodes.seen]
+        rows = [one.perturbations for one in seen]
+        rows += [hashlib.sha256(one.effects.cpu().numpy()).hexdigest() for one in seen]
         start = () if stage == "screens" else (self.policy, self.draws)
         place = folder / f"{self._key(stage, settings, *rows, *start)}.pt"
         # On Kaggle a session begins with an empty folder; what an earlier one left may be attached.
@@ -308,6 +346,48 @@ class Trained:
         if attached and not place.exists():
             shutil.copy(min(attached), place)
         return place
+
+
+class _Member(NamedTuple):
+    """An ensemble member of a model: its number, network, rows that it sees, rows left out or None."""
+
+    model: Trained
+    number: int
+    network: torch.nn.Module
+    seen: ScreenData
+    left: ScreenData | None
+
+
+def _fit(models, trains):
+    """Fit models that differ in their training rows alone, members of all side by side."""
+    for model, train_rows in zip(models, trains, strict=True):
+        model._begin(train_rows)
+    losses = {id(model): [] for model in models}
+    for members in _of_one_kind([one for model in models for one in model._ensemble()]):
+        first, *_ = members
+        episodes = first.model._episodes([(one.seen, one.left) for one in members])
+        networks = [one.network for one in members]
+        if first.model.policy != "screens":
+            histories = first.model._learn(networks, [episodes], "competition")
+            for one, history in zip(members, histories, strict=True):
+                history = history.assign(stage="competition", member=one.number)
+                one.model.history_.append(history)
+        if first.left is not None:
+            found = first.model._row_losses(networks, episodes)
+            for one, rows in zip(members, found, strict=True):
+                losses[id(one.model)] += rows
+    for model in models:
+        model._end(losses[id(model)])
+
+
+def _of_one_kind(members):
+    """Lists of members that can be trained side by side: the same shapes, rows left out or none."""
+    groups = {}
+    for one in members:
+        shapes = [tuple(part.shape) for part in [*one.network.parameters(), *one.network.buffers()]]
+        groups.setdefault((tuple(shapes), one.left is None), []).append(one)
+    for group in groups.values():
+        yield from (group[first : first + AT_ONCE] for first in range(0, len(group), AT_ONCE))
 
 
 def _description(module):

@@ -1,13 +1,15 @@
 """The one loop that trains all networks: seeded, stopped early, resumable, on whatever device there is.
 
-A step draws from generators made anew from (seed, step), so that a run that was killed goes on as if it
-had not been: on CPU to the same bits. Not here: what a network is, what its loss is, which rows it sees.
+Networks of one architecture are trained side by side: their parameters lie in one `Stack`, and each step
+is one computation for all. A step draws from a generator made anew from (seed, step), so that a run that
+was killed goes on as if it had not been: on CPU to the same bits. Not here: what a network is, what its
+loss is, which rows it sees.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from ..io.files import InputError, replacing
 from ..io.progress import progress
@@ -75,98 +78,275 @@ class FoldCache:
         return self.kept[key]
 
 
+class Called(torch.nn.Module):
+    """A network as one argument of any function, so that its methods too see stacked parameters."""
+
+    def __init__(self, network: torch.nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, function, *inputs):
+        return function(self.network, *inputs)
+
+
+class Stack:
+    """Networks of one architecture, whose parameters lie side by side: one computation serves them all.
+
+    `state` holds parameters and buffers by name, (networks, ...) each.
+    """
+
+    def __init__(self, networks: Sequence[torch.nn.Module]):
+        self.networks = list(networks)
+        parts = [Called(network) for network in networks]
+        self._one = parts[0]
+        self.parameters, self.buffers = torch.func.stack_module_state(parts)
+
+    def __len__(self):
+        return len(self.networks)
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {name: part.detach() for name, part in (self.parameters | self.buffers).items()}
+
+    def map(self, function: Callable, *inputs):
+        """Return function(network, *inputs) of every network, results stacked: (networks, ...).
+
+        inputs: tensors, or tuples of them, (networks, ...) each. The function sees one network and its
+        own inputs; what it takes from elsewhere is common to all.
+        """
+
+        def one(parameters, buffers, *inputs):
+            return torch.func.functional_call(
+                self._one, (parameters, buffers), (function, *inputs), strict=True
+            )
+
+        return torch.vmap(one, randomness="different")(self.parameters, self.buffers, *inputs)
+
+    def train(self, mode: bool = True):
+        """Set the networks' mode, as torch.nn.Module.train does."""
+        self._one.train(mode)
+
+    def take_up(self, state: dict[str, Tensor], which: Tensor | None = None):
+        """Give the networks the parameters and buffers of a `state`; which: (networks,), bool, or all."""
+        for name, part in self.state.items():
+            new = state[name].to(part)
+            part.copy_(new if which is None else torch.where(_along(which, part), new, part))
+
+    def hand_back(self):
+        """Give each network its own parameters and buffers, and set it to evaluation."""
+        with torch.no_grad():
+            for place, network in enumerate(self.networks):
+                own = dict(Called(network).named_parameters()) | dict(
+                    Called(network).named_buffers()
+                )
+                for name, part in self.state.items():
+                    own[name].copy_(part[place])
+                network.eval()
+
+
 def train(
-    module: torch.nn.Module,
+    networks: Sequence[torch.nn.Module],
     loss: Callable,
     settings: Settings,
     *,
     check: Callable | None = None,
     checkpoint: Path | str | None = None,
     label: str = "training",
-) -> pd.DataFrame:
-    """Train `module` in place and return its history, a frame of `step, rate, loss, check`.
+) -> list[pd.DataFrame]:
+    """Train networks of one architecture in place; the history of each, `step, rate, loss, check`.
 
-    loss(step, random) -> scalar tensor, drawing only from `random` (numpy Generator) and torch's own
-    generator, both set by seed and step. check() -> number, small is good, on rows that `loss` never
-    sees: the state with the best one is kept, the untrained one among them; None: the last state is.
-    checkpoint: a file from which an interrupted run goes on and in which it is saved at every check; one
-    of other settings or another network is refused. Raises InputError where the loss is not finite.
+    loss(stack, step, random) -> (networks,) tensor, by `Stack.map`, drawing only from `random` (numpy
+    Generator) and torch's own generator, both set by seed and step. check(stack) -> (networks,), small is
+    good, on rows that `loss` never sees: of each network the state with the best one is kept, the
+    untrained one among them; None: the last state is. A network stops gaining when it has run out of
+    patience, and all end with the last that does. Where a step of a network is not finite, it goes back
+    to its state at the last check, with a warning. checkpoint: a file from which an interrupted run goes
+    on and in which it is saved at every check; one of other settings or networks is refused. Raises
+    InputError where no network has a finite loss from the start.
     """
-    optimizer = torch.optim.AdamW(module.parameters(), lr=settings.rate, weight_decay=DECAY)
-    state = {"step": 0, "best": None, "best_check": math.inf, "waited": 0, "history": []}
+    loop = _Loop(Stack(networks), loss, settings, check, label)
+    if checkpoint is not None and Path(checkpoint).exists():
+        loop.load(checkpoint)
+    else:
+        loop.check()
+    with progress(label, settings.steps) as done, seeded(settings.seed, 0):
+        done(loop.step)
+        while loop.step < settings.steps and min(loop.waited) < settings.patience:
+            loop.one_step()
+            done()
+            if loop.step % settings.every == 0 or loop.step == settings.steps:
+                loop.note()
+                if checkpoint is not None:
+                    loop.save(checkpoint)
+    ended = loop.end()
+    if checkpoint is not None:
+        loop.save(checkpoint, ended=True)
+    return ended
 
-    def keep_if_best():
-        module.eval()
+
+class _Loop:
+    """The state of a training run."""
+
+    def __init__(self, stack, loss, settings, check, label):
+        self.stack, self.loss, self.settings, self._check = stack, loss, settings, check
+        self.label, count = label, len(stack)
+        parameters = stack.parameters.values()
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=settings.rate, weight_decay=DECAY, fused=True
+        )
+        self.step, self.waited, self.history = 0, count * [0], [[] for _ in range(count)]
+        self.best, self.best_check = copied(stack.state), count * [math.inf]
+        self.good, self.lost = self._now(), torch.zeros(count, dtype=torch.bool, device=device())
+
+    def one_step(self):
+        """Take one step of all networks."""
+        stack, parameters = self.stack, self.stack.parameters.values()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate_at(self.step)
+        stack.train()
+        values = self.loss(stack, self.step, reseeded(self.settings.seed, self.step))
+        self.optimizer.zero_grad(set_to_none=True)
+        values.sum().backward()
+        slopes = [part.grad for part in parameters if part.grad is not None]
+        squares = [slope.square().reshape(len(stack), -1).sum(dim=1) for slope in slopes]
+        norm = torch.stack(squares).sum(dim=0).sqrt() if squares else torch.zeros_like(values)
+        factor = (CLIP / (norm + 1e-6)).clamp(max=1.0)
+        for slope in slopes:
+            slope.mul_(_along(factor, slope))
+        self.optimizer.step()
+        self.lost |= ~torch.isfinite(values.detach() + norm)
+        self.values, self.step = values.detach(), self.step + 1
+
+    def note(self):
+        """Record the loss and the check; bring back networks that had a step that was not finite."""
+        lost = self.lost.tolist()
+        if any(lost):
+            self._fall_back(lost)
+        self.good, self.lost = self._now(), torch.zeros_like(self.lost)
+        rate, found = self.settings.rate_at(self.step - 1), self.check()
+        for history, value, number in zip(self.history, self.values.tolist(), found, strict=True):
+            history.append([self.step, rate, value, number])
+
+    def check(self):
+        """Keep the state of each network whose check is the best so far; the checks, NaN for none."""
+        if self._check is None:
+            return len(self.stack) * [math.nan]
+        self.stack.train(False)
         with torch.no_grad():
-            found = math.nan if check is None else float(check())
-        if found < state["best_check"]:
-            state.update(best=deepcopy(module.state_dict()), best_check=found, waited=0)
-        elif check is not None:
-            state["waited"] += 1
+            found = self._check(self.stack).tolist()
+        better = [
+            number < best and waited < self.settings.patience
+            for number, best, waited in zip(found, self.best_check, self.waited, strict=True)
+        ]
+        for place, flag in enumerate(better):
+            self.best_check[place] = found[place] if flag else self.best_check[place]
+            self.waited[place] = 0 if flag else self.waited[place] + 1
+        if any(better):
+            for name, part in self.stack.state.items():
+                self.best[name][better] = part[better]
         return found
 
-    if checkpoint is not None and Path(checkpoint).exists():
-        state = _load(checkpoint, module, optimizer, settings)
-    else:
-        keep_if_best()
-    with progress(label, settings.steps) as done:
-        done(state["step"])
-        while state["step"] < settings.steps and state["waited"] < settings.patience:
-            step, rate = state["step"], settings.rate_at(state["step"])
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            module.train()
-            with seeded(settings.seed, step) as random:
-                value = loss(step, random)
-                optimizer.zero_grad(set_to_none=True)
-                value.backward()
-                torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
-                optimizer.step()
-            state["step"] = step = step + 1
-            done()
-            if step % settings.every and step < settings.steps:
-                continue
-            number = float(value.detach())
-            if not math.isfinite(number):
-                raise InputError(
-                    f"{label}: the loss is {number} at step {step}; lower the rate "
-                    f"(now {settings.rate:g}) or look for values that are not finite"
-                )
-            state["history"].append([step, rate, number, keep_if_best()])
-            if checkpoint is not None:
-                parts = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
-                with replacing(checkpoint) as place:
-                    torch.save(state | parts | {"settings": vars(settings)}, place)
-    if state["best"] is not None:
-        module.load_state_dict(state["best"])
-    module.eval()
-    return pd.DataFrame(state["history"], columns=["step", "rate", "loss", "check"])
+    def _now(self):
+        """Parameters, buffers and the optimiser's moments, all copied."""
+        moments = {part: copied(state) for part, state in self.optimizer.state.items()}
+        return copied(self.stack.state), moments
+
+    def _fall_back(self, lost):
+        begun = self.step - (self.step % self.settings.every or self.settings.every)
+        if all(lost) and not begun:
+            raise InputError(
+                f"{self.label}: the loss is not finite in the first {self.step} steps; lower the rate "
+                f"(now {self.settings.rate:g}) or look for values that are not finite"
+            )
+        which = ", ".join(str(place + 1) for place, flag in enumerate(lost) if flag)
+        warnings.warn(
+            f"{self.label}: network {which} of {len(lost)} had a loss that is not finite between steps "
+            f"{begun} and {self.step} and goes on with its state at step {begun}",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        (state, moments), which = self.good, self.lost
+        with torch.no_grad():
+            self.stack.take_up(state, which)
+        for parameter, now in self.optimizer.state.items():
+            then = moments.get(parameter, {})  # nothing before the first step
+            for name, part in now.items():
+                if part.ndim:  # not the number of steps
+                    old = then.get(name, torch.zeros_like(part))
+                    part.copy_(torch.where(_along(which, part), old, part))
+        if self._check is None:  # or a network that never gets on would be trained to the end
+            self.waited = [waited + flag for waited, flag in zip(self.waited, lost, strict=True)]
+
+    def end(self):
+        """Hand the networks their parameters; the history of each."""
+        if self._check is not None:
+            with torch.no_grad():
+                self.stack.take_up(self.best)
+        self.stack.hand_back()
+        columns = ["step", "rate", "loss", "check"]
+        return [pd.DataFrame(history, columns=columns) for history in self.history]
+
+    def save(self, path, ended=False):
+        """Write the state of the run to a checkpoint; `ended`: only what is needed of its end."""
+        kept = {name: getattr(self, name) for name in KEPT}
+        kept["state"] = self.stack.state
+        kept |= {"best": {}} if ended else {"optimizer": self.optimizer.state_dict()}
+        with replacing(path) as place:
+            torch.save(kept | {"settings": vars(self.settings)}, place)
+
+    def load(self, path):
+        """Take up the state of a run from a checkpoint."""
+        remedy = "delete it, or train with the settings it was made with"
+        try:
+            kept = torch.load(path, weights_only=True, map_location=device())
+            made_with = kept.pop("settings")
+        except Exception as error:  # torch, pickle and zipfile raise nearly every kind
+            reason = f"{type(error).__name__} {error}".splitlines()[0][:200]
+            raise InputError(f"{path} is no checkpoint: {reason}; {remedy}") from None
+        if made_with != vars(self.settings):
+            raise InputError(f"{path} was made with {made_with}; {remedy}")
+        try:
+            state = kept.pop("state")
+            shapes = [
+                {name: tuple(one.shape) for name, one in part.items()}
+                for part in (state, self.stack.state)
+            ]
+            if shapes[0] != shapes[1]:
+                raise ValueError("parameters have other names or shapes")
+            with torch.no_grad():
+                self.stack.take_up(state)
+            if "optimizer" in kept:
+                self.optimizer.load_state_dict(kept.pop("optimizer"))
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path} is of another network: {reason}; {remedy}") from None
+        kept["best"] = kept["best"] or copied(state)
+        vars(self).update(kept)
+        self.good = self._now()
 
 
-def _load(path, module, optimizer, settings):
-    """State of the run that a checkpoint holds; module and optimiser take up theirs."""
-    remedy = "delete it, or train with the settings it was made with"
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        made_with = state.pop("settings")
-    except Exception as error:  # torch, pickle and zipfile raise nearly every kind
-        reason = f"{type(error).__name__} {error}".splitlines()[0][:200]
-        raise InputError(f"{path} is no checkpoint: {reason}; {remedy}") from None
-    if made_with != vars(settings):
-        raise InputError(f"{path} was made with {made_with}; {remedy}")
-    try:
-        module.load_state_dict(state.pop("module"))
-        optimizer.load_state_dict(state.pop("optimizer"))
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is of another network: {reason}; {remedy}") from None
-    return state
+KEPT = ("step", "waited", "history", "best", "best_check")  # of a run, in its checkpoint
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of tensors."""
+    return {name: part.detach().clone() for name, part in tensors.items()}
+
+
+def _along(values, like):
+    """Values, (networks,), with as many axes as another tensor."""
+    return values.reshape(-1, *(like.ndim - 1) * [1])
+
+
+def reseeded(seed: int, step: int) -> np.random.Generator:
+    """A numpy generator set by seed and step; torch's own generator is set, too."""
+    random = np.random.default_rng([seed, step])
+    torch.manual_seed(int(random.integers(2**31)))
+    return random
 
 
 @contextmanager
 def seeded(seed: int, step: int) -> Iterator[np.random.Generator]:
     """A numpy generator and torch's own, set by seed and step; torch's is then given back as it was."""
-    random = np.random.default_rng([seed, step])
     with torch.random.fork_rng([0] if device().type == "cuda" else []):
-        torch.manual_seed(int(random.integers(2**31)))
-        yield random
+        yield reseeded(seed, step)

@@ -81,7 +81,7 @@ class Transformer(Trained):
         """Return each training row's share of attention, mean over heads: perturbation x row."""
         context = self._context(perturbations, [0])
         found = self._averaged(lambda one: shares(one.heads(context)[0]).mean(dim=1))
-        return to_frame(found, perturbations, context.context)
+        return to_frame(found, perturbations, self._seen())
 
     def mixtures(self) -> list[pd.DataFrame]:
         """Return each head's mixture of kernels, as learned and at the start: head x kernel each."""

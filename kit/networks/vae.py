@@ -16,19 +16,17 @@ enters the loss that all networks share.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from ..competition import Competition
 from ..knowledge import Knowledge
 from ..knowledge.kernels import mean_of_known
 from .cells import Cells, gather_cells
 from .context import Context
-from .screen_data import ScreenData, to_frame
+from .screen_data import Rows, ScreenData, to_frame
 from .trained import Setup, Trained
 from .training import Settings
 
@@ -79,15 +77,13 @@ class VAE(Trained):
         super().__init__(self._make, knowledge, **OPTIONS | options)
         self.size = size
 
-    def fit(self, train: Competition) -> Self:
-        """Read the cells, train the ensemble members and set the shrinkage."""
-        self.knowledge_, self.cells_, remarks = self.knowledge.concerning(train), {}, []
+    def _begin(self, train):
+        super()._begin(train)
+        self.cells_, remarks = {}, []
         if self.size.evidence:
             parts = train, self.knowledge_, self.policy
             self.cells_, remarks = gather_cells(*parts, cache=self.cache, seed=self.seed)
-        super().fit(train)
         self.remarks_ += remarks
-        return self
 
     def latent_shifts(self, perturbations: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the shift of each latent axis and the probability that its gate is open.
@@ -96,7 +92,8 @@ class VAE(Trained):
         """
         network = self.networks_[0]
         with torch.no_grad():
-            found = network.shift(perturbations), network.open(perturbations)
+            known, own = network.known(perturbations)
+            found = network.shift(known, own), network.open(known)
         return tuple(to_frame(part, perturbations) for part in found)
 
     def decoded_effects(self, perturbations: Sequence[str]) -> pd.DataFrame:
@@ -104,8 +101,10 @@ class VAE(Trained):
 
         The effect on cells, before it is compared with other perturbations and becomes a logit shift.
         """
-        values = self._averaged(lambda one: one.moved(one.shift(perturbations)) @ one.outer.T)
-        values = values * self.networks_[0].cell_spread(self.rows_)
+        values = self._averaged(
+            lambda one: one.moved(one.shift(*one.known(perturbations))) @ one.outer.T
+        )
+        values = values * self.networks_[0].cell_spread(self.rows_.rows, self.rows_.name)
         return to_frame(values, perturbations, self.rows_.genes)[self.train_.genes]
 
     def cell_states(self, cells: Cells, places: Sequence[int]) -> pd.DataFrame:
@@ -126,8 +125,8 @@ class VAE(Trained):
 
     def _make(self, setup: Setup):
         symbols, train = self.knowledge_.symbols, setup.train
-        held = sorted(set(symbols(train.effects.index)))
-        if self._foreign:  # the perturbations of screens, the same in all folds
+        held = sorted(set(symbols(self.priors_.expected)))  # the same in all folds
+        if self._foreign:  # the perturbations of screens
             responses = self.knowledge_.responses_
             held = [] if responses is None else sorted(responses.index)
         sample = np.random.default_rng(self.seed).permutation(held)
@@ -215,44 +214,52 @@ class SparseShift(torch.nn.Module):
         self.log_slope = torch.nn.Parameter(torch.zeros(()))
         half = torch.randn(size.samples // 2, latent)
         self.register_buffer("states", torch.cat([half, -half]))  # antithetic: their mean is 0
+        for place, one in enumerate(cells.values()):
+            self.register_buffer(f"cell_spread_{place}", one.spread.cpu(), persistent=False)
 
     def forward(self, context: Context) -> tuple[Tensor, Tensor]:
         """Logit shift and log scale: (perturbations, genes) each.
 
-        The decoded effect less the mean of the screen's perturbations, as the odds are, in units of the
-        spread of effects, times a slope.
+        The decoded effect less the mean of the context perturbations, as the odds are those of the
+        screen, in units of the spread of effects, times a slope.
         """
-        screen, genes = context.screen, context.genes
-        moved = self.moved(self.shift(context.perturbations))  # (perturbations, latent + hidden)
-        if len(screen):
-            moved = moved - self.moved(self.shift(screen.perturbations, own=False)).mean(dim=0)
-        spread = spread_of(screen)
-        ratio = self.cell_spread(screen) / spread
-        slope = torch.exp(self.log_slope) * ratio[genes] / ratio.median()
-        change = LARGEST * torch.tanh(slope * (moved @ self.outer[genes].T) / LARGEST)
+        known, own = context.prior.keep(
+            ("known", id(self.features)), lambda: self.known(context.prior.names)
+        )
+        moved = self.moved(self.shift(known[context.rows], own[context.rows]))
+        if len(context.columns):
+            moved = moved - self.moved(self.shift(known[context.columns])).mean(dim=0)
+        spread = spread_of(context.seen)
+        ratio = self.cell_spread(context.seen, context.name, context.genes) / spread
+        slope = torch.exp(self.log_slope) * ratio / ratio.median()
+        change = LARGEST * torch.tanh(slope * (moved @ self.outer[context.genes].T) / LARGEST)
         # The scale stays 0: as the strength of a perturbation it gains in log loss and costs in score.
         return change, torch.zeros_like(change)
 
-    def cell_spread(self, screen: ScreenData) -> Tensor:
-        """Standard deviation of control cells, log2; of effects where there are no cells: (genes,)."""
-        cells = self.cells.get(screen.name)
-        return spread_of(screen) if cells is None else cells.spread
+    def cell_spread(self, seen: Rows, name: str, genes: Tensor | slice = slice(None)) -> Tensor:
+        """Standard deviation of a screen's control cells, else of effects, log2: (genes,)."""
+        if name not in self.cells:
+            return spread_of(seen)
+        return getattr(self, f"cell_spread_{list(self.cells).index(name)}")[genes]
 
-    def shift(self, names: Sequence[str], own: bool = True) -> Tensor:
-        """Shift of the state by each perturbation: (names, latent). own: with the shift of its own."""
-        known, device = self.known(names), self.own.device
+    def known(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Features of perturbations, (names, width), and the place of their own shift, -1 for none."""
+        own = [self.places.get(name, -1) for name in self.symbols(list(names))]
+        own = torch.tensor(own, dtype=torch.long, device=self.own.device)
+        return torch.as_tensor(self.features(list(names)), device=self.own.device), own
+
+    def shift(self, known: Tensor, own: Tensor | None = None) -> Tensor:
+        """Shift of the state by each perturbation: (names, latent).
+
+        known: features, (names, width); own: place of the shift of its own, (names,), -1 for none.
+        """
         shift = self.known_shift(known)
-        if own:
-            places = [self.places.get(name, -1) for name in self.symbols(names)]
-            kept = torch.tensor([place >= 0 for place in places], device=device)
+        if own is not None:
+            kept = own >= 0
             if self.training:  # or it would explain all, and prior knowledge nothing
-                kept = kept & (torch.rand(len(places)).to(device) >= self.size.forget)
-            shift = shift + self.own[places] * kept[:, None]
+                kept = kept & (torch.rand(own.shape).to(known) >= self.size.forget)
+            shift = shift + self.own[own] * kept[:, None]
         return self.gates(known) * shift
-
-    def known(self, names: Sequence[str]) -> Tensor:
-        """Features of perturbations on the network's device: (names, width)."""
-        return torch.as_tensor(self.features(list(names)), device=self.own.device)
 
     def gates(self, known: Tensor) -> Tensor:
         """How far each axis is open, 0 to 1 and often exactly these: (names, latent).
@@ -264,9 +271,9 @@ class SparseShift(torch.nn.Module):
             odds = (odds + torch.logit(torch.rand(odds.shape).to(odds), eps=1e-6)) / TEMPERATURE
         return (torch.sigmoid(odds) * (high - low) + low).clamp(0, 1)
 
-    def open(self, names: Sequence[str]) -> Tensor:
-        """Probability of each gate not to be shut: (names, latent)."""
-        odds, (low, high) = HASTE * self.gate(self.known(names)), STRETCH
+    def open(self, known: Tensor) -> Tensor:
+        """Probability of each gate not to be shut, by features of perturbations: (names, latent)."""
+        odds, (low, high) = HASTE * self.gate(known), STRETCH
         return torch.sigmoid(odds - TEMPERATURE * math.log(-low / high))
 
     def hidden(self, state: Tensor) -> Tensor:
@@ -277,48 +284,78 @@ class SparseShift(torch.nn.Module):
         """Mean change of `hidden` by a shift, over sampled states: (names, latent + hidden)."""
         return (self.hidden(self.states + shift[:, None]) - self.hidden(self.states)).mean(dim=1)
 
-    def encode(self, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log standard deviation of the state, (cells, latent), from what no shift explains."""
-        inner = torch.nn.functional.gelu(rest @ self.inlet)
+    def encode(self, rest: Tensor, genes: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of the state, (cells, latent), from what no shift explains.
+
+        rest: (cells, genes), that of each measured gene over the root of their number; genes: which.
+        """
+        inner = torch.nn.functional.gelu(rest @ self.inlet[genes])
         mean, log_sd = self.encoder(inner).chunk(2, dim=1)
         return mean, log_sd.clamp(-5, 1)
 
-    def extra_loss(self, screen: ScreenData, random: np.random.Generator) -> Tensor:
-        """Share of open gates and, negative, the evidence of some cells of the screen: a scalar."""
-        open_gates = self.size.sparsity * self.open(screen.perturbations).mean()
-        if not self.size.evidence:
-            return open_gates
+    def draw(
+        self, screen: ScreenData, genes: np.ndarray, random: np.random.Generator
+    ) -> tuple[Tensor, ...]:
+        """Draw some cells of a screen, or rows where it has no cells.
+
+        Their values at some genes and whether these were measured, (cells, genes) each; how many genes
+        were measured in all, (cells,); what `known` returns of their perturbations, and the features of
+        as many others of the screen, (cells, width).
+        """
+        count = self.size.cells if self.size.evidence else 1
+        some = random.choice(screen.perturbations, count)
         cells = self.cells.get(screen.name)
         if cells is None:
-            drawn = screen.resample(random.permutation(len(screen))[: self.size.cells], random)
-            values, measured = drawn.effects / spread_of(screen), drawn.measured
-            names = drawn.perturbations
+            places = random.integers(len(screen), size=count)
+            drawn = screen.subset(places, marginals=True).rows
+            values, measured = drawn.effects / spread_of(drawn), drawn.measured
+            values, names = values[:, genes], [screen.perturbations[place] for place in places]
+            total, measured = measured.sum(dim=1), measured[:, genes]
         else:
-            places = random.choice(cells.of(screen.perturbations), self.size.cells)
-            values, names = cells.standard(places), cells.names(places)
-            measured = cells.measured.expand_as(values)
-        evidence = self.evidence(values * measured, measured.float(), names)
-        return open_gates - self.size.evidence * evidence
+            places = random.choice(cells.of(screen.perturbations), count)
+            values, names = cells.standard(places, genes), cells.names(places)
+            measured = cells.measured[genes].expand_as(values)
+            total = cells.measured.sum().expand(count)
+        known = *self.known(names), self.known(some)[0]
+        return values * measured, measured.float(), total.float(), *known
 
-    def evidence(self, values: Tensor, measured: Tensor, names: Sequence[str]) -> Tensor:
+    def extra_loss(self, context: Context, *drawn: Tensor) -> Tensor:
+        """Share of open gates and, negative, the evidence of cells as `draw` returns: a scalar."""
+        *cells, known = drawn
+        found = self.size.sparsity * self.open(known).mean()
+        if not self.size.evidence:
+            return found
+        return found - self.size.evidence * self.evidence(context.genes, *cells)
+
+    def evidence(
+        self,
+        genes: Tensor,
+        values: Tensor,
+        measured: Tensor,
+        total: Tensor,
+        known: Tensor,
+        own: Tensor,
+    ) -> Tensor:
         """Evidence lower bound (Kingma & Welling 2014) a measured gene, mean over cells: a scalar.
 
-        values: (cells, genes), deviations from the control in its standard deviations; measured: the
-        same shape, 0 or 1; names: the cells' perturbations.
+        genes: places of some; values: (cells, genes), deviations from the control in its standard
+        deviations; measured: the same shape, 0 or 1; total: (cells,), genes measured in all; known, own:
+        of the cells' perturbations, as `known` returns.
         """
-        shift, count = self.shift(names), measured.sum(dim=1).clamp(min=1)
-        rest = (values - self.moved(shift) @ self.outer.T) * measured
-        mean, log_sd = self.encode(rest / count.sqrt()[:, None])
+        outer, log_noise = self.outer[genes], self.log_noise[genes]
+        shift, count = self.shift(known, own), measured.sum(dim=1).clamp(min=1)
+        rest = (values - self.moved(shift) @ outer.T) * measured
+        mean, log_sd = self.encode(rest / count.sqrt()[:, None], genes)
         state = mean + torch.exp(log_sd) * torch.randn(mean.shape).to(mean)
         # Without a shift cells are centred where the control is, at 0.
-        found = (self.hidden(state + shift) - self.hidden(self.states).mean(dim=0)) @ self.outer.T
-        error = (values - found) * torch.exp(-self.log_noise)
-        fit = ((0.5 * error**2 + self.log_noise) * measured).sum(dim=1)
+        found = (self.hidden(state + shift) - self.hidden(self.states).mean(dim=0)) @ outer.T
+        error = (values - found) * torch.exp(-log_noise)
+        fit = ((0.5 * error**2 + log_noise) * measured).sum(dim=1) / count
         divergence = 0.5 * (mean**2 + torch.exp(2 * log_sd) - 1 - 2 * log_sd).sum(dim=1)
-        return -((fit + divergence) / count).mean()
+        return -(fit + divergence / total.clamp(min=1)).mean()
 
 
-def spread_of(screen: ScreenData) -> Tensor:
+def spread_of(screen: Rows) -> Tensor:
     """Spread of each gene's effects in a screen, log2: (genes,)."""
     spread = (screen.values[-1] - screen.values[0]) / 4
     return spread.clamp(min=1e-6) + 0.1 * spread.median()
