@@ -192,12 +192,13 @@ def models(place, args):
 
 
 def networks(place, args):
-    """A training step of each network on this machine, and as estimated for a T4."""
+    """A step of one of several networks side by side on this machine, and as estimated for a T4."""
     for name in network_cost.NAMES:
         costs, peak = apart(_network, name, args)
         for found in costs:
             remark = (
-                f"a step; {found['flops'] / 1e9:.1f} GFLOP, {1000 * found['t4']:.0f} ms on a T4"
+                f"a step of one of {found['networks']}; {found['operations']:.0f} operations, "
+                f"{found['flops'] / 1e9:.1f} GFLOP, {1000 * found['t4']:.1f} ms on a T4"
             )
             line("network", name, f"policy {found['policy']}", found["seconds"], peak, remark)
 
