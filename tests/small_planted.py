@@ -83,7 +83,10 @@ def turned(competition):
 
 
 def killed(monkeypatch, network, steps, fit):
-    """Interrupt a fit at a training step of a network's class, as Ctrl-C does."""
+    """Interrupt a fit at a training step of a network's class, as Ctrl-C does.
+
+    Of networks that are trained side by side a step counts once.
+    """
     calls, forward = iter(range(steps)), network.forward
 
     def interrupted(self, *args):

@@ -72,7 +72,7 @@ def test_values_of_genes_that_a_screen_did_not_measure_change_nothing(tmp_path):
         effects[:, lost], weights[:, lost] = value, 0.0
         seen = replace(rows, effects=effects, weights=weights)
         with torch.no_grad():
-            shift.append(network(Context(model.priors_, ["X1", "P1"], seen))[0])
+            shift.append(network(Context.of(model.priors_, ["X1", "P1"], seen))[0])
     torch.testing.assert_close(*shift)
     atlas = an_atlas(competition, lost=["G0", "G1"])
     model = small(pathways, atlas, policy="screens").fit(competition)
@@ -83,10 +83,12 @@ def test_a_signal_never_comes_back_to_the_gene_it_was_sent_by(tmp_path):
     competition, pathways = planted(tmp_path, rows=24)
     model = small(pathways).fit(competition)
     network = model.networks_[0]
-    context = Context(model.priors_, ["P1", "P2"], model.rows_, [0])
+    context = Context.of(model.priors_, ["P1", "P2"], model.rows_, [0])
     arrived = network.walk(network.graph, context)
-    for row, name in enumerate(["P1", "P2"]):
-        assert not arrived.weights[row, :, context.context.index(name)].any()
+    for row, place in enumerate(context.rows):
+        own = context.columns == place
+        assert own.sum() == 1
+        assert not arrived.weights[row, :, own].any()
         assert (arrived.weights[row].sum(dim=1) > 0).all()
     assert (arrived.flow.sum(dim=1) <= 1).all()
 

@@ -6,15 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import ROOT
+from notebook_outputs import NOTEBOOKS, assert_complete
 from small_planted import an_atlas, killed, planted
 
-from kit.knowledge import Knowledge
+from kit.knowledge import Knowledge, load_pathways
 from kit.networks import GNN, VAE, Settings, Transformer, device
+from kit.screens.gene_names import GeneNames
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("error")]
 NETWORKS = {"vae": VAE, "gnn": GNN, "transformer": Transformer}
@@ -109,6 +112,46 @@ def test_a_killed_fit_goes_on_from_its_checkpoint(name, tmp_path, monkeypatch):
     resumed = fitted(name, tmp_path, checkpoints=kept)
     shifts = [model.logit_shift(["P1"]) for model in (resumed, whole)]
     np.testing.assert_allclose(*shifts, atol=0.05)  # atomic sums differ from run to run
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fifteen_networks_of_full_size_fit_side_by_side(name, tmp_path):
+    competition, _ = planted(tmp_path, rows=120, genes=5000)
+    knowledge = Knowledge(of_all_genes(competition, tmp_path))
+    steps = Settings(steps=2, every=2)
+    model = NETWORKS[name](knowledge, policy="competition", members=15, tuning=steps)
+    torch.cuda.reset_peak_memory_stats()
+    assert len(model.fit(competition).networks_) == 15
+    assert np.isfinite(model.history_[["loss", "check"]].to_numpy()).all()
+    assert torch.cuda.max_memory_allocated() < 12 * 2**30  # a T4 has 15
+
+
+def of_all_genes(competition, folder):
+    """Pathways in which every gene and perturbation has sets and partners."""
+    random, names = np.random.default_rng(0), [*competition.genes, *competition.effects.index]
+    sets = [random.choice(names, 60, replace=False) for _ in range(600)]
+    pairs = random.choice(names, (30_000, 2))
+    (folder / "sets.gmt").write_text(
+        "".join("\t".join([f"set {place}", "", *one]) + "\n" for place, one in enumerate(sets))
+    )
+    (folder / "bonds.tsv").write_text("".join(f"{one} {other}\n" for one, other in pairs))
+    files = folder / "planted.gmt", folder / "sets.gmt", folder / "bonds.tsv"
+    return load_pathways(*files, names=GeneNames())
+
+
+def test_a_notebook_runs_on_the_gpu_without_a_warning(twin, tmp_path):
+    (path,) = (path for path in NOTEBOOKS if path.stem == "06_transformer")
+    folders = {"ESG_DATA": str(twin), "ESG_OUTPUTS": str(tmp_path), "ESG_BUDGET": "quick"}
+    command = [sys.executable, ROOT / "notebooks" / "execute.py", path, tmp_path / "shown.ipynb"]
+    environment = os.environ | folders
+    done = subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_complete(tmp_path / path.stem, twin)
+    cells = nbformat.read(tmp_path / "shown.ipynb", as_version=4).cells
+    shown = [out for cell in cells for out in cell.get("outputs", ()) if "text" in out]
+    assert any("device: cuda" in out.text for out in shown)
+    lines = [line for out in shown for line in out.text.splitlines() if "Warning: " in line]
+    assert [line for line in lines if "holds SIMULATED data" not in line] == []
 
 
 if __name__ == "__main__":

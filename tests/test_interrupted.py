@@ -187,3 +187,49 @@ def test_a_full_or_closed_output_ends_without_a_traceback(tmp_path):
     assert done.returncode == 141
     assert b"Traceback" not in done.stderr
     assert b"Exception" not in done.stderr
+
+
+VARIANTS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from small_planted import an_atlas, planted
+from kit import Run, folds
+from kit.knowledge import Knowledge
+from kit.networks import Settings, Transformer, compare_variants
+from kit.networks.transformer import Shape
+
+place = Path({place!r})
+place.mkdir(exist_ok=True)
+competition, pathways = planted(place, rows=24)
+run, steps = Run("06", competition, seed=0), Settings(steps=16, every=8)
+model = Transformer(
+    Knowledge(pathways, an_atlas(competition)), shape=Shape(4, 2, 8, 4), members=2,
+    pretraining=steps, tuning=steps, checkpoints=run.folder / "checkpoints",
+)
+compare_variants(model, "transformer", competition, folds(competition.effects.index, 3), run=run)
+"""
+
+
+def test_a_comparison_killed_during_its_third_variant_ends_as_one_that_was_not(tmp_path):
+    def started_in(name):
+        code = VARIANTS.format(tests=str(ROOT / "tests"), place=str(tmp_path / name))
+        environment = os.environ | {"ESG_OUTPUTS": str(tmp_path / name), "PYTHONPATH": str(ROOT)}
+        return subprocess.Popen([sys.executable, "-c", code], env=environment)
+
+    def saved(name):
+        found = (tmp_path / name / "06" / "predictions").glob("transformer-*.csv")
+        return {path.name: path.read_bytes() for path in found}
+
+    assert started_in("whole").wait(300) == 0
+    run, kept = started_in("killed"), tmp_path / "killed" / "06" / "checkpoints"
+    while len(saved("killed")) < 4 or len(list(kept.glob("*.pt"))) < 3:  # in the third, `pretrain`
+        assert run.poll() is None
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    before = saved("killed")
+    assert 4 <= len(before) < len(saved("whole")) == 8
+    assert started_in("killed").wait(300) == 0
+    assert saved("killed") == saved("whole")
+    assert before.items() <= saved("killed").items()

@@ -17,6 +17,7 @@ from kit.networks.losses import (
     entry_weights,
     expected_effect,
     loss,
+    row_losses,
     wmae_loss,
 )
 from kit.networks.screen_data import competition_data
@@ -30,8 +31,13 @@ LOSS_WEIGHTS = {
 
 
 @pytest.fixture
-def rows(tmp_path):
+def screen(tmp_path):
     return competition_data(planted(tmp_path, rows=16)[0])
+
+
+@pytest.fixture
+def rows(screen):
+    return screen.rows
 
 
 def outputs(rows, shift=0.0, width=0.0):
@@ -62,8 +68,8 @@ def test_a_shift_moves_the_expectation_up_and_a_width_pulls_it_together(rows):
 
 @pytest.mark.parametrize("name", LOSS_WEIGHTS)
 @pytest.mark.parametrize("count", [15, 16])  # of an even number of rows the middle odds are 0
-def test_odds_drawn_apart_without_end_leave_loss_and_slope_finite(rows, name, count):
-    rows = rows.subset(range(count))
+def test_odds_drawn_apart_without_end_leave_loss_and_slope_finite(screen, name, count):
+    rows = screen.subset(range(count)).rows
     assert (rows.odds == 0).any() == (count == 16)
     for far in (-90.0, -1e4):
         shift, width = outputs(rows, 0.5)
@@ -158,6 +164,21 @@ def test_what_was_not_measured_is_in_no_loss(rows, name):
 
 
 def test_entries_count_half_the_same_and_half_by_the_metric(rows):
-    few = rows.subset([0]).columns(np.arange(3))
-    few.weights, few.row_weights = torch.tensor([[1.0, 3.0, 0.0]]), torch.ones(1)
+    weights = {"weights": torch.tensor([[1.0, 3.0, 0.0]]), "row_weights": torch.ones(1)}
+    few = rows.at(torch.arange(3))._replace(**weights)
     np.testing.assert_allclose(entry_weights(few), [[0.75, 1.25, 0]], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSS_WEIGHTS)
+def test_the_loss_of_a_row_is_that_of_its_own_with_a_share_of_shift_and_scale(screen, name):
+    random = torch.Generator().manual_seed(0)
+    shift, width = torch.randn((2, *screen.effects.shape), generator=random)
+    screen.weights[:, 3] = 0.0
+    for share in (0.0, 0.5, 1.0):
+        found = row_losses(LOSS_WEIGHTS[name], screen.rows, shift, width, share)
+        wanted = []
+        for place in range(len(screen)):
+            one = screen.subset([place], marginals=True).rows
+            parts = (share * part[[place]] for part in (shift, width))
+            wanted.append(float(loss(LOSS_WEIGHTS[name], one, *parts)))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)

@@ -12,30 +12,20 @@ import pandas as pd
 import pytest
 import torch
 from small_merged import write_cells
+from small_networks import NETWORKS as SMALL_NETWORKS
 from small_planted import atlas_of, noisy, planted, turned
 from threadpoolctl import threadpool_limits
 
 from kit import models
 from kit.competition import CONTROL
 from kit.knowledge import Knowledge, Pathways
-from kit.networks import gnn, transformer, vae
 from kit.networks.cells import screen_cells
 from kit.networks.screen_data import atlas_data
 from kit.networks.training import FoldCache, Settings
 
 LEARN = Settings(steps=2, rate=1e-2, every=1)
 NETWORK = {"members": 2, "batch": 8, "pretraining": LEARN, "tuning": LEARN}
-NETWORKS = {
-    "VAE": partial(
-        vae.VAE, size=vae.Size(latent=4, hidden=6, features=8, samples=4, cells=8), **NETWORK
-    ),
-    "Transformer": partial(
-        transformer.Transformer,
-        shape=transformer.Shape(heads=2, solved=2, width=4, latents=2),
-        **NETWORK,
-    ),
-    "GNN": partial(gnn.GNN, shape=gnn.Shape(heads=2, rank=8, width=4), **NETWORK),
-}
+NETWORKS = {name: partial(kind, **NETWORK) for name, kind in SMALL_NETWORKS.items()}
 FEW = {"trees": 20, "jobs": 1}
 RANDOM = {
     "GeneTrees": partial(models.GeneTrees, **FEW),

@@ -115,26 +115,14 @@ def test_rows_left_out_take_the_marginals_of_those_seen(tmp_path):
     torch.testing.assert_close(rows.subset([1, 3], marginals=True).odds, rows.odds)
 
 
-def test_columns_are_the_same_genes_in_every_part(tmp_path):
+def test_rows_at_some_genes_are_the_same_genes_in_every_part(tmp_path):
     competition, _ = planted(tmp_path, rows=12)
     rows = competition_data(competition)
-    few = rows.columns(np.array([2, 5]))
-    assert list(few.genes) == list(rows.genes[[2, 5]])
+    few = rows.rows.at(torch.tensor([2, 5]))
     for name in ("effects", "weights", "thresholds", "odds", "values"):
         torch.testing.assert_close(getattr(few, name), getattr(rows, name)[:, [2, 5]])
-
-
-def test_drawn_rows_are_samples_of_cells_or_of_their_errors_or_themselves(tmp_path):
-    competition, _ = planted(tmp_path, rows=6)
-    plain = competition_data(competition)
-    random = np.random.default_rng(0)
-    torch.testing.assert_close(plain.resample([1, 2], random).effects, plain.effects[[1, 2]])
-    draws = np.random.default_rng(1).normal(size=(5, 6, 60)).astype(np.float32)
-    resampled = competition_data(competition, draws).resample([4], random).effects
-    order = competition.genes.get_indexer(plain.genes)
-    assert any(np.array_equal(resampled[0], draw[4, order]) for draw in draws)
-    effects = table(200)
-    se = effects * 0 + [0.0, 0.1, 0.5]
-    (screen,) = atlas_data(screens(effects, se), effects.columns)
-    noise = (screen.resample(np.arange(200), random).effects - screen.effects).numpy().std(axis=0)
-    np.testing.assert_allclose(noise, [0.1, 0.0, 0.5], rtol=0.2)  # genes by name: A, B, C
+    assert torch.equal(few.row_weights, rows.row_weights)
+    beyond = rows.rows.beyond()  # (rows, genes, levels)
+    assert torch.equal(few.beyond(), beyond[:, [2, 5]])
+    for place, threshold in enumerate(rows.thresholds):
+        assert torch.equal(beyond[:, :, place] > 0, rows.effects > threshold)

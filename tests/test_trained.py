@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_networks import QUICK, Linear, linear, small
 from small_planted import an_atlas, gains, killed, planted
 
 import kit.networks
@@ -23,32 +24,6 @@ from kit.networks.training import Settings, device
 from kit.networks.transformer import Transformer
 from kit.networks.vae import VAE
 from kit.networks.variant_comparison import variants
-
-QUICK = Settings(steps=60, rate=3e-2, every=10)
-
-
-class Linear(torch.nn.Module):
-    def __init__(self, knowledge, anchors, genes):
-        super().__init__()
-        self.knowledge, self.anchors = knowledge, anchors
-        self.shift = torch.nn.Linear(len(anchors), len(genes), bias=False)
-        self.scale = torch.nn.Linear(len(anchors), len(genes), bias=False)
-        torch.nn.init.zeros_(self.shift.weight)
-        torch.nn.init.zeros_(self.scale.weight)
-
-    def forward(self, context):
-        kernel = self.knowledge.pathways.kernel(context.perturbations, self.anchors)
-        values = torch.tensor(kernel.to_numpy(), device=context.device)
-        return self.shift(values)[:, context.genes], self.scale(values)[:, context.genes]
-
-
-def linear(setup, kind=Linear):
-    return kind(setup.knowledge, [f"P{i}" for i in range(48)], setup.genes)
-
-
-def small(pathways, atlas=None, make_module=linear, **options):
-    options = {"policy": "competition", "tuning": QUICK, "pretraining": QUICK} | options
-    return Trained(make_module, Knowledge(pathways, atlas), **options)
 
 
 def test_a_network_beats_the_constant_where_pathways_share_effects(tmp_path):
@@ -171,7 +146,9 @@ def test_a_gain_of_few_rows_gives_a_shrinkage_of_0(tmp_path, monkeypatch):
     for table, shrinkage in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
         rows = iter(table.tolist())
         monkeypatch.setattr(
-            Trained, "_row_losses", lambda *args, rows=rows: [next(rows) for _ in args[3].effects]
+            Trained,
+            "_row_losses",
+            lambda *args, rows=rows: [[next(rows) for _ in left.effects] for left in args[2].left],
         )
         assert small(pathways).fit(competition).shrinkage_ == shrinkage
 
@@ -280,7 +257,9 @@ def test_gains_under_another_loss_count_from_a_shrinkage_of_0(tmp_path, monkeypa
     competition, pathways = planted(tmp_path, rows=24)
     rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(SHRINKAGES))
     monkeypatch.setattr(
-        Trained, "_row_losses", lambda *args: [list(next(rows)) for _ in args[3].effects]
+        Trained,
+        "_row_losses",
+        lambda *args: [[list(next(rows)) for _ in left.effects] for left in args[2].left],
     )
     model = small(pathways, loss=LossWeights(0, 1, 0.2)).fit(competition)
     assert model.shrinkage_ == 1.0  # every row gains as much, however far apart they lie

@@ -54,6 +54,12 @@ class Drawn:
         return rows
 
 
+def evidence(network, values, measured, names, known=None):
+    """A network's evidence of cells in all genes; known: of the names, where it is at hand."""
+    parts = torch.arange(values.shape[1]), values, measured, measured.sum(dim=1)
+    return network.evidence(*parts, *(known or network.known(names)))
+
+
 def test_the_autoencoder_beats_the_constant_where_pathways_share_effects(tmp_path):
     competition, pathways = planted(tmp_path)
     found, constant = gains(small(pathways, tuning=LONG), competition)
@@ -74,7 +80,7 @@ def test_five_rows_are_learned_by_heart(tmp_path):
     few = competition.subset(competition.effects.index[:5])
     size, steps = replace(SMALL, forget=0.0), replace(LONG, steps=300)
     model = small(pathways, members=1, size=size, tuning=steps).fit(few)
-    context = Context(model.priors_, model.rows_.perturbations, model.rows_)
+    context = Context.of(model.priors_, model.rows_.perturbations, model.rows_)
     with torch.no_grad():
         shift, _ = model.networks_[0](context)
     truth = model.rows_.effects - model.rows_.effects.mean(dim=0)
@@ -115,7 +121,7 @@ def test_all_numbers_are_single_precision():
     kinds = {value.dtype for value in network.state_dict().values()}
     assert kinds == {torch.float32}
     values = torch.randn(6, 30)
-    bound = network.evidence(values, torch.ones_like(values), ["A"] * 6)
+    bound = evidence(network, values, torch.ones_like(values), ["A"] * 6)
     assert bound.shape == ()
     assert bound.dtype == torch.float32
 
@@ -125,7 +131,7 @@ def test_genes_that_are_not_measured_teach_nothing():
     measured = torch.ones(4, 30)
     measured[:, :7] = 0
     values = torch.randn(4, 30) * measured
-    network.evidence(values, measured, names).backward()
+    evidence(network, values, measured, names).backward()
     assert not network.outer.grad[:7].any()
     assert not network.log_noise.grad[:7].any()
     assert network.outer.grad[7:].any()
@@ -150,10 +156,11 @@ def test_a_shut_gate_lets_nothing_through_and_an_open_one_all():
         network.own[:] = 1.0
         network.gate.bias[:] = torch.tensor([5.0, -5.0] * 4)
     network.gate.weight.data[:] = 0
-    assert network.shift(["A"])[0].tolist() == [1.0, 0.0] * 4
-    assert network.shift(["A"], own=False).abs().max() == 0
-    assert network.shift([CONTROL]).abs().max() == 0
-    chance = network.open(["A"])[0]
+    known, own = network.known(["A"])
+    assert network.shift(known, own)[0].tolist() == [1.0, 0.0] * 4
+    assert network.shift(known).abs().max() == 0
+    assert network.shift(*network.known([CONTROL])).abs().max() == 0
+    chance = network.open(known)[0]
     assert (chance[::2] > 0.99).all()
     assert (chance[1::2] < 0.01).all()
 
@@ -164,7 +171,8 @@ def test_the_more_sparsity_weighs_the_fewer_gates_are_open(tmp_path):
     for sparsity in (0.0, 0.3, 10.0):
         size = replace(SMALL, sparsity=sparsity)
         model = small(pathways, members=1, size=size, tuning=LONG).fit(competition)
-        shares.append(model.networks_[0].open(names).mean().item())
+        network = model.networks_[0]
+        shares.append(network.open(network.known(names)[0]).mean().item())
     assert shares[0] > shares[1] > shares[2]
     assert shares[2] < 0.1
 
@@ -177,14 +185,16 @@ def test_shifts_that_cells_have_are_found_in_cells():
     values, measured = torch.tensor(values, dtype=torch.float32), torch.ones(180, 30)
     network = module(size=replace(SMALL, forget=0.0))
 
-    def loss(step, random):
-        return -network.evidence(values, measured, list(names))
+    known = network.known(list(names))
 
-    train(network, loss, Settings(steps=300, rate=1e-2))
+    def loss(stack, step, random):
+        return stack.map(lambda network: -evidence(network, values, measured, names, known))
+
+    train([network], loss, Settings(steps=300, rate=1e-2))
     with torch.no_grad():
-        moved_by = network.moved(network.shift(["A", "B"])) @ network.outer.T
-        right = network.evidence(values, measured, list(names))
-        wrong = network.evidence(values, measured, list(np.roll(names, 60)))
+        moved_by = network.moved(network.shift(*network.known(["A", "B"]))) @ network.outer.T
+        right = evidence(network, values, measured, list(names))
+        wrong = evidence(network, values, measured, list(np.roll(names, 60)))
     for name, one in zip("AB", moved_by, strict=True):
         assert np.corrcoef(one, moved[name])[0, 1] > 0.9
     assert right > wrong + 0.1
