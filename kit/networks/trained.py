@@ -36,7 +36,7 @@ from .screen_data import ScreenData, atlas_data, competition_data, to_frame
 from .training import FoldCache, Settings, Stack, device, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
-AT_ONCE = 24  # networks side by side: 4 GB with 5,000 genes
+AT_ONCE = 18  # networks side by side, those of five folds and of all rows: 5 GB with 5,000 genes
 SHRINKAGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LEFT_OUT, MOST = 0.15, 64  # share of a screen's rows, and rows, on which pretraining is stopped
 LOSS = LossWeights()

@@ -85,7 +85,7 @@ class Called(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, function, *inputs):
+    def forward(self, function: Callable, *inputs):
         return function(self.network, *inputs)
 
 
