@@ -96,28 +96,26 @@ class Episodes:
 
     def check(self, stack: Stack, terms: LossWeights) -> Tensor:
         """Loss of each network on the rows left out of it: (networks,)."""
-        left, logits = self._checked.left, self.logits(stack)
-        found = [
-            loss(terms, Rows(*(part[place] for part in left)), *(part[place] for part in logits))
-            for place in range(len(stack))
-        ]
-        return torch.stack(found)
+        parts = enumerate(zip(*self.logits(stack), strict=True))
+        return torch.stack([loss(terms, self.left_out(place), *part) for place, part in parts])
+
+    def left_out(self, network: int) -> Rows:
+        """Rows left out of a network, below them rows of weight 0, up to as many as any network has.
+
+        At as many genes as a step has: evenly spread ones.
+        """
+        return Rows(*(part[network] for part in self._checked.left))
 
     def logits(self, stack: Stack) -> tuple[Tensor, Tensor]:
-        """Logit shift and log scale of the rows left out: (networks, rows, genes) each.
-
-        Fewer rows than the most are filled up with rows of weight 0.
-        """
+        """Logit shift and log scale of `left_out` of each network: (networks, rows, genes) each."""
         one = self._checked
-        every = torch.arange(self.marginals[0].shape[2], device=device())
-        at_once = max(1, AT_ONCE // (len(stack) * len(every)))
+        at_once = max(1, AT_ONCE // (len(stack) * len(one.genes)))
 
         def of(network, marginals, asked, columns):
-            seen = self._rows(columns, every, marginals)
-            parts = asked, self._places[columns], every, seen
-            return centred_logits(
-                network, Context(self.prior, *parts, self.name), one.most, at_once
-            )
+            seen = self._rows(columns, one.genes, marginals)
+            parts = asked, self._places[columns], one.genes, seen
+            context = Context(self.prior, *parts, self.name)
+            return centred_logits(network, context, one.most, at_once)
 
         return stack.map(of, self.marginals, one.asked, one.columns)
 
@@ -141,8 +139,9 @@ class Episodes:
 class _Checked:
     """Rows left out of each network, filled up to equally many, and the context to predict them from.
 
-    left: Rows, (networks, ...) each; asked: (networks, most + common), places among the names of the
-    prior, of rows left out and then of rows seen; columns: (networks, context), places among all rows.
+    left: Rows, (networks, ...) each, at `genes`; asked: (networks, most + common), places among the names
+    of the prior, of rows left out and then of rows seen; columns: (networks, context), places among all
+    rows.
     """
 
     def __init__(self, episodes):
@@ -155,11 +154,16 @@ class _Checked:
             asked.append(prior.places([*filled, *some]))
             columns.append(torch.as_tensor(begin + one.spread(min(MOST, fewest))).to(device()))
         self.asked, self.columns = torch.stack(asked), torch.stack(columns)
+        count = episodes.marginals[0].shape[2]
+        genes = np.unique(np.linspace(0, count - 1, episodes.genes).round().astype(int))
+        self.genes = torch.as_tensor(genes).to(device())
         parts = [
             torch.stack([_filled(getattr(rest, name), self.most) for rest in left])
             for name in ("effects", "weights", "row_weights")
         ]
-        self.left = Rows(*parts, *episodes.marginals)
+        effects, weights = (part[:, :, self.genes] for part in parts[:2])
+        marginals = (part[:, :, self.genes] for part in episodes.marginals)
+        self.left = Rows(effects, weights, parts[2], *marginals)
 
 
 def noise(shape: Sequence[int]) -> Tensor:

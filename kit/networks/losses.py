@@ -20,7 +20,7 @@ from .screen_data import Rows, ScreenData
 LIMIT = 10.0  # x the mean: no entry weighs more
 EPS = 1e-6
 APART = 80.0  # largest -log scale: exp of 89 is infinite in float32
-AT_ONCE = 2**19  # (perturbation, gene) pairs predicted at once
+AT_ONCE = 2**20  # (perturbation, gene) pairs predicted at once
 COMMON = 64  # rows over which the mean of a network's output is taken
 
 

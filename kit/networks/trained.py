@@ -305,9 +305,9 @@ class Trained:
         with torch.no_grad():
             logits, found = episodes.logits(Stack(networks)), []
             for place, left in enumerate(episodes.left):
-                parts = [part[place, : len(left)] for part in logits]
-                shares = [row_losses(self.loss, left.rows, *parts, share) for share in SHRINKAGES]
-                found.append(torch.stack(shares, dim=1).tolist())
+                parts = episodes.left_out(place), *(part[place] for part in logits)
+                shares = [row_losses(self.loss, *parts, share) for share in SHRINKAGES]
+                found.append(torch.stack(shares, dim=1)[: len(left)].tolist())
         return found
 
     def _resampled(self, train):
