@@ -78,6 +78,7 @@ def cost(name, args, lines):
         stamps.append(time.perf_counter())
         if loop.step < STEPS - 1:
             return step(loop)
+        training.ON_CPU = None  # all at once, as on a GPU
         moved, flops = counters()
         with flops, moved:
             step(loop)

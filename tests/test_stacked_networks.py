@@ -75,6 +75,7 @@ def test_a_stack_learns_in_episodes_what_each_network_does_in_its_own(name, tmp_
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_of_many_networks_takes_few_operations(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("kit.networks.training.ON_CPU", None)  # all at once, as on a GPU
     counts = {many: operations(name, tmp_path, many, monkeypatch) for many in (1, 15)}
     assert counts[15] <= 15 * 150
     assert counts[15] <= 1.6 * counts[1]

@@ -25,6 +25,7 @@ from ..io.progress import progress
 WARMUP = 0.05  # share of the steps in which the rate rises
 DECAY = 1e-2  # weight decay
 CLIP = 1.0  # largest norm of a gradient
+ON_CPU = 3  # networks in one computation there: tensors of more fit no cache
 
 
 @cache
@@ -120,7 +121,9 @@ class Stack:
                 self._one, (parameters, buffers), (function, *inputs), strict=True
             )
 
-        return torch.vmap(one, randomness="different")(self.parameters, self.buffers, *inputs)
+        chunk = None if device().type == "cuda" else ON_CPU
+        many = torch.vmap(one, randomness="different", chunk_size=chunk)
+        return many(self.parameters, self.buffers, *inputs)
 
     def train(self, mode: bool = True):
         """Set the networks' mode, as torch.nn.Module.train does."""
