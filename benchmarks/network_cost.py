@@ -62,7 +62,7 @@ def cost(name, args, lines):
     """Measure one network in a process of its own, whose peak memory is then the network's."""
     import torch
 
-    from kit.networks import Settings, device, training
+    from kit.networks import Settings, device, stack, training
 
     competition = kit.load_competition(args.folder)
     knowledge = gather(competition, pathways=args.pathways, atlas=args.atlas)
@@ -78,7 +78,7 @@ def cost(name, args, lines):
         stamps.append(time.perf_counter())
         if loop.step < STEPS - 1:
             return step(loop)
-        training.ON_CPU = None  # all at once, as on a GPU
+        stack.ON_CPU = None  # all at once, as on a GPU
         moved, flops = counters()
         with flops, moved:
             step(loop)

@@ -14,7 +14,7 @@ from kit.networks.context import Priors
 from kit.networks.episodes import HIDDEN, SUPPORT, Episode, Episodes
 from kit.networks.losses import LossWeights, loss, predict_logits
 from kit.networks.screen_data import atlas_data, competition_data
-from kit.networks.training import Stack
+from kit.networks.stack import Stack
 
 PARTS = [range(6), range(6, 9), range(20, 24)]  # rows left out of each network
 

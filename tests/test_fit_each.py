@@ -18,6 +18,7 @@ from kit.evaluation.comparison import fit_each
 from kit.knowledge import Knowledge
 from kit.models import Constant, Mean, OnTargetGene
 from kit.networks import vae
+from kit.networks.episodes import Episodes
 from kit.networks.trained import Trained
 from kit.networks.training import Settings
 
@@ -156,15 +157,15 @@ def test_folds_side_by_side_end_near_what_each_learns_alone(kind, tmp_path):
 def test_a_member_that_falls_ill_leaves_the_others_as_they_are(kind, data, monkeypatch):
     """Nor does a network whose parameters are not finite stop what is computed for all."""
     competition, pathways = data
-    original, found, settings = Trained._losses, [], replace(LEARN, every=4)
+    original, found, settings = Episodes.losses, [], replace(LEARN, every=4)
 
-    def losses(self, stack, episodes, random):
+    def losses(self, stack, terms, random):
         steps.append(len(steps))
         factor = torch.ones(len(stack))
         factor[0] = np.nan if steps[-1] == ill else 1.0
-        return factor * original(self, stack, episodes, random)
+        return factor * original(self, stack, terms, random)
 
-    monkeypatch.setattr(Trained, "_losses", losses)
+    monkeypatch.setattr(Episodes, "losses", losses)
     for ill in (None, 5):  # of 8 steps, with a check after 4
         steps, model = [], KINDS[kind](Knowledge(pathways), policy="competition", tuning=settings)
         if ill is None:

@@ -10,7 +10,8 @@ from kit.networks import GNN, VAE, Context, Settings, Transformer
 from kit.networks import training as training_module
 from kit.networks.episodes import Episode
 from kit.networks.losses import loss, outputs
-from kit.networks.training import Stack, reseeded
+from kit.networks.stack import Stack
+from kit.networks.training import reseeded
 
 NETWORKS = {"vae": VAE, "transformer": Transformer, "gnn": GNN}
 ASKED = ["P1", "P20", "X1", "NOBODY"]
@@ -75,7 +76,7 @@ def test_a_stack_learns_in_episodes_what_each_network_does_in_its_own(name, tmp_
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_of_many_networks_takes_few_operations(name, tmp_path, monkeypatch):
-    monkeypatch.setattr("kit.networks.training.ON_CPU", None)  # all at once, as on a GPU
+    monkeypatch.setattr("kit.networks.stack.ON_CPU", None)  # all at once, as on a GPU
     counts = {many: operations(name, tmp_path, many, monkeypatch) for many in (1, 15)}
     assert counts[15] <= 15 * 150
     assert counts[15] <= 1.6 * counts[1]

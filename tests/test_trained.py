@@ -17,10 +17,12 @@ from kit import InputError, out_of_fold
 from kit.io import locate
 from kit.knowledge import Knowledge
 from kit.models import Constant
+from kit.networks.episodes import Episodes
 from kit.networks.gnn import GNN
 from kit.networks.losses import LossWeights
+from kit.networks.stack import device
 from kit.networks.trained import SHRINKAGES, Trained
-from kit.networks.training import Settings, device
+from kit.networks.training import Settings
 from kit.networks.transformer import Transformer
 from kit.networks.vae import VAE
 from kit.networks.variant_comparison import variants
@@ -146,9 +148,9 @@ def test_a_gain_of_few_rows_gives_a_shrinkage_of_0(tmp_path, monkeypatch):
     for table, shrinkage in ((losses, 0.0), (np.linspace(0, -1, 5) + np.zeros((24, 1)), 1.0)):
         rows = iter(table.tolist())
         monkeypatch.setattr(
-            Trained,
-            "_row_losses",
-            lambda *args, rows=rows: [[next(rows) for _ in left.effects] for left in args[2].left],
+            Episodes,
+            "row_losses",
+            lambda *args, rows=rows: [[next(rows) for _ in left.effects] for left in args[0].left],
         )
         assert small(pathways).fit(competition).shrinkage_ == shrinkage
 
@@ -257,9 +259,9 @@ def test_gains_under_another_loss_count_from_a_shrinkage_of_0(tmp_path, monkeypa
     competition, pathways = planted(tmp_path, rows=24)
     rows = iter(np.random.default_rng(0).normal(0, 9, (24, 1)) - 0.5 * np.array(SHRINKAGES))
     monkeypatch.setattr(
-        Trained,
-        "_row_losses",
-        lambda *args: [[list(next(rows)) for _ in left.effects] for left in args[2].left],
+        Episodes,
+        "row_losses",
+        lambda *args: [[list(next(rows)) for _ in left.effects] for left in args[0].left],
     )
     model = small(pathways, loss=LossWeights(0, 1, 0.2)).fit(competition)
     assert model.shrinkage_ == 1.0  # every row gains as much, however far apart they lie

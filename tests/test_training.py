@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kit import InputError
-from kit.networks.training import Settings, Stack, seeded, train
+from kit.networks.stack import Stack
+from kit.networks.training import Settings, seeded, train
 
 QUICK = Settings(steps=40, rate=0.05, every=5)
 X = torch.tensor(np.random.default_rng(1).normal(size=(64, 4)), dtype=torch.float32)

@@ -13,8 +13,9 @@ from kit.knowledge import Knowledge, load_pathways
 from kit.networks import cells as cells_module
 from kit.networks.cells import Cells
 from kit.networks.context import Context
+from kit.networks.sparse_shift import Size, SparseShift
 from kit.networks.training import Settings, train
-from kit.networks.vae import VAE, Size, SparseShift
+from kit.networks.vae import VAE
 from kit.screens.atlas import Atlas
 
 SMALL = Size(latent=8, hidden=16, features=16, samples=8, cells=32)

@@ -27,10 +27,12 @@ from .cells import competition_cells
 from .context import Context
 from .gnn import GNN
 from .losses import LossWeights
+from .sparse_shift import Size
+from .stack import device
 from .trained import Setup, Trained
-from .training import FoldCache, Settings, device
+from .training import FoldCache, Settings
 from .transformer import Transformer
-from .vae import VAE, Size
+from .vae import VAE
 from .variant_comparison import VariantComparison, compare_variants
 
 __all__ = [

@@ -22,7 +22,8 @@ from ..screens.atlas import own_rows
 from ..screens.cells import MergedCells
 from ..screens.gene_names import GeneNames
 from .screen_data import to_tensor
-from .training import FoldCache, device
+from .stack import device
+from .training import FoldCache
 
 EACH = 64  # cells kept of a perturbation
 CONTROLS = 1024  # control cells kept of a screen

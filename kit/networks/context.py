@@ -18,7 +18,7 @@ from torch import Tensor
 from ..competition import CONTROL
 from ..knowledge import Knowledge
 from .screen_data import LEVELS, Rows, ScreenData, to_tensor
-from .training import device
+from .stack import device
 
 MOST = 256  # context perturbations of a screen
 OWN = (  # need the own response

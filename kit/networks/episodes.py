@@ -13,9 +13,17 @@ import torch
 from torch import Tensor
 
 from .context import MOST, Context, Priors
-from .losses import AT_ONCE, COMMON, LossWeights, centred_logits, loss
+from .losses import (
+    AT_ONCE,
+    COMMON,
+    LossWeights,
+    centred_logits,
+    loss,
+    outputs,
+    row_losses,
+)
 from .screen_data import Rows, ScreenData
-from .training import Stack, device
+from .stack import Stack, device
 
 SUPPORT = 80  # context rows in training: as many as the competition has
 HIDDEN = 0.3  # share of a step's rows that are treated as if no other screen held them
@@ -94,10 +102,38 @@ class Episodes:
         places = asked, columns, episode.genes, seen
         return own, Context(self.prior, *places, self.name, episode.hide)
 
+    def losses(self, stack: Stack, terms: LossWeights, random: np.random.Generator) -> Tensor:
+        """Loss of each network in an episode of its own: (networks,)."""
+        drawn, more = self.draw(random), ()
+        if hasattr(stack.networks[0], "draw"):
+            parts = zip(stack.networks, self.seen, drawn.genes.cpu().numpy(), strict=True)
+            each = [network.draw(screen, genes, random) for network, screen, genes in parts]
+            more = [torch.stack(part) for part in zip(*each, strict=True)]
+
+        def of(network, marginals, episode, *more):
+            truth, context = self.given(marginals, episode)
+            found = loss(terms, truth, *outputs(network, context))
+            extra = getattr(network, "extra_loss", None)
+            return found if extra is None else found + extra(context, *more)
+
+        return stack.map(of, self.marginals, drawn, *more)
+
     def check(self, stack: Stack, terms: LossWeights) -> Tensor:
         """Loss of each network on the rows left out of it: (networks,)."""
         parts = enumerate(zip(*self.logits(stack), strict=True))
         return torch.stack([loss(terms, self.left_out(place), *part) for place, part in parts])
+
+    def row_losses(
+        self, stack: Stack, terms: LossWeights, shares: Sequence[float]
+    ) -> list[list[list[float]]]:
+        """Loss of each row left out of each network, by row and share, if only a share counted."""
+        with torch.no_grad():
+            logits, found = self.logits(stack), []
+            for place, left in enumerate(self.left):
+                parts = self.left_out(place), *(part[place] for part in logits)
+                by_share = [row_losses(terms, *parts, share) for share in shares]
+                found.append(torch.stack(by_share, dim=1)[: len(left)].tolist())
+        return found
 
     def left_out(self, network: int) -> Rows:
         """Rows left out of a network, below them rows of weight 0, up to as many as any network has.

@@ -18,7 +18,7 @@ from ..knowledge import Knowledge, Pathways
 from ..knowledge.kernels import Vectors
 from .context import NEIGHBOURS, OWN, Context, Prior
 from .screen_data import to_tensor
-from .training import device
+from .stack import device
 
 POWERS = (2.0, 1.0, 3.0)  # of signals at the start, head by head in turn
 FLOORS = (0.01, 0.03, 0.003)  # of weights at the start: what a row has that no signal reaches

@@ -21,7 +21,7 @@ from ..expression import t_of_effects
 from ..knowledge import Knowledge
 from ..metric import weights_from_t
 from ..models.baselines import Constant
-from .training import device
+from .stack import device
 
 LEVELS = np.array([0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
 PRIOR = 2.0  # rows' worth of prior that the share beyond a threshold is the level's

@@ -7,11 +7,10 @@ returns, and its loss: `losses`; what it learns from: `episodes`; the loop over 
 """
 
 import hashlib
-import inspect
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass, field, is_dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -31,9 +30,10 @@ from ..models.baselines import Constant
 from ..models.pooled_regression import tilted
 from .context import HELD, Context, Priors
 from .episodes import Episodes
-from .losses import LossWeights, bin_chances, loss, outputs, predict_logits, row_losses
+from .losses import LossWeights, bin_chances, predict_logits
 from .screen_data import ScreenData, atlas_data, competition_data, to_frame
-from .training import FoldCache, Settings, Stack, device, seeded, train
+from .stack import Stack, description, device
+from .training import FoldCache, Settings, seeded, train
 
 POLICIES = ("screens", "competition", "pretrain")
 AT_ONCE = 18  # networks side by side, those of five folds and of all rows: 5 GB with 5,000 genes
@@ -268,7 +268,7 @@ class Trained:
 
         def losses(stack, step, random):
             episodes = screens[random.choice(len(screens), p=sizes / sizes.sum())]
-            return self._losses(stack, episodes, random)
+            return episodes.losses(stack, self.loss, random)
 
         def check(stack):
             found = torch.stack([one.check(stack, self.loss) for one in screens])
@@ -284,32 +284,6 @@ class Trained:
             label=f"{type(networks[0]).__name__}, {stage}",
         )
 
-    def _losses(self, stack, episodes, random):
-        """Loss of each network in an episode of its own: (networks,)."""
-        drawn, more = episodes.draw(random), ()
-        if hasattr(stack.networks[0], "draw"):
-            parts = zip(stack.networks, episodes.seen, drawn.genes.cpu().numpy(), strict=True)
-            each = [network.draw(screen, genes, random) for network, screen, genes in parts]
-            more = [torch.stack(part) for part in zip(*each, strict=True)]
-
-        def of(network, marginals, episode, *more):
-            truth, context = episodes.given(marginals, episode)
-            found = loss(self.loss, truth, *outputs(network, context))
-            extra = getattr(network, "extra_loss", None)
-            return found if extra is None else found + extra(context, *more)
-
-        return stack.map(of, episodes.marginals, drawn, *more)
-
-    def _row_losses(self, networks, episodes):
-        """Loss of each row left out of each network if only a share of the output counted: lists."""
-        with torch.no_grad():
-            logits, found = episodes.logits(Stack(networks)), []
-            for place, left in enumerate(episodes.left):
-                parts = episodes.left_out(place), *(part[place] for part in logits)
-                shares = [row_losses(self.loss, *parts, share) for share in SHRINKAGES]
-                found.append(torch.stack(shares, dim=1)[: len(left)].tolist())
-        return found
-
     def _resampled(self, train):
         """Effects in resampled cells, kept for all fits on the same rows; None without cells."""
         if not self.draws:
@@ -324,7 +298,7 @@ class Trained:
     def _key(self, stage, *parts):
         """A name for what a model of this kind, seed and knowledge makes in a stage from these parts."""
         targets, genes = sorted(self.train_.targets["perturbation"]), list(self.rows_.genes)
-        module = getattr(self.make_module, "__qualname__", ""), _description(self._new(0))
+        module = getattr(self.make_module, "__qualname__", ""), description(self._new(0))
         data = self.knowledge_.fingerprint, targets, genes, stage
         options = self.seed, self.pretraining, self.loss, self.genes, self.batch
         return hashlib.sha256(repr((*module, *data, *options, *parts)).encode()).hexdigest()[:16]
@@ -373,7 +347,7 @@ def _fit(models, trains):
                 history = history.assign(stage="competition", member=one.number)
                 one.model.history_.append(history)
         if first.left is not None:
-            found = first.model._row_losses(networks, episodes)
+            found = episodes.row_losses(Stack(networks), first.model.loss, SHRINKAGES)
             for one, rows in zip(members, found, strict=True):
                 losses[id(one.model)] += rows
     for model in models:
@@ -388,19 +362,3 @@ def _of_one_kind(members):
         groups.setdefault((tuple(shapes), one.left is None), []).append(one)
     for group in groups.values():
         yield from (group[first : first + AT_ONCE] for first in range(0, len(group), AT_ONCE))
-
-
-def _description(module):
-    """What distinguishes an untrained module: its code, layers, sizes and plain attributes."""
-    try:
-        code = inspect.getsource(type(module))
-    except (OSError, TypeError):  # typed in at a prompt
-        code = type(module).forward.__code__.co_code
-    shapes = [(name, tuple(value.shape)) for name, value in module.state_dict().items()]
-    plain = (bool, int, float, str, tuple)
-    options = [
-        (name, value)
-        for name, value in vars(module).items()
-        if is_dataclass(value) or isinstance(value, plain)
-    ]
-    return code, repr(module), shapes, options

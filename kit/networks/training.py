@@ -11,31 +11,19 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from ..io.files import InputError, replacing
 from ..io.progress import progress
+from .stack import Stack, along, copied, device
 
 WARMUP = 0.05  # share of the steps in which the rate rises
 DECAY = 1e-2  # weight decay
 CLIP = 1.0  # largest norm of a gradient
-ON_CPU = 3  # networks in one computation there: tensors of more fit no cache
-
-
-@cache
-def device():
-    """Return the torch.device to use: a GPU that torch was not built for would pass is_available()."""
-    try:
-        torch.zeros(1, device="cuda")
-    except Exception:  # whatever the driver raises: there is none that works
-        return torch.device("cpu")
-    return torch.device("cuda")
 
 
 @dataclass(frozen=True)
@@ -77,74 +65,6 @@ class FoldCache:
         if key not in self.kept:
             self.kept[key] = make()
         return self.kept[key]
-
-
-class Called(torch.nn.Module):
-    """A network as one argument of any function, so that its methods too see stacked parameters."""
-
-    def __init__(self, network: torch.nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, function: Callable, *inputs):
-        return function(self.network, *inputs)
-
-
-class Stack:
-    """Networks of one architecture, whose parameters lie side by side: one computation serves them all.
-
-    `state` holds parameters and buffers by name, (networks, ...) each.
-    """
-
-    def __init__(self, networks: Sequence[torch.nn.Module]):
-        self.networks = list(networks)
-        parts = [Called(network) for network in networks]
-        self._one = parts[0]
-        self.parameters, self.buffers = torch.func.stack_module_state(parts)
-
-    def __len__(self):
-        return len(self.networks)
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        return {name: part.detach() for name, part in (self.parameters | self.buffers).items()}
-
-    def map(self, function: Callable, *inputs):
-        """Return function(network, *inputs) of every network, results stacked: (networks, ...).
-
-        inputs: tensors, or tuples of them, (networks, ...) each. The function sees one network and its
-        own inputs; what it takes from elsewhere is common to all.
-        """
-
-        def one(parameters, buffers, *inputs):
-            return torch.func.functional_call(
-                self._one, (parameters, buffers), (function, *inputs), strict=True
-            )
-
-        chunk = None if device().type == "cuda" else ON_CPU
-        many = torch.vmap(one, randomness="different", chunk_size=chunk)
-        return many(self.parameters, self.buffers, *inputs)
-
-    def train(self, mode: bool = True):
-        """Set the networks' mode, as torch.nn.Module.train does."""
-        self._one.train(mode)
-
-    def take_up(self, state: dict[str, Tensor], which: Tensor | None = None):
-        """Give the networks the parameters and buffers of a `state`; which: (networks,), bool, or all."""
-        for name, part in self.state.items():
-            new = state[name].to(part)
-            part.copy_(new if which is None else torch.where(_along(which, part), new, part))
-
-    def hand_back(self):
-        """Give each network its own parameters and buffers, and set it to evaluation."""
-        with torch.no_grad():
-            for place, network in enumerate(self.networks):
-                own = dict(Called(network).named_parameters()) | dict(
-                    Called(network).named_buffers()
-                )
-                for name, part in self.state.items():
-                    own[name].copy_(part[place])
-                network.eval()
 
 
 def train(
@@ -215,7 +135,7 @@ class _Loop:
         norm = torch.stack(squares).sum(dim=0).sqrt() if squares else torch.zeros_like(values)
         factor = (CLIP / (norm + 1e-6)).clamp(max=1.0)
         for slope in slopes:
-            slope.mul_(_along(factor, slope))
+            slope.mul_(along(factor, slope))
         self.optimizer.step()
         self.lost |= ~torch.isfinite(values.detach() + norm)
         self.values, self.step = values.detach(), self.step + 1
@@ -276,7 +196,7 @@ class _Loop:
             for name, part in now.items():
                 if part.ndim:  # not the number of steps
                     old = then.get(name, torch.zeros_like(part))
-                    part.copy_(torch.where(_along(which, part), old, part))
+                    part.copy_(torch.where(along(which, part), old, part))
         if self._check is None:  # or a network that never gets on would be trained to the end
             self.waited = [waited + flag for waited, flag in zip(self.waited, lost, strict=True)]
 
@@ -329,16 +249,6 @@ class _Loop:
 
 
 KEPT = ("step", "waited", "history", "best", "best_check")  # of a run, in its checkpoint
-
-
-def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of tensors."""
-    return {name: part.detach().clone() for name, part in tensors.items()}
-
-
-def _along(values, like):
-    """Values, (networks,), with as many axes as another tensor."""
-    return values.reshape(-1, *(like.ndim - 1) * [1])
 
 
 def reseeded(seed: int, step: int) -> np.random.Generator:
