@@ -20,6 +20,7 @@ CANDIDATES = 33  # values tried for a gene: half at quantiles, half along its ra
 FLOOR = 0.5  # x the median error of the constant: the least error that is expected in a scenario
 EXCHANGE = tuple(np.geomspace(6, 0.15, 13))  # rates at which W is given for Wcos, tried in turn
 SWEEPS = 2  # at each rate: row weights and norms move a little with every choice
+AT_ONCE = 2**18  # entries of a table that are computed together: they stay near the processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +74,10 @@ class Distribution:
         places = self.perturbations.get_indexer(perturbations)
         if unknown := [name for name in perturbations if name not in self.perturbations]:
             raise InputError(f"the distribution does not hold {quote_some(unknown)}; predict them")
-        parts = {"chance": self.chances()[:, places], "mass": self.masses()[:, places]}
-        return replace(self, rows=self.rows.iloc[places], **parts)
+        chance, mass = (
+            None if part is None else part[:, places] for part in (self.chance, self.mass)
+        )
+        return replace(self, rows=self.rows.iloc[places], chance=chance, mass=mass)
 
     def mean(self) -> pd.DataFrame:
         """Return the expected effects: perturbation x gene."""
@@ -103,20 +106,20 @@ def mix(one: Distribution, other: Distribution, share: float) -> Distribution:
     return replace(
         one,
         rows=share * one.rows + (1 - share) * other.rows,
-        chance=share * one.chances() + (1 - share) * other.chances(),
-        mass=share * one.masses() + (1 - share) * other.masses(),
+        chance=_mean(share, one.chances(), other.chances()),
+        mass=_mean(share, one.masses(), other.masses()),
         scenarios=float(share * one.scenarios + (1 - share) * other.scenarios),
     )
 
 
 def join(distributions: Sequence[Distribution]) -> Distribution:
     """Return distributions of different perturbations over the same scenarios as one."""
-    return replace(
-        distributions[0],
-        rows=pd.concat([part.rows for part in distributions]),
-        chance=np.concatenate([part.chances() for part in distributions], axis=1),
-        mass=np.concatenate([part.masses() for part in distributions], axis=1),
-    )
+    rows, parts = pd.concat([part.rows for part in distributions]), {}
+    if any(part.chance is not None for part in distributions):
+        parts["chance"] = np.concatenate([part.chances() for part in distributions], axis=1)
+    if any(part.mass is not None for part in distributions):
+        parts["mass"] = np.concatenate([part.masses() for part in distributions], axis=1)
+    return replace(distributions[0], rows=rows, **parts)
 
 
 def decide(distribution: Distribution, *, gate: float = GATE) -> pd.DataFrame:
@@ -135,13 +138,13 @@ def decide(distribution: Distribution, *, gate: float = GATE) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Expected:
-    """Expectation for one choice of values: W, the sums of Wcos, and the slopes of W."""
+    """Expectation for one choice of values: W, the sums of Wcos, and the weights of errors in W."""
 
     w: float
     dot: float
     predicted: float
     true: float
-    loss: np.ndarray  # (genes, perturbations, candidates): what each candidate takes from W
+    scale: np.ndarray  # (perturbations, points): what an error in a scenario takes from W
 
     @property
     def wcos(self) -> float:
@@ -160,15 +163,21 @@ class ExpectedScore:
         self.weights = distribution.weights.to_numpy(dtype=np.float32).T  # (genes, points)
         self.values = distribution.values.to_numpy(dtype=np.float32).T
         self.candidates = _candidates(self.values)
-        points, tried = self.values[:, :, None], self.candidates[:, None, :]
-        ramp = np.minimum(np.maximum(np.abs(points), np.abs(tried)) / np.float32(gate), 1)
-        gated = (ramp * ramp * (3 - 2 * ramp)) ** 2
-        chance = distribution.chances()
-        self.dot = chance @ (gated * points * tried)
-        self.predicted = chance @ (gated * tried**2)
-        self.true = chance @ (gated * points**2)
-        self.distance, self.mass = np.abs(points - tried), distribution.masses()
-        self.error = self.mass @ self.distance
+        chance, self.mass = distribution.chances(), distribution.masses()
+        genes, perturbations, size = chance.shape
+        step = max(1, AT_ONCE // (perturbations * size))
+        self.blocks = [slice(start, start + step) for start in range(0, genes, step)]
+        self.dot, self.predicted, self.true, self.error = np.empty(
+            (4, genes, perturbations, CANDIDATES), dtype=np.float32
+        )
+        for genes in self.blocks:
+            points, tried = self.values[genes, :, None], self.candidates[genes, None, :]
+            ramp = np.minimum(np.maximum(np.abs(points), np.abs(tried)) / np.float32(gate), 1)
+            gated = (ramp * ramp * (3 - 2 * ramp)) ** 2
+            self.dot[genes] = chance[genes] @ (gated * points * tried)
+            self.predicted[genes] = chance[genes] @ (gated * tried**2)
+            self.true[genes] = chance[genes] @ (gated * points**2)
+            self.error[genes] = self.mass[genes] @ self._distance(genes)
         baseline = distribution.baseline.to_numpy()[:, None]
         nearest = np.abs(self.candidates - baseline).argmin(axis=1)
         places = np.broadcast_to(nearest, (len(distribution.perturbations), len(nearest)))
@@ -198,30 +207,47 @@ class ExpectedScore:
         scale = 1 / scenario_error
         level = (rows * scale).sum(axis=1, keepdims=True)
         scale *= share + (1 - share) / (mean_error[:, None] * level)
-        slope = (self.mass * scale.astype(np.float32)) @ self.distance
         sums = (float(_taken(part, chosen).sum()) for part in (self.dot, self.predicted, self.true))
         w = share * together + (1 - share) * by_gene
-        return Expected(float(w), *sums, slope / (len(self.values) * np.log(2)))
+        return Expected(float(w), *sums, scale.astype(np.float32))
 
     def best(self, rate: float, state: Expected) -> np.ndarray:
         """Return the best candidate of each gene where W of a row is worth `rate` x the log of Wcos."""
-        gain = self.dot / max(state.dot, 1e-9) - self.predicted / (2 * state.predicted + 1e-9)
-        gain -= self.true / (2 * state.true + 1e-9)
-        gain -= np.float32(rate / len(self.distribution.perturbations)) * state.loss
-        return gain.argmax(axis=2).T
+        price = np.float32(rate / len(self.distribution.perturbations))
+        chosen = np.empty(self.dot.shape[:2], dtype=int)
+        for genes in self.blocks:
+            loss = (self.mass[genes] * state.scale) @ self._distance(genes)
+            loss = loss / (len(self.values) * np.log(2))
+            gain = self.dot[genes] / max(state.dot, 1e-9)
+            gain -= self.predicted[genes] / (2 * state.predicted + 1e-9)
+            gain -= self.true[genes] / (2 * state.true + 1e-9)
+            gain -= price * loss
+            chosen[genes] = gain.argmax(axis=2)
+        return chosen.T
 
     def value(self, chosen: np.ndarray) -> np.ndarray:
         """Return the effects of the candidates chosen: (perturbations, genes), float32."""
         return np.take_along_axis(self.candidates, chosen.T, axis=1).T
 
+    def _distance(self, genes):
+        """Distances of points and candidates: (genes, points, candidates)."""
+        return np.abs(self.values[genes, :, None] - self.candidates[genes, None, :])
+
     def _scenario_errors(self, chosen):
         """WMAE of each row of choices were each scenario true: (rows of `chosen`, points)."""
-        weights = self.weights / np.float32(len(self.weights))
-        errors = [
-            np.einsum("ga,ga->a", weights, np.abs(self.values - row[:, None]))
-            for row in self.value(chosen)
-        ]
+        weights, distance = self.weights / np.float32(len(self.weights)), np.empty_like(self.values)
+        errors = []
+        for row in self.value(chosen):
+            np.abs(np.subtract(self.values, row[:, None], out=distance), out=distance)
+            errors.append(np.einsum("ga,ga->a", weights, distance))
         return np.array(errors, dtype=float)
+
+
+def _mean(share, one, other):
+    """Weighted mean of two tables, float32, with one temporary table only."""
+    total = share * one
+    total += (1 - share) * other
+    return total
 
 
 def _candidates(values):
@@ -237,4 +263,5 @@ def _candidates(values):
 
 def _taken(table, chosen):
     """Entries of (genes, perturbations, candidates) at the choices: (perturbations, genes)."""
-    return np.take_along_axis(table, chosen.T[:, :, None], axis=2)[:, :, 0].T
+    first = np.arange(0, table.size, table.shape[2]).reshape(table.shape[:2])
+    return table.ravel().take(first + chosen.T).T

@@ -92,19 +92,38 @@ def weighted_quantiles(
     Halfway between two values where the mass below is just the level, the plain mean where a column has
     no weight. With `leave_out` row i of the result is computed without row i of the values.
     """
-    order, columns = np.argsort(values, axis=0), np.arange(values.shape[1])
+    order = np.argsort(values, axis=0)
     ordered, sorted_weights = (np.take_along_axis(part, order, 0) for part in (values, weights))
-    found = np.empty(levels.shape)
-    for row, level in enumerate(levels):
-        kept = order != row if leave_out else np.ones_like(order, bool)
-        mass = np.cumsum(sorted_weights * kept, axis=0)
-        total, slack = mass[-1], mass[-1] * 1e-12
-        lower = np.argmax(mass >= np.maximum(level * total - slack, slack), axis=0)
-        upper = np.argmax(mass > np.minimum(level * total + slack, total - slack), axis=0)
-        middle = (ordered[lower, columns] + ordered[upper, columns]) / 2
-        plain = (ordered * kept).sum(axis=0) / max(len(values) - leave_out, 1)
-        found[row] = np.where(total > 0, middle, plain)
-    return found
+    mass = np.cumsum(sorted_weights, axis=0)
+    total, plain, own = mass[-1], values.sum(axis=0), None
+    if leave_out:
+        total, plain, own = total - weights, plain - values, (weights, np.argsort(order, axis=0))
+    slack = total * 1e-12
+    lower = _reached(mass, np.maximum(levels * total - slack, slack), False, own)
+    upper = _reached(mass, np.minimum(levels * total + slack, total - slack), True, own)
+    low, high = (np.take_along_axis(ordered, place, axis=0) for place in (lower, upper))
+    return np.where(total > 0, (low + high) / 2, plain / max(len(values) - leave_out, 1))
+
+
+def _reached(mass, least, passed, own):
+    """Places at which ascending `mass` (rows, columns) comes to `least` (levels, columns), or passes it.
+
+    own: None, or the weight and the place of an entry that is left out at each level, shaped as `least`.
+    """
+
+    def search(sought):
+        before = np.zeros(sought.shape, dtype=int)  # entries that have not reached it: by bisection
+        for step in 2 ** np.arange(len(mass).bit_length())[::-1]:
+            trial = np.minimum(before + step, len(mass))
+            value = np.take_along_axis(mass, trial - 1, axis=0)
+            before = np.where(value <= sought if passed else value < sought, trial, before)
+        return np.minimum(before, len(mass) - 1)
+
+    places = search(least)
+    if own is None:
+        return places
+    weight, place = own
+    return np.where(places < place, places, search(least + weight))
 
 
 def entry_weights(train: Competition, row_weights: pd.Series) -> np.ndarray:

@@ -118,41 +118,45 @@ class _Evidence:
         self.channels = [effects, *(beyond.astype(float) for beyond in strong)]
         moved = (weights * effects).sum(axis=1) / weights.sum(axis=1)
         self.strength = [size.mean(axis=1)[:, None], moved[:, None]]
+        # What no kernel changes.
+        centred = [values - values.mean(axis=0) for values in self.channels]
+        self.deviations = [(one, one @ one.T) for one in centred]
+        self.means = [self._mean(values) for values in self.channels]
+        self.odds = [_log_odds(mean) for mean in self.means[1:]]
+        self.weighted, of_weights = weights * effects, self._mean(weights)
+        self.usual = self._mean(self.weighted) / np.maximum(of_weights, 1e-9)
 
     def near(self, kernel):
         """Difference of similar rows from all others: features for a kernel, (new rows, rows)."""
         if self.training:
             kernel = kernel * (1 - np.eye(len(kernel)))
         share = kernel / kernel.sum(axis=1, keepdims=True)
-        found = [share @ self.effects - self._mean(self.effects)]
-        for strong in self.channels[1:]:
-            found.append(_log_odds(share @ strong) - _log_odds(self._mean(strong)))
+        found = [share @ self.effects - self.means[0]]
+        for strong, odds in zip(self.channels[1:], self.odds, strict=True):
+            found.append(_log_odds(share @ strong) - odds)
         found += [share @ values - self._mean(values) for values in self.strength]
-        usual = self._mean(self.weights * self.effects) / np.maximum(self._mean(self.weights), 1e-9)
-        total = share @ (self.weights * self.effects) + SMOOTHING * usual
-        return [*found, total / (share @ self.weights + SMOOTHING) - usual]
+        total = share @ self.weighted + SMOOTHING * self.usual
+        return [*found, total / (share @ self.weights + SMOOTHING) - self.usual]
 
     def ridge(self, kernel, new):
         """Deviation from the mean by kernel ridge, its penalty chosen by exact leave-one-out."""
         size, axes = np.linalg.eigh(kernel)
         size = np.maximum(size, 0.0)
         penalties = RIDGE * (np.trace(kernel) / len(kernel) or 1.0)
+        errors = []  # by penalty: deviation -> leave-one-out error, a matrix common to all genes
+        for shrunk in size / (size + penalties[:, None]):
+            fitted = (axes * shrunk) @ axes.T
+            moved = (1 - fitted.sum(axis=1)) / (len(kernel) - 1)  # the mean changes without the row
+            off = np.eye(len(kernel)) - fitted + np.diag(moved)
+            errors.append(off / (1 - np.diag(fitted))[:, None])
         found = []
-        for values in self.channels:
-            deviation = values - values.mean(axis=0)
-            turned = axes.T @ deviation
-            own = deviation / (len(values) - 1)  # change of the mean without the row
-            left = []  # leave-one-out predictions by penalty
-            for shrunk in size / (size + penalties[:, None]):
-                fitted = axes @ (shrunk[:, None] * turned)
-                moved = own * (1 - axes @ (shrunk * axes.sum(axis=0)))[:, None]
-                leverage = (axes**2 @ shrunk)[:, None]
-                left.append(values - (deviation - fitted + moved) / (1 - leverage))
-            best = np.argmin([((values - one) ** 2).mean() for one in left])
+        rows = zip(self.channels, self.means, self.deviations, strict=True)
+        for values, mean, (deviation, products) in rows:
+            best = np.argmin([((error @ products) * error).sum() for error in errors])
             if self.training:
-                found.append(left[best] - self._mean(values))
+                found.append(values - errors[best] @ deviation - mean)
             else:
-                found.append(new @ (axes @ (turned / (size + penalties[best])[:, None])))
+                found.append(new @ (axes / (size + penalties[best]) @ axes.T) @ deviation)
         return found
 
     def elsewhere(self, of_rows, response):

@@ -207,6 +207,7 @@ def _logistic(features, beyond, weights, penalty, offset=0.0, common=None):
     mean, from the log odds of all pairs on.
     """
     flat = features.reshape(beyond.size, features.shape[2])
+    exact = flat.astype(float)  # once: the gradient is summed in double precision
     share = np.clip((weights * beyond).sum() / weights.sum(), 1e-4, 1 - 1e-4)
     middle = np.log(share / (1 - share)) if common is None else common
     intercepts = np.full(features.shape[1], middle)
@@ -221,7 +222,7 @@ def _logistic(features, beyond, weights, penalty, offset=0.0, common=None):
         profile = (mixed / by_gene[:, None]).T
         square = (flat * curvature.reshape(-1, 1)).T @ flat - profile @ mixed
         gradient = residual.sum(axis=0) - PRIOR * (intercepts - middle)
-        right = residual.ravel() @ flat - penalty * slope - profile @ gradient
+        right = residual.ravel() @ exact - penalty * slope - profile @ gradient
         step = np.linalg.solve(square + shrinkage, right)
         move = np.clip((gradient - mixed @ step) / by_gene, -3, 3)
         slope, intercepts = slope + step.astype(features.dtype), intercepts + move
