@@ -6,8 +6,8 @@ Trains the members of five folds and of a fit on all rows side by side, a few st
 and one network on other screens. A network-step is a step of one network. Prints seconds, operations
 (forward, backward and optimiser; views not counted) and bytes moved a network-step, peak memory, and an
 estimate for a T4: the larger of multiplications at a fifth of its 8.1 TFLOP/s and bytes at half of its
-300 GB/s, and 10 microseconds for each operation that is started. Scores are a matter of
-`benchmarks.verdict`.
+300 GB/s, and 25 microseconds, measured on an H100, for each operation that is started. Scores are a
+matter of `benchmarks.verdict`.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from kit.evaluation import folds
 from kit.knowledge import gather
 
 NAMES = ("vae", "transformer", "gnn")
-T4_FLOPS, T4_BYTES, LAUNCH = 8.1e12 / 5, 300e9 / 2, 10e-6  # a second, a second, seconds a kernel
+T4_FLOPS, T4_BYTES, LAUNCH = 8.1e12 / 5, 300e9 / 2, 25e-6  # a second, a second, seconds a kernel
 STEPS = 8  # of which the last is counted, and those between the second and it are timed
 VIEWS = {"view", "_unsafe_view", "as_strided", "expand", "transpose", "permute", "select", "slice"}
 VIEWS |= {"squeeze", "unsqueeze", "detach", "t", "alias", "unbind", "split", "diagonal"}

@@ -69,7 +69,8 @@ def numbers(model):
 def on_cpu(tmp_path_factory):
     """The same numbers from a process that sees no GPU, by network."""
     folder = tmp_path_factory.mktemp("cpu")
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=True)
     return pickle.loads((folder / "numbers.pkl").read_bytes())
 
