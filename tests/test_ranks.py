@@ -52,6 +52,32 @@ def test_a_column_that_has_lost_all_weight_is_its_plain_mean():
     np.testing.assert_allclose(left_out, [[4.0], [1.0], [1.0]])
 
 
+def test_quantiles_with_ties_and_zero_weights_equal_a_plain_loop():
+    random = np.random.default_rng(0)
+    values = random.integers(0, 6, (11, 40)).astype(float)
+    weights = random.integers(0, 3, (11, 40)).astype(float)
+    levels = random.choice([0.0, 0.25, 0.5, 0.9, 1.0], (11, 40))
+    found = weighted_quantiles(values, weights, levels)
+    left_out = weighted_quantiles(values, weights, levels, leave_out=True)
+    for column in range(40):
+        for row in range(11):
+            others, level = np.arange(11) != row, levels[row, column]
+            pair = values[:, column], weights[:, column]
+            assert found[row, column] == quantile(*pair, level)
+            assert left_out[row, column] == quantile(*(part[others] for part in pair), level)
+
+
+def quantile(values, weights, level):
+    """Middle of the least values below which lies `level` of the weight, and more than it."""
+    if not weights.sum():
+        return values.mean()
+    found = sorted(set(values[weights > 0]))
+    below = [weights[values <= value].sum() - level * weights.sum() for value in found]
+    least = next(value for value, more in zip(found, below, strict=True) if more > -1e-9)
+    over = (value for value, more in zip(found, below, strict=True) if more > 1e-9)
+    return (least + next(over, found[-1])) / 2
+
+
 def test_no_deviation_is_the_weighted_median(tmp_path):
     competition, _ = planted(tmp_path, rows=9, genes=12)
     constant = Constant().fit(competition)
