@@ -274,21 +274,34 @@ def joined_responses(atlas: Atlas, names: GeneNames | None = None) -> pd.DataFra
     """
     atlas = atlas.other_screens()
     atlas = atlas.take((atlas.obs["sgrna_symbol"] != CONTROL).to_numpy())
-    obs, effects = atlas.obs, atlas.effects.astype(float)
-    precision = pd.DataFrame(1.0, effects.index, effects.columns)
+    obs, effects = atlas.obs, atlas.effects.to_numpy(dtype=float)
+    measured = np.isfinite(effects)
+    precision = np.ones(effects.shape)
     if atlas.se is not None:
-        known = atlas.se.to_numpy(dtype=float)
-        typical = 1.0 if np.isnan(known).all() else np.nanmedian(known)
-        precision = 1 / (atlas.se.fillna(typical).astype(float) ** 2 + (0.1 * typical) ** 2)
+        se = atlas.se.to_numpy(dtype=float)
+        typical = 1.0 if np.isnan(se).all() else np.nanmedian(se)
+        precision = 1 / (np.where(np.isnan(se), typical, se) ** 2 + (0.1 * typical) ** 2)
     elif obs["n_cells"].notna().all() and (obs["n_cells"] > 0).all():
-        precision = precision.mul(obs["n_cells"].to_numpy(dtype=float), axis=0)
-    precision = precision.where(effects.notna(), 0.0)
-    effects -= effects.groupby(obs["dataset"].astype(str).to_numpy()).transform("mean")
+        precision *= obs["n_cells"].to_numpy(dtype=float)[:, None]
+    precision *= measured
+    effects = np.where(measured, effects, 0.0)
+    screens, _ = _sums_by(obs["dataset"].astype(str).to_numpy())
+    mean = (screens @ effects) / np.maximum(screens @ measured, 1)
+    effects -= screens.T @ mean
     groups = obs["sgrna_symbol"].astype(str).to_numpy()
-    groups = groups if names is None else names.current(groups).to_numpy()
-    total = (effects * precision).groupby(groups, sort=False).sum()
-    mass = precision.groupby(groups, sort=False).sum()
-    return (total / mass.where(mass > 0)).dropna(how="all")
+    groups, index = _sums_by(groups if names is None else names.current(groups).to_numpy())
+    total, mass = groups @ (effects * precision), groups @ precision
+    joined = np.divide(total, mass, out=np.full(mass.shape, np.nan), where=mass > 0)
+    return pd.DataFrame(joined, index, atlas.effects.columns).dropna(how="all")
+
+
+def _sums_by(labels):
+    """Matrix that sums rows with the same label, CSR (labels, rows), and the labels as they appear."""
+    from scipy.sparse import csr_array
+
+    codes, index = pd.factorize(labels)
+    places = codes, np.arange(len(codes))
+    return csr_array((np.ones(len(codes)), places), shape=(len(index), len(codes))), index
 
 
 def known_to(kernels: dict[str, pd.DataFrame]) -> pd.DataFrame:
