@@ -20,7 +20,7 @@ CANDIDATES = 33  # values tried for a gene: half at quantiles, half along its ra
 FLOOR = 0.5  # x the median error of the constant: the least error that is expected in a scenario
 EXCHANGE = tuple(np.geomspace(6, 0.15, 13))  # rates at which W is given for Wcos, tried in turn
 SWEEPS = 2  # at each rate: row weights and norms move a little with every choice
-AT_ONCE = 2**18  # entries of a table that are computed together: they stay near the processor
+AT_ONCE = 2**18  # entries of a table that are computed together, as many as a cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,12 +164,12 @@ class ExpectedScore:
         self.values = distribution.values.to_numpy(dtype=np.float32).T
         self.candidates = _candidates(self.values)
         chance, self.mass = distribution.chances(), distribution.masses()
-        genes, perturbations, size = chance.shape
+        (count, size), perturbations = self.values.shape, chance.shape[1]
         step = max(1, AT_ONCE // (perturbations * size))
-        self.blocks = [slice(start, start + step) for start in range(0, genes, step)]
-        self.dot, self.predicted, self.true, self.error = np.empty(
-            (4, genes, perturbations, CANDIDATES), dtype=np.float32
-        )
+        self.blocks = [slice(start, start + step) for start in range(0, count, step)]  # of genes
+        tables = np.empty((4, count, perturbations, CANDIDATES), dtype=np.float32)
+        self.dot, self.predicted, self.true, self.error = tables
+        self.distance = np.empty((count, size, CANDIDATES), dtype=np.float32)
         for genes in self.blocks:
             points, tried = self.values[genes, :, None], self.candidates[genes, None, :]
             ramp = np.minimum(np.maximum(np.abs(points), np.abs(tried)) / np.float32(gate), 1)
@@ -177,7 +177,8 @@ class ExpectedScore:
             self.dot[genes] = chance[genes] @ (gated * points * tried)
             self.predicted[genes] = chance[genes] @ (gated * tried**2)
             self.true[genes] = chance[genes] @ (gated * points**2)
-            self.error[genes] = self.mass[genes] @ self._distance(genes)
+            self.distance[genes] = np.abs(points - tried)
+            self.error[genes] = self.mass[genes] @ self.distance[genes]
         baseline = distribution.baseline.to_numpy()[:, None]
         nearest = np.abs(self.candidates - baseline).argmin(axis=1)
         places = np.broadcast_to(nearest, (len(distribution.perturbations), len(nearest)))
@@ -213,11 +214,10 @@ class ExpectedScore:
 
     def best(self, rate: float, state: Expected) -> np.ndarray:
         """Return the best candidate of each gene where W of a row is worth `rate` x the log of Wcos."""
-        price = np.float32(rate / len(self.distribution.perturbations))
+        price = rate / (len(self.distribution.perturbations) * len(self.values) * np.log(2))
         chosen = np.empty(self.dot.shape[:2], dtype=int)
         for genes in self.blocks:
-            loss = (self.mass[genes] * state.scale) @ self._distance(genes)
-            loss = loss / (len(self.values) * np.log(2))
+            loss = (self.mass[genes] * state.scale) @ self.distance[genes]
             gain = self.dot[genes] / max(state.dot, 1e-9)
             gain -= self.predicted[genes] / (2 * state.predicted + 1e-9)
             gain -= self.true[genes] / (2 * state.true + 1e-9)
@@ -228,10 +228,6 @@ class ExpectedScore:
     def value(self, chosen: np.ndarray) -> np.ndarray:
         """Return the effects of the candidates chosen: (perturbations, genes), float32."""
         return np.take_along_axis(self.candidates, chosen.T, axis=1).T
-
-    def _distance(self, genes):
-        """Distances of points and candidates: (genes, points, candidates)."""
-        return np.abs(self.values[genes, :, None] - self.candidates[genes, None, :])
 
     def _scenario_errors(self, chosen):
         """WMAE of each row of choices were each scenario true: (rows of `chosen`, points)."""
@@ -244,7 +240,7 @@ class ExpectedScore:
 
 
 def _mean(share, one, other):
-    """Weighted mean of two tables, float32, with one temporary table only."""
+    """Weighted mean of two tables, float32, without a third one beside it."""
     total = share * one
     total += (1 - share) * other
     return total

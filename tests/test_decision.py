@@ -221,7 +221,6 @@ def test_order_of_perturbations_genes_and_scenarios_means_nothing(apart):
     pd.testing.assert_frame_equal(first, decide(belief))
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_genes_are_decided_the_same_in_blocks_of_one(monkeypatch):
     belief = told_apart(random_belief(3, atoms=6, genes=30, perturbations=4), 3)
     together = decide(belief)
@@ -229,6 +228,7 @@ def test_genes_are_decided_the_same_in_blocks_of_one(monkeypatch):
     pd.testing.assert_frame_equal(decide(belief), together)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_where_nothing_ever_happens_nothing_is_predicted():
     assert not decide(belief_of(np.zeros((4, 3)), np.full((2, 4), 0.25))).to_numpy().any()
 

@@ -66,6 +66,16 @@ def test_covered_and_uncovered_perturbations_have_an_expert_each(tmp_path):
         np.testing.assert_allclose(scenarios.rows.loc[one], alone.rows.loc[one])
 
 
+def test_only_the_experts_that_are_asked_for_are_fitted(tmp_path):
+    competition, pathways = planted(tmp_path, rows=20, genes=10, modules=4)
+    knowledge = Knowledge(pathways, noisy(competition.effects.iloc[:15], 0.2))
+    every = Transfer(knowledge).fit(competition)
+    for names, expert in ((["P3", "P4"], True), (["P19", "NOWHERE"], False)):
+        model = Transfer(knowledge).fit(competition, names)
+        assert list(model.experts_) == [expert]
+        pd.testing.assert_frame_equal(model.predict(names), every.predict(names))
+
+
 def test_without_pathways_an_uncovered_perturbation_gets_the_constant(tmp_path):
     competition, _ = planted(tmp_path, rows=20, genes=10, modules=4)
     atlas = noisy(competition.effects.iloc[:15], 0.2)

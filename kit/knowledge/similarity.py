@@ -285,12 +285,12 @@ def joined_responses(atlas: Atlas, names: GeneNames | None = None) -> pd.DataFra
         precision *= obs["n_cells"].to_numpy(dtype=float)[:, None]
     precision *= measured
     effects = np.where(measured, effects, 0.0)
-    screens, _ = _sums_by(obs["dataset"].astype(str).to_numpy())
-    mean = (screens @ effects) / np.maximum(screens @ measured, 1)
-    effects -= screens.T @ mean
-    groups = obs["sgrna_symbol"].astype(str).to_numpy()
-    groups, index = _sums_by(groups if names is None else names.current(groups).to_numpy())
-    total, mass = groups @ (effects * precision), groups @ precision
+    by_screen, _ = _sums_by(obs["dataset"].astype(str).to_numpy())
+    mean = (by_screen @ effects) / np.maximum(by_screen @ measured, 1)
+    effects -= by_screen.T @ mean
+    symbols = obs["sgrna_symbol"].astype(str).to_numpy()
+    by_symbol, index = _sums_by(symbols if names is None else names.current(symbols).to_numpy())
+    total, mass = by_symbol @ (effects * precision), by_symbol @ precision
     joined = np.divide(total, mass, out=np.full(mass.shape, np.nan), where=mass > 0)
     return pd.DataFrame(joined, index, atlas.effects.columns).dropna(how="all")
 

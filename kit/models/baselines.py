@@ -99,14 +99,14 @@ def weighted_quantiles(
     if leave_out:
         total, plain, own = total - weights, plain - values, (weights, np.argsort(order, axis=0))
     slack = total * 1e-12
-    lower = _reached(mass, np.maximum(levels * total - slack, slack), False, own)
-    upper = _reached(mass, np.minimum(levels * total + slack, total - slack), True, own)
+    lower = _reached(mass, np.maximum(levels * total - slack, slack), own)
+    upper = _reached(mass, np.minimum(levels * total + slack, total - slack), own)
     low, high = (np.take_along_axis(ordered, place, axis=0) for place in (lower, upper))
     return np.where(total > 0, (low + high) / 2, plain / max(len(values) - leave_out, 1))
 
 
-def _reached(mass, least, passed, own):
-    """Places at which ascending `mass` (rows, columns) comes to `least` (levels, columns), or passes it.
+def _reached(mass, least, own):
+    """Places at which ascending `mass` (rows, columns) reaches `least` (levels, columns).
 
     own: None, or the weight and the place of an entry that is left out at each level, shaped as `least`.
     """
@@ -116,7 +116,7 @@ def _reached(mass, least, passed, own):
         for step in 2 ** np.arange(len(mass).bit_length())[::-1]:
             trial = np.minimum(before + step, len(mass))
             value = np.take_along_axis(mass, trial - 1, axis=0)
-            before = np.where(value <= sought if passed else value < sought, trial, before)
+            before = np.where(value < sought, trial, before)
         return np.minimum(before, len(mass) - 1)
 
     places = search(least)

@@ -46,7 +46,8 @@ class Blend(DistributionModel):
     parts: int = 5
     seed: int = 0
 
-    def fit(self, train: Competition) -> Self:
+    def fit(self, train: Competition, asked: Sequence[str] | None = None) -> Self:
+        """Fit to the training rows; asked: perturbations to predict, by default all."""
         self.knowledge_ = self.knowledge.concerning(train)
         self.default_ = default_share(train), 0.0
         self.recipe_ = self.recipe or self.default_
@@ -58,7 +59,7 @@ class Blend(DistributionModel):
         if self.recipe_[1] and self.knowledge_.pathways is not None:
             models = Ridge(self.knowledge_), ComponentTrees(self.knowledge_, jobs=1, seed=self.seed)
         with progress(f"fit of {len(train.effects)} rows"):
-            self.transfer_ = Transfer(self.knowledge_, seed=self.seed).fit(train)
+            self.transfer_ = Transfer(self.knowledge_, seed=self.seed).fit(train, asked)
             self.points_ = [ResidualDistribution(model).fit(train) for model in models]
         self.constant_ = self.transfer_.constant_
         return self
@@ -88,7 +89,7 @@ class Blend(DistributionModel):
             for number, names in enumerate(held_out):
                 part = train.subset(train.effects.index.difference(names, sort=False))
                 # The last recipe is the one with most models.
-                fitted = Blend(self.knowledge_, recipe=recipes[-1], seed=self.seed).fit(part)
+                fitted = Blend(self.knowledge_, recipe=recipes[-1], seed=self.seed).fit(part, names)
                 found = fitted._distributions(names)
                 for recipe in recipes:
                     predictions[recipe].append(decide(_mixed(found, recipe)))

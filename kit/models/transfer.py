@@ -37,9 +37,10 @@ class Transfer(DistributionModel):
     share: float = 0.5
     seed: int = 0
 
-    def fit(self, train: Competition) -> Self:
+    def fit(self, train: Competition, asked: Sequence[str] | None = None) -> Self:
+        """Fit the experts for the perturbations `asked`, by default all training rows and targets."""
         self.knowledge_ = self.knowledge.concerning(train)
-        named = [*train.effects.index, *train.targets["perturbation"]]
+        named = [*train.effects.index, *train.targets["perturbation"]] if asked is None else asked
         self.experts_ = {}
         for flag in self.knowledge_.has_response(named).unique():
             options = {"exclude_own_response": not flag, "seed": self.seed}
