@@ -214,7 +214,8 @@ class ExpectedScore:
 
     def best(self, rate: float, state: Expected) -> np.ndarray:
         """Return the best candidate of each gene where W of a row is worth `rate` x the log of Wcos."""
-        price = rate / (len(self.distribution.perturbations) * len(self.values) * np.log(2))
+        price = np.float32(rate / len(self.distribution.perturbations))
+        price = price / (len(self.values) * np.log(2))
         chosen = np.empty(self.dot.shape[:2], dtype=int)
         for genes in self.blocks:
             loss = (self.mass[genes] * state.scale) @ self.distance[genes]
