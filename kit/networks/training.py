@@ -44,8 +44,8 @@ class Settings:
         warm = max(1, round(WARMUP * self.steps))
         if step < warm:
             return self.rate * (step + 1) / warm
-        along = (step - warm) / max(1, self.steps - warm)
-        return self.rate * 0.5 * (1 + math.cos(math.pi * along))
+        share = (step - warm) / max(1, self.steps - warm)
+        return self.rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class FoldCache:
