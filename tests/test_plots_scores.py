@@ -31,8 +31,8 @@ def comparison_table():
 
 
 def test_the_comparison_counts_models_that_are_better_by_the_paired_interval(tmp_path):
-    figure = plots.comparison(comparison_table(), "constant")
-    assert numbers(figure) == {3, 60, 0, 1, 90}
+    figure = plots.comparison(comparison_table().assign(rows=19), "constant")
+    assert numbers(figure) == {3, 60, 19, 0, 1, 90}
     left, right = figure.axes
     assert labels(left) == ["mean", "constant", "ridge", "tree"]
     for axis, low in ((left, "low"), (right, "difference_low")):
@@ -174,6 +174,25 @@ def test_one_far_model_does_not_squeeze_the_others(tmp_path):
     assert fits(figure, tmp_path / "figure.png")
 
 
+def test_a_number_at_the_edge_is_not_struck_through_by_its_interval():
+    rows = {"far": [0, -1, 1, -90, -190, 9]} | {f"model {i}": around(i) for i in range(5)}
+    _, right = plots.comparison(pd.DataFrame(rows, ENDS).T, "model 0").axes
+    (text,) = right.texts
+    assert text.get_text() == "← -90.0"
+    assert text.get_bbox_patch().get_facecolor()[:3] == (1, 1, 1)
+    assert text.get_zorder() > right.collections[0].get_zorder()
+
+
+def test_hardly_different_models_are_not_spread_over_the_axis():
+    rows = {f"model {i}": [0.1, 0, 0.7, -i / 1000, -0.006, 0.001] for i in range(4)}
+    rows["zero"] = [0, 0, 0, -0.45, -1.4, 0.3]
+    _, right = plots.comparison(pd.DataFrame(rows, ENDS).T, "model 0").axes
+    low, high = right.get_xlim()
+    assert low < -0.45
+    assert 0.4 < high - low < 2
+    assert not right.texts
+
+
 def test_all_models_are_shown_where_none_is_far(tmp_path):
     rows = {f"model {i}": around(i, 3.0) for i in range(4)} | {"one that fails": around(-9, 3.0)}
     figure = plots.comparison(pd.DataFrame(rows, ENDS).T, ceiling=(2, -2, 4))
@@ -284,3 +303,12 @@ def test_models_far_below_do_not_squeeze_the_better_half(bad):
     left, right = readable(table)
     assert 60 < left < 78
     assert 95 < right < 110
+
+
+def test_the_best_is_seen_whole_however_far_it_lies_above_the_others():
+    value = np.array([0.1, 1.0, 3.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.0, 0.4])
+    low, high = value - 0.3, value + 0.3
+    low[2], high[2] = 1.1, 5.5
+    left, right = readable(pd.DataFrame({"value": value, "low": low, "high": high}))
+    assert -1 < left < -0.3
+    assert 5.5 < right < 6.5

@@ -108,7 +108,8 @@ def test_a_submission_is_reported_with_the_score_of_choosing_its_model(
     table = pd.read_csv(submission, index_col="pert_id")
     row = Constant().fit(competition).effect_
     np.testing.assert_allclose(table.loc[:, row.index].iloc[0], row, rtol=1e-9)
-    assert f"{want.score_per_60:.3f} for 60 perturbations" in capsys.readouterr().out
+    line = f"{want.score_per_60:.3f} for 60 perturbations, from {want.rows} rows"
+    assert line in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_scores(competition, outputs):

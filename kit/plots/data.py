@@ -154,19 +154,20 @@ def on_target_effects(
 
 
 def effect_distribution(effects: pd.DataFrame) -> Figure:
-    """Draw a histogram of all effects beside a normal, and the strong effects of each perturbation.
+    """Draw a histogram of all effects beside a normal, and the strength of each perturbation.
 
-    effects: perturbation x gene, log2.
+    effects: perturbation x gene, log2. Strength: share of the squares of all effects, of any scale.
     """
     values = effects.to_numpy().ravel()
     size, sd = np.abs(values), values.std()
-    strong = (effects.abs() > LARGE).sum(axis=1).sort_values(ascending=False)
-    tenth = -(-len(strong) // 10)
-    held = strong.iloc[:tenth].sum() / max(strong.sum(), 1)
+    strength = (effects**2).sum(axis=1).sort_values(ascending=False)
+    strength = strength / strength.sum()
+    tenth = -(-len(strength) // 10)
     figure, (left, right) = new_figure(
         f"{percent((size > SMALL).mean())} of the effects exceed {SMALL}, "
         f"{percent((size > LARGE).mean())} exceed {LARGE} (sd {sd:.3f});\n"
-        f"the strongest {tenth} of {len(strong)} perturbations hold {percent(held)} of the latter",
+        f"the strongest {tenth} of {len(strength)} perturbations hold "
+        f"{percent(strength.iloc[:tenth].sum())} of the squares of all effects",
         columns=2,
     )
     counts, edges, _ = left.hist(values, 80, color=BLUE, log=True, label="effects")
@@ -175,12 +176,10 @@ def effect_distribution(effects: pd.DataFrame) -> Figure:
     left.plot(middle, normal, color=RED, label="normal of the same sd")
     left.set(xlabel="effect, log2", ylabel="perturbation-gene pairs", ylim=(0.5, 30 * counts.max()))
     left.legend(frameon=False, loc="upper left")
-    right.bar(np.arange(1, len(strong) + 1), strong, color=ORANGE)
+    right.bar(np.arange(1, len(strength) + 1), 100 * strength, color=ORANGE)
     right.locator_params(axis="x", integer=True)
-    right.set(
-        xlabel="perturbations, strongest first", ylabel=f"genes with an effect beyond {LARGE}"
-    )
-    right.legend([], title="strongest:\n" + "\n".join(strong.index[:5]), frameon=False)
+    right.set(xlabel="perturbations, strongest first", ylabel="share of the squared effects, %")
+    right.legend([], title="strongest:\n" + "\n".join(strength.index[:5]), frameon=False)
     return figure
 
 

@@ -14,6 +14,7 @@ SKY, PINK = "#56B4E9", "#CC79A7"
 # Okabe and Ito: distinct for colour-blind readers
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, "black")
 WIDTH = 95  # letters on a line of a title
+SHORTEST = 0.5  # axis of scores for 60 rows: differences far below it are noise
 
 
 def new_figure(title: str, *, columns: int = 1, height: float = 3.6) -> tuple[Figure, np.ndarray]:
@@ -68,7 +69,7 @@ def intervals(axis: Axes, kinds: Mapping[str, pd.DataFrame], apart: float = 0.3)
     """Draw values with their intervals, a row a name and kinds side by side; hollow: includes 0.
 
     kinds: by name, frames of value, low and high with the same rows; apart: distance of kinds, in rows.
-    A value far from most others does not stretch the axis: its number stands at the edge.
+    A value far below most others does not stretch the axis: its number stands at the edge.
     """
     left, right = readable(pd.concat(kinds.values()))
     for number, (kind, colour) in enumerate(colours_of(kinds).items()):
@@ -77,20 +78,17 @@ def intervals(axis: Axes, kinds: Mapping[str, pd.DataFrame], apart: float = 0.3)
         axis.hlines(places, low, high, colour, linewidth=1.5, label=kind)
         face = np.where((low > 0) | (high < 0), colour, "white")
         axis.scatter(value, places, 28, face, edgecolor=colour, zorder=3)
-        for place, far in zip(places, value, strict=True):
-            if far < left:
-                axis.text(left, place, f"← {far:.1f}", va="center", fontsize=8, color=colour)
-            elif far > right:
-                axis.text(
-                    right, place, f"{far:.1f} →", ha="right", va="center", fontsize=8, color=colour
-                )
+        style = {"va": "center", "fontsize": 8, "color": colour, "zorder": 4}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # over its own line
+        for place in np.flatnonzero(value < left):
+            axis.text(left, places[place], f"← {value[place]:.1f}", **style)
     axis.set_xlim(left, right)
     axis.axvline(0, color="black", linewidth=1)
     axis.plot([], [], "o", color="0.4", markerfacecolor="white", label="interval includes 0")
 
 
 def readable(table: pd.DataFrame) -> tuple[float, float]:
-    """Return ends of an axis that shows the better half and what is near it, however far the others lie.
+    """Return ends of an axis that shows the best whole and what is near the better half.
 
     table: columns value, low and high; larger is better. Rows without one of them have no say; (-1, 1)
     where all are such.
@@ -100,11 +98,11 @@ def readable(table: pd.DataFrame) -> tuple[float, float]:
         return -1.0, 1.0
     value, low, high = table.to_numpy(dtype=float).T
     middle, third = np.quantile(value, [0.5, 0.75])
-    room = 3 * max(third - middle, np.median(high - low), 1e-9)
+    room = max(3 * (third - middle), 3 * np.median(high - low), SHORTEST)
     shown = (value >= middle - room) & (value <= third + room)
     left = max(low[shown].min(), middle - room)
-    right = min(high[shown].max(), third + room)
-    margin = 0.06 * (right - left) or 1.0
+    right = max(min(high[shown].max(), third + room), high[value.argmax()])
+    margin = max(0.06 * (right - left), (SHORTEST - (right - left)) / 2)
     return left - margin, right + margin
 
 

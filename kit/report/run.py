@@ -216,9 +216,9 @@ def _numbers(runs, gate):
 
 
 def _line(numbers):
-    """The score for 60 perturbations and its interval, as text."""
+    """The score for 60 perturbations, the rows that it rests on, and its interval, as text."""
     low, high = numbers["interval_per_60"]
-    score = f"{numbers['score_per_60']:.3f} for 60 perturbations"
+    score = f"{numbers['score_per_60']:.3f} for 60 perturbations, from {numbers['rows']} rows"
     return f"{score}, 90 % interval {low:.3f} to {high:.3f}"
 
 
