@@ -22,7 +22,8 @@ from pathlib import Path
 import kit
 import kit.twin
 from kit.evaluation.blending import blend
-from kit.evaluation.predictions import expected_spread, interval
+from kit.evaluation.expected import expected_spread
+from kit.evaluation.predictions import interval
 from kit.evaluation.saved_runs import find_outputs, mean_run, read_saved_runs
 from kit.forecast.predict import cheap_models, fit_within
 from kit.knowledge import gather

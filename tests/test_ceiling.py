@@ -16,8 +16,8 @@ from kit import (
     load_competition,
     out_of_fold,
 )
-from kit.evaluation import noise_ceiling
-from kit.evaluation.noise_ceiling import _halves, ceiling
+from kit.evaluation import expected
+from kit.evaluation.expected import _halves, ceiling
 from kit.evaluation.predictions import summary
 from kit.expression import pseudobulk, t_of_samples
 from kit.metric import weights_from_t
@@ -68,7 +68,7 @@ def test_the_ceiling_is_above_every_constant_and_none_without_cells(competition,
     assert best.score_per_60 > out_of_fold(Constant(), competition, held_out).score().score_per_60
     assert best.score_per_60 == ceiling(competition).score().score_per_60
     assert ceiling(replace(competition, cells=None)) is None
-    monkeypatch.setattr(noise_ceiling, "find_spec", lambda name: None)
+    monkeypatch.setattr(expected, "find_spec", lambda name: None)
     assert ceiling(competition) is None  # no anndata
 
 

@@ -9,7 +9,7 @@ import pytest
 from kit import InputError, OutOfFold, interval, wmae
 from kit.evaluation.blending import MOST, blend
 from kit.evaluation.comparison import choose
-from kit.evaluation.predictions import expected_spread
+from kit.evaluation.expected import expected_spread
 from kit.evaluation.selection import Selection, stretched
 from kit.metric import weights_from_t
 

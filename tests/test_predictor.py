@@ -14,6 +14,7 @@ from small_planted import planted
 
 from kit import InputError, OutOfFold, load_competition
 from kit.__main__ import main
+from kit.evaluation import expected_score
 from kit.forecast import forecast, predict_targets
 from kit.forecast import predict as predict_module
 from kit.forecast.predict import networks
@@ -138,8 +139,23 @@ def test_the_estimate_is_of_rows_that_no_fit_has_seen(tmp_path):
     found = forecast(competition, Knowledge(pathways))
     assert set(found.inner.prediction.index) == set(competition.effects.index)
     assert found.inner.score().score_per_60 > 20  # the planted pathways are found
+    fewer, more = found.curve
+    assert (fewer.training_rows, more) == (24, found.inner)
+    expected, w, wcos = expected_score(found.inner, found.curve)
+    (line,) = [line for line in found.remarks if line.startswith("estimate")]
+    assert f"{expected:.2f} for 60 rows (W {w:.2f}, Wcos {wcos:.3f})" in line
+    of_half, of_more = (f"{run.score().score_per_60:.2f} with" for run in found.curve)
+    assert any(f"{of_half} 24 training rows, {of_more} 38" in line for line in found.remarks)
     shuffled, wrong = planted(tmp_path, rows=48, genes=40, shuffle=True)
     assert forecast(shuffled, Knowledge(wrong)).inner.score().score_per_60 < 5
+
+
+def test_few_rows_have_no_learning_curve(tmp_path):
+    competition, pathways = planted(tmp_path, rows=18, genes=20)
+    found = forecast(competition, Knowledge(pathways))
+    assert found.curve is None
+    said = "18 training rows, out of fold, each predicted from 14"
+    assert any(said in remark for remark in found.remarks)
 
 
 class Noisy(Constant):

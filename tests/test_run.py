@@ -19,7 +19,7 @@ from kit import (
     repeated_folds,
 )
 from kit.evaluation import choose
-from kit.evaluation.noise_ceiling import ceiling
+from kit.evaluation.expected import ceiling
 from kit.models import Constant, Mean
 from kit.report.board import board, board_text
 from kit.submission import score_submission

@@ -4,10 +4,10 @@ Rows are held out by `folds`, `repeated_folds`, `grouped_folds` (similar perturb
 `hold_out` (once); `out_of_fold` predicts them: an `OutOfFold`, which `interval`, `summary` and
 `versus` put into numbers and words. `compare` and `compare_grouped` score models side by side,
 `with_hold_out` adds the single split, `by_nearness` and `by_group` score parts of the rows; `choose`
-picks a model and `blend` mixes them, both with an estimate of the choice itself, and `expected_spread`
-says what new rows may score. `ceiling` is the noise ceiling, `each_line` predicts each screen of an
-atlas in turn, `with_competition` puts the competition's rows into it. `find_outputs` and
-`read_saved_runs` bring back what notebooks saved as `SavedRun`.
+picks a model and `blend` mixes them, both with an estimate of the choice itself. `expected_score`
+and `expected_spread` say what new rows may score, `ceiling` is the noise ceiling. `each_line` predicts
+each screen of an atlas in turn, `with_competition` puts the competition's rows into it. `find_outputs`
+and `read_saved_runs` bring back what notebooks saved as `SavedRun`.
 """
 
 from .blending import blend
@@ -21,8 +21,8 @@ from .comparison import (
     out_of_fold,
     with_hold_out,
 )
-from .noise_ceiling import ceiling
-from .predictions import OutOfFold, expected_spread, interval, summary, versus
+from .expected import ceiling, expected_score, expected_spread
+from .predictions import OutOfFold, interval, summary, versus
 from .saved_runs import SavedRun, find_outputs, read_saved_runs
 from .splits import (
     each_line,
@@ -45,6 +45,7 @@ __all__ = [
     "compare",
     "compare_grouped",
     "each_line",
+    "expected_score",
     "expected_spread",
     "find_outputs",
     "folds",

@@ -1,7 +1,7 @@
 """Scores of models side by side: fitted inside each fold, on the same rows, chosen on other rows.
 
 Whatever is fitted sees a fold's training rows alone. Which rows are held out is in `splits`, how an
-out-of-fold prediction is scored in `predictions`, how far noise lets anyone come in `noise_ceiling`.
+out-of-fold prediction is scored in `predictions`, how far noise lets anyone come in `expected`.
 """
 
 import copy

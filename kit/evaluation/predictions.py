@@ -87,6 +87,11 @@ class OutOfFold:
         parts = self.fold.nunique()
         return 1 + parts / (parts - 1) if parts > 1 else 1.0
 
+    @property
+    def training_rows(self) -> float:
+        """How many rows a fold is predicted from, on average."""
+        return float(np.mean([len(rows) for rows in self.training.values()]))
+
     def score_minus_mean(self, gate: float = GATE) -> Score:
         """Score the effects less the fold's training mean, which truth and prediction both lose.
 
@@ -219,37 +224,11 @@ def against_baselines(
     step = instead.replace("{}", best, 1)
     if value < floors[best]:
         lines.append(
-            f"the estimated score of this submission, {value:.2f} (90 % interval {low:.2f} to "
-            f"{high:.2f}), is below that of the {best}, {floors[best]:.2f}; both rest on "
+            f"out of fold, the model of this submission scores {value:.2f} (90 % interval {low:.2f} to "
+            f"{high:.2f}), less than the {best}, {floors[best]:.2f}; both rest on "
             f"{scores[0].rows} training rows; to submit the {best}: {step}"
         )
     return lines
-
-
-def expected_spread(
-    run: OutOfFold, *, rows: int = 60, gate: float = GATE, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
-    """Return draws of what other `rows` perturbations may score: `score`, `public`, `private`, for 60.
-
-    Perturbations are drawn anew twice: those that the estimate rests on, and from them those to be
-    scored, of which one half is public and the other private (a single row is both). The fits of k
-    folds share most of their rows, so that n left-out rows carry less information than n rows of their
-    own would: the variance is 1 + k / (k - 1) times as large (Nadeau and Bengio 2003, Inference for the
-    generalization error), and so many times fewer are drawn first.
-    """
-    if rows < 1:
-        raise InputError(f"{rows} rows have no score; want at least one")
-    parts, random = run.score(gate).table[TERMS].to_numpy(), np.random.default_rng(seed)
-    count = max(1, round(len(parts) / run.variance))
-    picks = [
-        random.integers(len(parts), size=count)[random.integers(count, size=rows)]
-        for _ in range(draws)
-    ]
-    all_rows = np.moveaxis(parts[picks], 2, 0)  # (terms, draws, rows)
-    first, second = all_rows[..., : max(1, rows // 2)], all_rows[..., rows // 2 :]
-    table = {"score": all_rows, "public": first, "private": second}
-    per_60 = {name: 60 / part.shape[-1] * combine(*part)[0] for name, part in table.items()}
-    return pd.DataFrame(per_60)
 
 
 def listed(of: object) -> list:

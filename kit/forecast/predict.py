@@ -22,7 +22,8 @@ import pandas as pd
 from ..competition import Competition
 from ..evaluation.blending import blend
 from ..evaluation.comparison import out_of_fold
-from ..evaluation.predictions import OutOfFold, against_baselines, expected_spread, interval
+from ..evaluation.expected import expected_score, expected_spread
+from ..evaluation.predictions import OutOfFold, against_baselines, interval
 from ..evaluation.saved_runs import SavedRun, mean_run
 from ..evaluation.splits import folds
 from ..io.files import quote_some
@@ -43,12 +44,14 @@ class Forecast:
     """A prediction for all targets and what it rests on.
 
     prediction: perturbation x gene, log2. inner: out-of-fold predictions of the training rows by the
-    chosen model, or None. remarks: lines on what was used and on the score to expect.
+    chosen model, or None. curve: by the default blend from fewer and from more rows, as for
+    `kit.evaluation.expected_score`, or None. remarks: lines on what was used and on the score to expect.
     """
 
     prediction: pd.DataFrame
     inner: OutOfFold | None
     remarks: list[str]
+    curve: tuple[OutOfFold, OutOfFold] | None = None
 
 
 def forecast(
@@ -75,6 +78,10 @@ def forecast(
         remarks.append("estimate: none, too few training rows or no knowledge")
         return Forecast(prediction, None, [*remarks, *_on_baselines(None, prediction, competition)])
     inner = _with_on_target_gene(default.inner_, competition)
+    curve = None
+    if len(inner.truth) >= ENOUGH:
+        halves = folds(competition.effects.index, 2, seed=seed)
+        curve = out_of_fold(again, competition, halves), inner
     if minutes is not None:
         models = cheap_models(knowledge, seed=seed) | networks(knowledge, seed=seed)
         for name in ("pairs", "transfer"):  # the default blend is made of them
@@ -91,8 +98,9 @@ def forecast(
         remarks.append(f"also fitted: {', '.join(also) or 'nothing'}")
         remarks += [f"left out for time: {name}, {why}" for name, why in left_out.items()]
         remarks.append(remark)
-    remarks += [*_on_score(inner, len(prediction)), *_on_baselines(inner, prediction, competition)]
-    return Forecast(prediction, inner, remarks)
+    remarks += _on_score(inner, len(prediction), curve)
+    remarks += _on_baselines(inner, prediction, competition)
+    return Forecast(prediction, inner, remarks, curve)
 
 
 def baselines() -> dict[str, Any]:
@@ -250,14 +258,21 @@ def _on_recipe(recipe):
     return f"blend: {', '.join(models)}"
 
 
-def _on_score(inner, targets):
-    """Lines on the score to expect: of the training rows out of fold, and of as many new rows."""
-    score = inner.score()
-    draws = expected_spread(inner, rows=targets)
-    lines = [
-        f"estimate on {len(inner.truth)} training rows, out of fold: {score.score_per_60:.2f} for 60 "
-        f"rows (W {60 * score.w / score.rows:.2f}, Wcos {score.wcos:.3f}); the mean baseline scores 0"
-    ]
+def _on_score(inner, targets, curve=None):
+    """Lines on the score to expect: of a fit on all training rows, and of as many new rows."""
+    score, w, wcos = expected_score(inner, curve)
+    draws = expected_spread(inner, rows=targets, curve=curve)
+    rows = f"on {len(inner.truth)} training rows"
+    of = f"{score:.2f} for 60 rows (W {w:.2f}, Wcos {wcos:.3f}); the mean baseline scores 0"
+    if curve is None:
+        each = f"each predicted from {inner.training_rows:.0f}"
+        lines = [f"estimate {rows}, out of fold, {each}: {of}"]
+    else:
+        fewer, more = (
+            f"{one.score().score_per_60:.2f} with {one.training_rows:.0f}" for one in curve
+        )
+        lines = [f"estimate {rows}, by the learning curve: {of}"]
+        lines.append(f"learning curve, out of fold: {fewer} training rows, {more}")
     for column, rows in {"score": f"all {targets} targets", "private": "a half of them"}.items():
         low, high = draws[column].quantile([0.05, 0.95])
         lines.append(f"expected of {rows}: 90 % interval {low:.2f} to {high:.2f} for 60 rows")
