@@ -3,7 +3,9 @@
 import gzip
 import io
 import os
+import pickle
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -222,6 +224,65 @@ def test_proteins_get_the_symbols_of_strings_table_beside_them(tmp_path):
     (tmp_path / "9606.protein.info.txt.gz").write_bytes(gzip.compress(text(rows).encode()))
     _, edges, _ = read_source(tmp_path / "links.txt")
     assert edges.iloc[[0, -1]].to_numpy().tolist() == [["G0", "G1", 900], ["G8", "G9", 900]]
+
+
+def test_strings_channels_are_read_and_its_table_of_proteins_is_no_candidate(tmp_path):
+    competition = load_competition(write_small(tmp_path / "data"))
+    genes = [*competition.effects.index]
+    channels = ("coexpression", "experimental", "textmining", "combined_score")
+    rows = [(f"9606.ENSP{i}", f"9606.ENSP{i + 1}", 0, 100 * i, 7, 150 + i) for i in range(5)]
+    links = tmp_path / "data" / "9606.protein.links.detailed.v12.0.txt.gz"
+    lines = text([("protein1", "protein2", *channels), *rows], " ")
+    links.write_bytes(gzip.compress(lines.encode()))
+    infos = [(f"9606.ENSP{i}", gene, 300, f"{gene}; a") for i, gene in enumerate(genes)]
+    head = ("#string_protein_id", "preferred_name", "protein_size", "annotation")
+    proteins = gzip.compress(text([head, *infos]).encode())
+    (tmp_path / "data" / "9606.protein.info.v12.0.txt.gz").write_bytes(proteins)
+    remarks = gather(competition).remarks
+    assert not [line for line in remarks if "ignored" in line]
+    (line,) = [line for line in remarks if "protein.links" in line]
+    assert "5 edges between 6 genes" in line
+    assert "`combined_score`" in line
+    found = gather(competition, pathways=[f"{links}:protein1,protein2,experimental"]).pathways
+    assert list(found.edges["weight"]) == [100, 200, 300, 400]  # without the channel: no edge
+
+
+def test_corums_file_of_all_complexes_is_sets_by_gene_name(tmp_path):
+    head = (
+        "ComplexID", "ComplexName", "Organism", "Synonyms", "subunits(UniProt IDs)",
+        "subunits(Entrez IDs)", "GO ID", "GO description", "subunits(Gene name)", "PubMed ID",
+    )  # fmt: skip
+    rows = [
+        (i, f"complex {i}", organism, "None", "P1;P2", "1;2", "GO:1;GO:2", "a;b", genes, 123)
+        for i, (organism, genes) in enumerate(
+            [("Human", "A;B"), ("Mouse", "C;D"), ("Human", "E;F")]
+        )
+    ]
+    (tmp_path / "allComplexes.txt").write_text(text([head, *rows]))
+    kind, sets, _ = read_source(tmp_path / "allComplexes.txt")
+    assert kind == "sets"
+    assert sets.to_numpy().tolist() == [
+        ["complex 0", "A"], ["complex 0", "B"], ["complex 2", "E"], ["complex 2", "F"],
+    ]  # fmt: skip
+
+
+def test_annotations_of_go_are_named_so(tmp_path):
+    header, rows = LONG["GAF"]
+    (tmp_path / "goa_human.gaf").write_text(text([header, *rows]))
+    assert "GAF" in read_source(tmp_path / "goa_human.gaf")[1].attrs["read_as"]
+
+
+@pytest.mark.parametrize("name", ["GenePT.pickle", "ESM2.pt"])
+def test_pickles_are_not_opened_and_the_step_is_named(tmp_path, name):
+    content = pickle.dumps({"A": [0.5, 1.0]})
+    (tmp_path / name).write_bytes(content)
+    if name.endswith(".pt"):
+        with zipfile.ZipFile(tmp_path / name, "w") as box:
+            box.writestr("ESM2/data.pkl", content)
+            box.writestr("ESM2/data/0", b"0000")
+    for read in (read_source, load_knowledge):
+        with pytest.raises(InputError, match=f"{name} is a pickle .* npz"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("header", [True, False])

@@ -1,5 +1,6 @@
 """README.md and docs/ hold: examples run, commands parse, links lead somewhere, the map is whole."""
 
+import pickle
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from conftest import ROOT
 import kit
 from kit.__main__ import main, parser
 from kit.evaluation import find_outputs, read_saved_runs
+from kit.knowledge import load_knowledge
 from kit.report.board import board
 
 PAGES = {
@@ -67,6 +69,7 @@ def workplace(twin, tmp_path_factory):
     genes = pd.read_csv(twin / "pert_ids_all.csv")["pert"]
     numbers = np.random.default_rng(0).normal(size=(len(genes), 8))
     pd.DataFrame(numbers, genes).to_csv(place / "genept.csv")
+    (place / "genept.pickle").write_bytes(pickle.dumps(dict(zip(genes, numbers, strict=True))))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("ESG_DATA", str(twin))
@@ -88,6 +91,8 @@ def test_an_example_runs_as_it_stands(example, workplace, twin, monkeypatch, cap
         scores = made["table"][["score", "low", "high"]]
         assert np.isfinite(scores.to_numpy(dtype=float)).all()
         assert list(made["models"]) == list(scores.index)
+    if "numbers" in made:
+        assert load_knowledge("genept.npz").shape == made["values"].shape
     if "prediction" in made:
         assert main(["check", "submission.csv", "--data", str(twin)]) == 0
 

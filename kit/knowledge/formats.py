@@ -180,6 +180,8 @@ def _by_column(text, layout):
     table = pd.DataFrame(found, columns=places, dtype=object)
     title = [f"`{name}`" if layout.header else f"{at}" for at, name in enumerate(first, 1)]
     remark = f"columns {title[layout.places[0]]} and {title[layout.places[1]]}"
+    if layout.negated is not None:
+        remark = f"GO's annotations (GAF), {remark}"
     if layout.weight is not None:
         remark += f", weights {title[layout.weight]}"
     table, dropped = _one_species(table, layout)

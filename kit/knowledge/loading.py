@@ -37,9 +37,11 @@ ENDINGS = (  # of files that may hold knowledge, and of the last three, which ge
     *(".gmt", ".tsv", ".csv", ".txt", ".sif", ".npz", ".gaf", ".tab", ".tab2", ".tab3", ".mitab"),
     *(".edges", ".edgelist", ".xlsx", ".xls", ".parquet"),
 )
-# Others of these endings: the competition's tables, submissions, names of genes, reports, licences.
+# Others of these endings: the competition's tables, submissions, names of genes and of STRING's
+# proteins, reports, licences.
 OTHERS = (
-    *("training_*", "pert_ids*", "*submission*", "solution*", "truth*", "hgnc*", "coverage.csv"),
+    *("training_*", "pert_ids*", "*submission*", "solution*", "truth*", "hgnc*"),
+    *("*protein.info*", "coverage.csv"),
     *("requirements*", "readme*", "licen[cs]e*", "copying*", "notice*", "changelog*", "makefile"),
 )
 LARGEST, LARGEST_BARE = 300e6, 20e6  # bytes of a file that nobody names, with and without an ending

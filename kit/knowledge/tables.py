@@ -58,9 +58,15 @@ def unpacked(file: BinaryIO) -> Iterator[BinaryIO]:
 def read_bytes(path: Path | str, want: str) -> bytes:
     """Return a file's bytes; an InputError where it cannot be read says `want`, what to do."""
     try:
-        return existing_file(path, want).read_bytes()
+        content = existing_file(path, want).read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}; {want}") from None
+    if content.startswith(b"\x80") or _members(content, "data.pkl"):
+        raise InputError(
+            f"{path} is a pickle or a file of torch, which can run code when it is read; "
+            "save its numbers as an npz file of `genes` and `values`"
+        )
+    return content
 
 
 def beginning(content: bytes) -> bytes:
@@ -164,9 +170,14 @@ def numbers_by_gene(content: bytes, path: Path | str, names: GeneNames | None) -
 
 def holds_arrays(content: bytes) -> bool:
     """Return whether a file's bytes are numpy's npz."""
+    return _members(content, ".npy")
+
+
+def _members(content, ending):
+    """Whether bytes are a zip file with a member whose name ends so."""
     try:
         with zipfile.ZipFile(BytesIO(content)) as box:
-            return any(name.endswith(".npy") for name in box.namelist())
+            return any(name.endswith(ending) for name in box.namelist())
     except PACKING_FAULTS:
         return False
 
