@@ -214,9 +214,11 @@ def test_long_names_of_models_do_not_overprint(tmp_path):
 
 def test_gains_of_equal_models_are_one_sentence():
     w = pd.Series({"a": 0.5, "b": 0.0})
-    figure = plots.gains(w, w, ("mean", "constant"))
-    assert numbers(figure) == {2}
-    assert not figure.axes[0].axison
+    for shift in (0.0, 0.008):
+        figure = plots.gains(w, w + shift, ("mean", "constant"))
+        assert numbers(figure) == {2, 0.01}
+        assert not figure.axes[0].axison
+    assert plots.gains(w, w.add([0.02, 0]), ("mean", "constant")).axes[0].axison
 
 
 def predicting(effects):

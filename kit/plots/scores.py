@@ -29,6 +29,7 @@ from .style import (
 )
 
 SAME = 1e-6  # log2: predictions that differ less between perturbations are those of a constant
+EQUAL = 0.01  # of W on each row: an error that differs by 0.7 %
 SCORE, GAIN = ["score", "low", "high"], ["difference", "difference_low", "difference_high"]
 
 
@@ -119,8 +120,9 @@ def gains(w: pd.Series, other: pd.Series, names: Sequence[str]) -> Figure:
     gain = (w - other[w.index]).sort_values(ascending=False)
     won, lost = gain[gain > 0], gain[gain < 0]
     one, two = (f"“{name}”" for name in names)
-    if not gain.any():
-        return sentence(f"{one} gains nothing over {two} on any of {len(gain)} held-out rows.")
+    if gain.abs().max() < EQUAL:
+        text = f"{one} and {two} differ by less than {EQUAL} in W on each of {len(gain)} held-out rows."
+        return sentence(text)
     title = f"{one} is closer than {two} for {len(won)} of {len(gain)} held-out perturbations,\n"
     title += f"{won.sum():+.2f} in W, farther for {len(lost)}, {lost.sum() + 0.0:+.2f}"
     figure, (axis,) = new_figure(title, height=height_of(gain))
