@@ -71,7 +71,7 @@ def test_mixtures_have_what_moved_and_what_counts(tmp_path):
     heads, kernels = ["head 1", "head 2"], ["all_sets", "response_cosine"]
     start = pd.DataFrame([[0.9, 0.1], [0.1, 0.9]], heads, kernels)
     learned = pd.DataFrame([[0.7, 0.3], [0.1, 0.9]], heads, kernels)
-    counts = pd.Series({"head 1": 0.2, "head 2": 0.5, "own slope": 0.3})
+    counts = pd.Series({"head 1": 0.2, "head 2": 0.5, "own slope": 0.3, "other screens": 0.0})
     figure = mixtures(learned, start, counts)
     assert numbers(figure) >= {10, 50}
     assert labels(figure.axes[0]) == ["head 1", "head 2", "own slope"]

@@ -132,7 +132,8 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
     """Draw which kernels each attention head uses, and how much each source counts.
 
     learned, start: head x kernel shares, a ring at the kernel from which a head started; counts: share
-    of each source in the differences between perturbations, of the heads and of what else there is.
+    of each source in the differences between perturbations, of the heads and of what else there is. A
+    source that has no head and no share, such as other screens where there are none, is left out.
     """
     if not counts.any():
         return sentence("The network predicts the same of all targets: no head counts.")
@@ -140,7 +141,8 @@ def mixtures(learned: pd.DataFrame, start: pd.DataFrame, counts: pd.Series) -> F
     title = f"Heads moved {percent(round(moved, 3))} of their weight to other kernels;\n"
     share = percent(round(counts.max(), 3))
     title += f"“{counts.idxmax()}” counts most, {share} of the differences between targets"
-    rows = [*learned.index, *counts.index.difference(learned.index, sort=False)]
+    others = counts[counts > 0].index.difference(learned.index, sort=False)
+    rows = [*learned.index, *others]
     figure, (left, right) = new_figure(title, columns=2, height=2 + 0.19 * len(rows))
     left.get_gridspec().set_width_ratios([2, 1])
     left.imshow(learned, "Blues", vmin=0, vmax=1, aspect="auto")
