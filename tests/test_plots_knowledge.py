@@ -66,6 +66,18 @@ def test_the_coverage_is_drawn_by_source(pathways):
     assert axis.get_xlim() == (0, 100)
 
 
+@pytest.mark.parametrize("sources", [1, 4])
+def test_the_label_right_of_few_rows_is_no_longer_than_the_figure(tmp_path, sources):
+    counts = pd.DataFrame({f"source {i}": [3, 9] for i in range(sources)}, ["A", "B"])
+    figure = plots.pathway_coverage(counts.assign(known=True))
+    figure.savefig(tmp_path / "figure.png")
+    (axis,) = figure.axes
+    label = axis.child_axes[0].yaxis.label.get_window_extent()
+    assert label.y0 >= 0
+    assert label.y1 <= figure.bbox.y1
+    assert axis.get_window_extent().height >= 0.3 * figure.bbox.height
+
+
 @pytest.mark.parametrize("neighbours", [1, 30])
 def test_figures_of_real_knowledge_fit_800_pixels(shared, tmp_path, neighbours):
     sources = ("ReactomePathways.gmt", "ppi_edges.tsv.gz")

@@ -72,7 +72,7 @@ def pathway_coverage(coverage: pd.DataFrame) -> Figure:
     named = f" ({', '.join(lost[:3])}{more})" if lost else ""
     figure, (axis,) = new_figure(
         f"{known.sum()} of {len(known)} perturbations are in some source, {len(lost)} in none{named}",
-        height=1.3 + 0.4 * counts.shape[1],
+        height=max(2.3, 1.3 + 0.4 * counts.shape[1]),
     )
     share = (counts > 0).mean()
     bars(axis, 100 * share.rename(lambda name: _wrapped(name, 24)), size=9)
@@ -214,7 +214,7 @@ def _name_right(axis, texts, label=None):
     beside.set_yticks(range(len(texts)), texts)
     beside.tick_params(length=0, labelsize=7.5)
     beside.spines["right"].set_visible(False)
-    beside.set_ylabel(label)
+    beside.set_ylabel(label, fontsize=8)  # along the axis, which may be short
 
 
 def _wrapped(name, width):
