@@ -105,3 +105,10 @@ def test_complexes_have_means_inside_and_over_all_pairs(tmp_path):
     assert labels(axis) == ["ribosome (4)", "proteasome (2)"]
     assert list(axis.lines[0].get_xdata()) == [0.8, 0.2]
     assert fits(figure, tmp_path / "figure.png")
+    long = "positive regulation of transcription from RNA polymerase II promoter by oleic acid (4)"
+    figure = plots.complexes(inside.set_axis([long, "b (2)"]), overall)
+    assert labels(figure.axes[0])[0].endswith("... (4)")
+    figure.savefig(tmp_path / "figure.png")
+    axis = figure.axes[0]
+    for text in (axis.xaxis.label, *axis.get_yticklabels()):
+        assert 0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= figure.bbox.x1

@@ -118,7 +118,7 @@ def test_cell_lines_are_counted_where_the_last_model_beats_the_reference(tmp_pat
         ("HepG2", "constant"): [4, 0, 0, 0],
         ("HepG2", "pathways"): [5, 1, -1, 3],
         ("HepG2", "others"): [9, 5, 2, 8],
-        ("K562", "constant"): [1, 0, 0, 0],
+        ("K562", "constant"): [-0.01, 0, 0, 0],
         ("K562", "pathways"): [0, -1, -2, 0.5],
         ("K562", "others"): [2, 1, -0.5, 2.5],
     }
@@ -128,7 +128,7 @@ def test_cell_lines_are_counted_where_the_last_model_beats_the_reference(tmp_pat
     assert numbers(figure) >= {2, 1}
     assert {"pathways", "others"} <= set(legend(figure))
     (axis,) = figure.axes
-    assert labels(axis) == ["HepG2\nconstant 4.0", "K562\nconstant 1.0"]
+    assert labels(axis) == ["HepG2\nconstant 4.0", "K562\nconstant 0.0"]
     one, other = (axis.collections[place] for place in (1, 3))
     assert [part.get_offsets()[:, 0].tolist() for part in (one, other)] == [[1, -1], [5, 1]]
     assert hollow(one) == [True, True]

@@ -90,8 +90,8 @@ def complexes(
 ) -> Figure:
     """Draw the mean centred cosine within complexes, measured and predicted, beside that of all pairs.
 
-    inside: complex x kind, at most three kinds; overall: mean over all pairs by kind. null: (low, high)
-    of two perturbations without any effect.
+    inside: complex (its size in brackets) x kind, at most three kinds; overall: mean over all pairs by
+    kind. null: (low, high) of two perturbations without any effect.
     """
     means = [f"{kind} {inside[kind].mean():.2f} ({overall[kind]:.2f})" for kind in inside]
     figure, (axis,) = new_figure(
@@ -106,8 +106,9 @@ def complexes(
         axis.axvline(overall[kind], color=colour, linewidth=1, linestyle=":")
     low, high = inside.min(axis=1), inside.max(axis=1)
     axis.hlines(range(len(inside)), low, high, "0.7", linewidth=1.5, zorder=0)
-    name_rows(axis, inside.index, size=8)
-    axis.set(xlabel="mean cosine of pairs less the mean effect (dotted: all pairs)")
+    parts = (label.rpartition(" (") for label in inside.index)  # the size stays whole
+    name_rows(axis, [f"{cut(name)} ({size}" for name, _, size in parts], size=8)
+    axis.set(xlabel="mean cosine of pairs less the mean effect\n(dotted: all pairs)")
     return with_legend(figure, axis)
 
 

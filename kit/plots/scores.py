@@ -106,6 +106,7 @@ def cell_line_gains(scores: pd.DataFrame, reference: str = "constant") -> Figure
     parts = {model: others.xs(model, level=1).loc[names, GAIN] for model in models}
     intervals(axis, parts, apart=0.25)
     floor = scores["score"].xs(reference, level=1)
+    floor = floor.round(1) + 0.0  # no -0.0
     name_rows(axis, [f"{name}\n{reference} {floor[name]:.1f}" for name in names], size=8)
     axis.set(xlabel=f"gain over “{reference}” for 60 rows, paired, 90 % interval")
     return with_legend(figure, axis)
