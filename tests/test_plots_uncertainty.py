@@ -125,7 +125,8 @@ def test_distributions_count_the_pairs_whose_decided_value_is_farther_out(distri
 def test_expected_scores_have_their_quantiles_and_the_gap_of_the_halves(tmp_path):
     score = np.linspace(-1, 9, 101)
     draws = pd.DataFrame({"score": score, "public": score + 1, "private": score - 1})
-    figure = plots.expected_scores(draws, 4.0, ceiling=(12.0, 7.0, 20.0))
+    figure = plots.expected_scores(draws, 4.0, ceiling=(12.0, 7.0, 20.0), rows=19)
+    assert "estimate, on 19 training rows" in legend(figure)
     assert numbers(figure) == {-0.5, 8.5, 60, 90, 9.9, 2}
     left, right = figure.axes
     places = [line.get_xdata()[0] for line in left.lines]

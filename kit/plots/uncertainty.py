@@ -151,12 +151,17 @@ def trade(path: pd.DataFrame, rules: pd.DataFrame, held_out: pd.DataFrame) -> Fi
 
 
 def expected_scores(
-    draws: pd.DataFrame, estimate: float, ceiling: tuple[float, float, float] | None = None
+    draws: pd.DataFrame,
+    estimate: float,
+    ceiling: tuple[float, float, float] | None = None,
+    *,
+    rows: int,
 ) -> Figure:
     """Draw what new rows may score, and how public and private rows of one submission differ.
 
     draws: `score`, `public`, `private` as `expected_spread` gives them; estimate: the score to
-    expect; ceiling: the noise ceiling and its interval; all for 60 rows.
+    expect; ceiling: the noise ceiling and its interval; all for 60 rows. rows: training rows that the
+    estimate rests on.
     """
     low, high = draws["score"].quantile([0.05, 0.95])
     gap = (draws["public"] - draws["private"]).abs().quantile(0.9)
@@ -169,7 +174,7 @@ def expected_scores(
     )
     left.hist(draws["score"], 40, color=SKY)
     left.axvspan(low, high, color=BLUE, alpha=0.12, label="90 %")
-    left.axvline(estimate, color=BLUE, linewidth=2, label="estimate")
+    left.axvline(estimate, color=BLUE, linewidth=2, label=f"estimate, on {rows} training rows")
     left.axvline(0, color="black", linewidth=1, label="floor")
     if ceiling is not None:
         draw_ceiling(left, ceiling)
