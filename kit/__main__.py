@@ -161,11 +161,14 @@ def propose(args: argparse.Namespace) -> None:
     table = propose(competition, pathways, args.number, candidates=among)
     shares = dict.fromkeys(("gain", "left"), "{:.2%}".format)
     print(table.to_string(formatters=shares))
+    known = 1 - table[["gain", "left"]].head(1).to_numpy().sum()
     legend = (
-        "gain, left: shares of the uncertainty about the targets that the measurement removes, and"
+        f"the training rows remove {known:.2%} of the uncertainty about the targets; gain: what the"
     )
-    legend += " that is left after it and those above; informs: the targets that it says most about"
-    print(legend, file=sys.stderr)
+    legend += (
+        " measurement removes, left: what is left after it and those above; informs: the targets"
+    )
+    print(f"{legend} of which it explains most", file=sys.stderr)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Proposals: by hand, on a planted world, and none twice; what nobody knows explains nothing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -200,9 +201,15 @@ def test_a_shell_gets_a_table_or_one_line(tmp_path, capsys):
     )  # the only output that is neither measured nor target
     (tmp_path / "among.txt").write_text("JAK2 SLIRP STAT1 KRAS")
     assert main(["next", "2", *words, "--among", str(tmp_path / "among.txt")]) == 0
-    first, second = capsys.readouterr().out.splitlines()[-2:]
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()[-2:]
     assert first.startswith("JAK2")  # LRPPRC is explained by the training row TFAM
     assert second.startswith("SLIRP")
+    known = re.search(r"training rows remove ([\d.]+)%", err)[
+        1
+    ]  # with the first line, all there is
+    shares = [float(share) for share in [known, *re.findall(r"([\d.]+)%", first)]]
+    assert sum(shares) == pytest.approx(100, abs=0.02)
     with pytest.warns(UserWarning, match="2 proposals, not 3") as warned:
         assert main(["next", "3", *words, "--among", str(tmp_path / "among.txt")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
