@@ -223,6 +223,8 @@ def test_the_text_on_one_gene_adds_up(tmp_path):
     usual, *factors = re.findall(r"(?:usual|x) (\d+\.\d+)", lines[-1])
     product = np.prod([float(usual), *map(float, factors)])
     assert product == pytest.approx(float(lines[-1].split()[-1]), rel=0.1)
+    itself = gene_as_text(replace(found, perturbation=gene), gene)
+    assert ["on-target" in text for text in ("\n".join(lines), itself)] == [False, True]
 
 
 def command(*words):

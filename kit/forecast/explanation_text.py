@@ -73,6 +73,8 @@ def gene_as_text(explanation: Explanation, gene: str) -> str:
         lines.append(f"  {name:12} {added:+.3f} (effect {effects[name]:+.3f})")
     if len(rest := table.iloc[SHOWN:]):
         lines.append(f"  {len(rest)} others   {rest.sum():+.3f}")
+    if gene == explanation.perturbation:
+        lines.append("predicted is the on-target effect, from the control expression of the gene")
     side = "above its upper" if row["expected"] >= row["mean"] else "below its lower"
     odds = explanation.odds.loc[gene]
     factors = " ".join(f"x {np.exp(added):.2f} ({kind})" for kind, added in odds.iloc[1:].items())
