@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import anndata
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
 from notebook_outputs import NOTEBOOKS, assert_complete
+from small_competition import host_table
 
 RUNNER = ROOT / "notebooks" / "execute.py"
 KILL = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"  # as a machine out of memory does
@@ -140,3 +143,48 @@ def test_trees_run_where_no_pathway_has_training_members_enough(twin, tmp_path):
     (path,) = (path for path in NOTEBOOKS if path.stem == "03_ridge_lightgbm")
     report = assert_complete(execute(path, tmp_path / "outputs", data), data)
     assert {"component trees", "gene trees"} <= set(report["models"])
+
+
+def write_dense(folder, rows=19, targets=8, genes=40):
+    """A folder of few rows with large effects on genes other than the perturbed ones, in four modules.
+
+    The atlas holds the opposite effects of all perturbations, as inductions beside deletions.
+    """
+    folder.mkdir(parents=True)
+    random, symbols = np.random.default_rng(0), [f"G{i}" for i in range(genes)]
+    names, module = [f"P{i}" for i in range(rows + targets)], np.arange(rows + targets) % 4
+    shared = random.normal(0, 1.5, (4, genes))[module]
+    effects = pd.DataFrame(shared + random.normal(0, 0.3, shared.shape), names, symbols)
+    known, asked = effects[:rows], names[rows:]
+    table = host_table(known, random, mean=known.mean())
+    table.rename_axis("pert_id").to_csv(folder / "training_data_ground_truth_table.csv")
+    control = pd.DataFrame(8.0, ["non-targeting"], symbols)
+    means = pd.concat([known + 8.0, control]).rename_axis("pert_symbol")
+    means.to_csv(folder / "training_data_means.csv")
+    ids = [f"pert_{i}" for i in range(1, targets + 1)]
+    split = ["val"] * (targets // 2) + ["test"] * (targets - targets // 2)
+    asked = pd.DataFrame({"pert": asked, "class": split, "pert_id": ids})
+    asked.to_csv(folder / "pert_ids_all.csv", index=False)
+    asked[asked["class"] == "val"].to_csv(folder / "pert_ids_val.csv", index=False)
+    sample = pd.DataFrame([known.mean()] * targets, pd.Index(ids, name="pert_id"))
+    sample.to_csv(folder / "sample_submission.csv")
+    sets = [[f"module {one}", "", *(np.array(names)[module == one])] for one in range(4)]
+    (folder / "modules.gmt").write_text("".join("\t".join(line) + "\n" for line in sets))
+    obs = pd.DataFrame({"sgrna_symbol": names, "dataset": "inductions", "n_cells": 100.0}, names)
+    values = -effects.to_numpy() + random.normal(0, 0.3, effects.shape)
+    atlas = anndata.AnnData(values, obs, pd.DataFrame(index=symbols))
+    atlas.write_h5ad(folder / "responses.h5ad")
+    return folder
+
+
+@pytest.mark.parametrize("number", ["01", "02", "04"])
+def test_a_notebook_runs_on_dense_rows_without_on_target_genes(number, tmp_path):
+    data = write_dense(tmp_path / "dense")
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith(number))
+    models = assert_complete(execute(path, tmp_path / "outputs", data), data)["models"]
+    if number == "02":
+        assert set(models) == {"mean", "zero", "constant"}  # no on-target effect to set
+    if number == "04":
+        score = {name: model["gates"]["0.2"]["score"] for name, model in models.items()}
+        assert score["screen response"] <= 0  # the opposite effects, as they are
+        assert score["transfer"] > max(score["constant"], 0)
