@@ -14,7 +14,7 @@ from small_planted import planted
 
 from kit import InputError, OutOfFold, load_competition
 from kit.__main__ import main
-from kit.evaluation import expected_score
+from kit.evaluation import expected_score, expected_spread
 from kit.forecast import forecast, predict_targets
 from kit.forecast import predict as predict_module
 from kit.forecast.predict import networks
@@ -142,10 +142,12 @@ def test_the_estimate_is_of_rows_that_no_fit_has_seen(tmp_path):
     fewer, more = found.curve
     assert (fewer.training_rows, more) == (24, found.inner)
     expected, w, wcos = expected_score(found.inner, found.curve)
-    (line,) = [line for line in found.remarks if line.startswith("estimate")]
-    assert f"{expected:.2f} for 60 rows (W {w:.2f}, Wcos {wcos:.3f})" in line
-    of_half, of_more = (f"{run.score().score_per_60:.2f} with" for run in found.curve)
-    assert any(f"{of_half} 24 training rows, {of_more} 38" in line for line in found.remarks)
+    of_half, of_more = (f"{run.score().score_per_60:.2f} from" for run in found.curve)
+    (line,) = [line for line in found.remarks if "by this curve" in line]
+    assert f"{of_half} 24 of them, {of_more} 38" in line
+    assert line.endswith(f"{expected:.2f} for 60 rows (W {w:.2f}, Wcos {wcos:.3f})")
+    drawn = expected_spread(found.inner, rows=1, curve=found.curve)["score"].mean()
+    assert any(f"for all 1 targets: {drawn:.2f} for 60 rows" in line for line in found.remarks)
     shuffled, wrong = planted(tmp_path, rows=48, genes=40, shuffle=True)
     assert forecast(shuffled, Knowledge(wrong)).inner.score().score_per_60 < 5
 

@@ -259,23 +259,25 @@ def _on_recipe(recipe):
 
 
 def _on_score(inner, targets, curve=None):
-    """Lines on the score to expect: of a fit on all training rows, and of as many new rows."""
+    """Lines on the score to expect of all targets and of a half of them, and on what it rests on."""
     score, w, wcos = expected_score(inner, curve)
     draws = expected_spread(inner, rows=targets, curve=curve)
-    rows = f"on {len(inner.truth)} training rows"
-    of = f"{score:.2f} for 60 rows (W {w:.2f}, Wcos {wcos:.3f}); the mean baseline scores 0"
+    ends = draws[["score", "private"]].quantile([0.05, 0.95])
+    between = {name: "{:.2f} to {:.2f}".format(*column) for name, column in ends.items()}
+    lines = [
+        f"estimate for all {targets} targets: {draws['score'].mean():.2f} for 60 rows, 90 % interval "
+        f"{between['score']}; the mean baseline scores 0",
+        f"estimate for a half of them: 90 % interval {between['private']} for 60 rows",
+    ]
+    value = f"{score:.2f} for 60 rows (W {w:.2f}, Wcos {wcos:.3f})"
+    rows = f"{len(inner.truth)} training rows"
     if curve is None:
-        each = f"each predicted from {inner.training_rows:.0f}"
-        lines = [f"estimate {rows}, out of fold, {each}: {of}"]
-    else:
-        fewer, more = (
-            f"{one.score().score_per_60:.2f} with {one.training_rows:.0f}" for one in curve
-        )
-        lines = [f"estimate {rows}, by the learning curve: {of}"]
-        lines.append(f"learning curve, out of fold: {fewer} training rows, {more}")
-    for column, rows in {"score": f"all {targets} targets", "private": "a half of them"}.items():
-        low, high = draws[column].quantile([0.05, 0.95])
-        lines.append(f"expected of {rows}: 90 % interval {low:.2f} to {high:.2f} for 60 rows")
+        return [
+            *lines,
+            f"{rows}, out of fold, each predicted from {inner.training_rows:.0f}: {value}",
+        ]
+    fewer, more = (f"{one.score().score_per_60:.2f} from {one.training_rows:.0f}" for one in curve)
+    lines.append(f"{rows}, out of fold: {fewer} of them, {more}; by this curve from all: {value}")
     return lines
 
 
