@@ -165,7 +165,7 @@ class ExpectedScore:
         self.candidates = _candidates(self.values)
         chance, self.mass = distribution.chances(), distribution.masses()
         (count, size), perturbations = self.values.shape, chance.shape[1]
-        step = max(1, AT_ONCE // (perturbations * size))
+        step = max(1, AT_ONCE // (max(perturbations, CANDIDATES) * size))
         self.blocks = [slice(start, start + step) for start in range(0, count, step)]  # of genes
         tables = np.empty((4, count, perturbations, CANDIDATES), dtype=np.float32)
         self.dot, self.predicted, self.true, self.error = tables
@@ -214,8 +214,7 @@ class ExpectedScore:
 
     def best(self, rate: float, state: Expected) -> np.ndarray:
         """Return the best candidate of each gene where W of a row is worth `rate` x the log of Wcos."""
-        price = np.float32(rate / len(self.distribution.perturbations))
-        price = price / (len(self.values) * np.log(2))
+        price = np.float32(rate / (self.error[:, :, 0].size * np.log(2)))
         chosen = np.empty(self.dot.shape[:2], dtype=int)
         for genes in self.blocks:
             loss = (self.mass[genes] * state.scale) @ self.distance[genes]

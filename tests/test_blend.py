@@ -171,6 +171,19 @@ def test_the_inner_score_of_pure_noise_promises_nothing(tmp_path):
     assert np.mean(scores) < 1
 
 
+def test_perturbations_predicted_in_blocks_are_predicted_as_at_once(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=20, genes=10, modules=4)
+    knowledge = Knowledge(pathways, noisy(competition.effects.iloc[:15], 0.2))
+    model = Blend(knowledge, recipe=(0.3, 0.25)).fit(competition)
+    names = ["P19", "P3", "NOWHERE", "X1", "P4"]
+    at_once = model.predict_distribution(names)
+    monkeypatch.setattr(blend, "AT_ONCE", 2)
+    in_blocks = model.predict_distribution(names)
+    assert list(in_blocks.perturbations) == names
+    for one, other in ((at_once.chance, in_blocks.chance), (at_once.mass, in_blocks.mass)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
 def test_the_models_of_points_can_be_part_of_the_recipe(tmp_path):
     competition, pathways = planted(tmp_path, rows=12, genes=8, modules=3)
     atlas = noisy(competition.effects, 0.2)

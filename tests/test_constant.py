@@ -1,5 +1,7 @@
 """Constant models: the floors, the metric-optimal row, the knocked-down gene itself."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kit import load_competition, score, wmae
-from kit.models import Constant, Mean, OnTargetGene, Zero
+from kit.models import Constant, Mean, OnTargetGene, Zero, baselines
 from kit.models.baselines import weighted_median
 
 
@@ -142,3 +144,27 @@ def test_the_mean_scores_zero_and_the_constant_does_not_on_the_training_rows(com
     assert score(competition.effects, mean, competition.weights, base).score == 0
     best = Constant().fit(competition).predict(names)
     assert score(competition.effects, best, competition.weights, base).w > 0
+
+
+def test_models_of_one_competition_share_the_fit_and_no_frames(competition, monkeypatch):
+    train, fitted = replace(competition), []
+    monkeypatch.setattr(baselines, "wmae", lambda *args: fitted.append(1) or wmae(*args))
+    one, calls = Constant().fit(train), len(fitted)
+    other = Constant().fit(train)
+    assert len(fitted) == calls > 0
+    pd.testing.assert_series_equal(one.row_weights_, other.row_weights_)
+    one.effect_ += 1.0
+    assert (one.effect_ - other.effect_ > 0.9).all()
+    Constant().fit(replace(train))
+    assert len(fitted) == 2 * calls
+
+
+def test_what_is_kept_for_a_competition_goes_with_it(competition):
+    train, made = replace(competition), []
+    kept = baselines.once_each(lambda one: made.append(1) or one.effects.shape)
+    assert kept(train) == kept(train) == competition.effects.shape
+    assert len(made) == 1
+    gone = weakref.ref(train)
+    del train
+    gc.collect()
+    assert gone() is None

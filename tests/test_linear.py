@@ -72,7 +72,7 @@ def test_the_penalty_is_the_best_of_an_explicit_leave_one_out(tmp_path, response
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     weights = entry_weights(competition, row_weights)
     ranks = weighted_ranks(effects, weights) - 0.5
-    floor = leave_one_out_constant(competition, row_weights).to_numpy()
+    floor = leave_one_out_constant(competition).to_numpy()
     losses, predictions = {}, {}
     for penalty in model.penalties:
         total, predicted = 0.0, np.empty_like(effects)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from kit.models import pooled_regression
 from kit.models.pooled_regression import LEAST, PooledOrdinal, gene_quantiles, tilted
 
 
@@ -179,3 +180,26 @@ def test_order_of_rows_and_genes_means_nothing():
     other = PooledOrdinal(thresholds[:, genes], 1.0)
     other.fit(features[turned], effects[turned], weights[turned])
     np.testing.assert_allclose(other.chances(features[turned]), first[turned], atol=1e-4)
+
+
+def test_intercepts_are_those_at_which_the_penalised_gradient_is_zero():
+    features, effects, weights, _ = logistic_pairs(rows=40, genes=60)
+    weights = weights * np.random.default_rng(1).uniform(0.1, 3, size=weights.shape)
+    model = PooledOrdinal(np.zeros((1, 60)), penalty=1.0).fit(features, effects, weights)
+    linear = features @ model.coefficients_[0]
+    middle = model.intercepts_[0].mean()
+    intercepts = pooled_regression._intercepts(linear, effects > 0, middle, weights)
+    chance = 1 / (1 + np.exp(-linear - intercepts))
+    shrinkage = pooled_regression.PRIOR * (intercepts - middle)
+    np.testing.assert_allclose(
+        (weights * ((effects > 0) - chance)).sum(axis=0), shrinkage, atol=1e-4
+    )
+
+
+def test_tilted_in_blocks_of_genes_is_tilted_at_once(monkeypatch):
+    random = np.random.default_rng(0)
+    base, chances = random.random((7, 2, 5)), random.dirichlet(np.ones(3), size=(2, 7))
+    bins = random.integers(0, 3, size=(5, 7))
+    at_once = tilted(base, chances, bins)
+    monkeypatch.setattr(pooled_regression, "AT_ONCE", 30)
+    np.testing.assert_array_equal(tilted(base, chances, bins), at_once)

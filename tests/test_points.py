@@ -32,7 +32,7 @@ class Guess(Constant):
 
     def fit(self, train):
         super().fit(train)
-        left_out = leave_one_out_constant(train, self.row_weights_)
+        left_out = leave_one_out_constant(train)
         self.random_ = np.random.default_rng(self.seed)
         self.residuals_ = train.effects - left_out - self._step(train.effects.index)
         return self

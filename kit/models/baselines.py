@@ -5,9 +5,11 @@ metric: weighted medians. `PointModel` and `DistributionModel` predict it for wh
 know. `OnTargetGene` sets, in any model's prediction, the effect on the perturbed gene itself.
 """
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,19 @@ from ..metric import wmae
 
 FLOOR = 0.1  # x the rows' median WMAE, added to that of a row: none can be predicted exactly
 STEPS = 100  # of `Constant`, which converges after about 20
+
+
+def once_each(make: Callable[[Competition], Any]) -> Callable[[Competition], Any]:
+    """Return `make` with its result kept as long as the Competition: several models of it share one."""
+    kept = WeakKeyDictionary()
+
+    @functools.wraps(make)
+    def found(train):
+        if train not in kept:
+            kept[train] = make(train)
+        return kept[train]
+
+    return found
 
 
 class Zero:
@@ -55,22 +70,28 @@ class Constant(Zero):
     """
 
     def fit(self, train: Competition) -> Self:
-        truth, weights = train.effects, train.weights
-        error = wmae(truth, truth.mean(), weights)
-        floor = max(FLOOR * error.median(), 1e-12)
-        effect, best = truth.mean(), np.inf
-        for _ in range(STEPS):
-            candidate = weighted_median(truth, weights.div(error + floor, axis=0))
-            error = wmae(truth, candidate, weights)
-            loss = np.log(error + floor).sum()
-            if loss >= best - 1e-9:
-                break
-            effect, best = candidate, loss
-        self.effect_ = effect
-        self.error_ = wmae(truth, effect, weights)
-        row_weights = 1 / (self.error_ + max(FLOOR * self.error_.median(), 1e-12))
-        self.row_weights_ = row_weights / row_weights.mean()
+        found = (part.copy() for part in _best_constant(train))
+        self.effect_, self.error_, self.row_weights_ = found
         return self
+
+
+@once_each
+def _best_constant(train):
+    """Best constant, its error in each row, and the rows' weights."""
+    truth, weights = train.effects, train.weights
+    error = wmae(truth, truth.mean(), weights)
+    floor = max(FLOOR * error.median(), 1e-12)
+    effect, best = truth.mean(), np.inf
+    for _ in range(STEPS):
+        candidate = weighted_median(truth, weights.div(error + floor, axis=0))
+        error = wmae(truth, candidate, weights)
+        loss = np.log(error + floor).sum()
+        if loss >= best - 1e-9:
+            break
+        effect, best = candidate, loss
+    error = wmae(truth, effect, weights)
+    row_weights = 1 / (error + max(FLOOR * error.median(), 1e-12))
+    return effect, error, row_weights / row_weights.mean()
 
 
 def weighted_median(values: pd.DataFrame, weights: pd.DataFrame) -> pd.Series:
@@ -133,12 +154,14 @@ def entry_weights(train: Competition, row_weights: pd.Series) -> np.ndarray:
     return np.where(mean > 0, weights / np.where(mean > 0, mean, 1.0), 1.0)
 
 
-def leave_one_out_constant(train: Competition, row_weights: pd.Series) -> pd.DataFrame:
-    """Return the weighted median of all *other* training rows: perturbation x gene.
+@once_each
+def leave_one_out_constant(train: Competition) -> pd.DataFrame:
+    """Return the weighted median of all *other* training rows: perturbation x gene, not to be changed.
 
     `Constant` fitted without each row but for the row weights, which stay those of all rows.
     """
-    values, weights = train.effects.to_numpy(), entry_weights(train, row_weights)
+    weights = entry_weights(train, Constant().fit(train).row_weights_)
+    values = train.effects.to_numpy()
     median = weighted_quantiles(values, weights, np.full(values.shape, 0.5), leave_out=True)
     return pd.DataFrame(median, index=train.effects.index, columns=train.effects.columns)
 
@@ -168,7 +191,7 @@ class PointModel(WithKnowledge):
     def fit(self, train: Competition) -> Self:
         self.knowledge_ = self.knowledge.concerning(train)
         self.constant_ = Constant().fit(train)
-        left_out = leave_one_out_constant(train, self.constant_.row_weights_)
+        left_out = leave_one_out_constant(train).copy()
         self._fit(train, left_out)
         self.residuals_ = train.effects - left_out
         return self

@@ -13,7 +13,7 @@ from typing import Self
 import pandas as pd
 
 from ..competition import Competition
-from ..decision import Distribution, decide, mix
+from ..decision import Distribution, decide, join, mix
 from ..evaluation.predictions import OutOfFold, interval
 from ..evaluation.splits import folds
 from ..io.progress import progress
@@ -28,6 +28,7 @@ PAIRS = 5_000  # at which scenarios and distributions by gene have equal shares
 SHARES = (0.8, 0.0)  # of whole training rows as scenarios, tried beside the default
 POINTS = 0.25  # share of the models of point predictions, where they are in a recipe
 ENOUGH = 40  # training rows: with fewer, scenarios have a larger share, and the default is taken
+AT_ONCE = 40  # perturbations predicted together: parts of the blend take several times its memory
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
@@ -66,7 +67,9 @@ class Blend(DistributionModel):
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Return the distribution over the training rows' effects by the chosen recipe."""
-        return _mixed(self._distributions(perturbations), self.recipe_)
+        names = list(perturbations)
+        blocks = [names[one : one + AT_ONCE] for one in range(0, max(len(names), 1), AT_ONCE)]
+        return join([_mixed(self._distributions(block), self.recipe_) for block in blocks])
 
     def expert(self, perturbation: str) -> PairwiseRegression:
         """Return the fitted pairwise regression, and by it the neighbours, behind one perturbation."""

@@ -49,8 +49,8 @@ class PairwiseRegression(DistributionModel):
         self.constant_ = self.neighbours_.constant_
         features, _ = self._features(train.effects.index, training=True)
         self.scale_ = np.sqrt((features**2).mean(axis=(0, 1))) + 1e-9
-        features = np.clip(features / self.scale_, -LIMIT, LIMIT)
-        self.regressions_ = fit_regressions(features, train, self.constant_, seed=self.seed)
+        features = self._scaled(features)
+        self.regressions_ = fit_regressions(features, train, seed=self.seed)
         return self
 
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
@@ -70,7 +70,11 @@ class PairwiseRegression(DistributionModel):
         The kernel of features of the responses themselves is named `elsewhere`.
         """
         features, kernels = self._features(perturbations, training=False)
-        return np.clip(features / self.scale_, -LIMIT, LIMIT), kernels
+        return self._scaled(features), kernels
+
+    def _scaled(self, features):
+        features /= self.scale_
+        return np.clip(features, -LIMIT, LIMIT, out=features)
 
     def _features(self, perturbations, *, training):
         """Features of pairs, (perturbations, genes, features), float32, and the kernel of each.

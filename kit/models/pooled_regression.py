@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit
 
 from ..competition import Competition
-from ..decision import Distribution
-from .baselines import Constant, DistributionModel, leave_one_out_constant
+from ..decision import AT_ONCE, Distribution
+from .baselines import Constant, DistributionModel, leave_one_out_constant, once_each
 from .neighbours import Neighbours
 
 LEVELS = np.arange(1, 10) / 10  # of each gene's training effects: the thresholds
@@ -57,29 +57,34 @@ class PooledOrdinal:
         from threadpoolctl import threadpool_limits
 
         chosen = slice(None) if genes is None else genes
-        some, nothing = features[:, chosen], np.empty((*effects.shape, 0))
-        fits = []
+        some, few = np.ascontiguousarray(features[:, chosen]), weights[:, chosen]
+        exact = some.reshape(few.size, -1).astype(float)
+        beyond = effects > self.thresholds[:, None]  # (thresholds, rows, genes)
         # One thread: several wait for each other on products this small, ten times as long on a busy
         # machine, and the sums then depend on their number.
         with threadpool_limits(1):
-            for threshold in self.thresholds:
-                beyond = (effects > threshold).astype(np.float32)
-                slope, found = _logistic(some, beyond[:, chosen], weights[:, chosen], self.penalty)
-                # With these coefficients, the intercepts of all genes.
-                known = features @ slope, found.mean()
-                fits.append((slope, _logistic(nothing, beyond, weights, self.penalty, *known)[1]))
-        self.coefficients_, self.intercepts_ = (np.array(part) for part in zip(*fits, strict=True))
+            fits = [_logistic(some, exact, one[:, chosen], few, self.penalty) for one in beyond]
+            self.coefficients_ = np.array([slope for slope, _ in fits])
+            known = np.moveaxis(self._linear(features), 2, 0)
+        # With these coefficients, the intercepts of all genes.
+        commons = [found.mean() for _, found in fits]
+        each = zip(known, beyond, commons, strict=True)
+        self.intercepts_ = np.array([_intercepts(*one, weights) for one in each])
         return self
 
     def chances(self, features: np.ndarray) -> np.ndarray:
         """Return the probability of each bin, from the lowest up: (rows, genes, thresholds + 1)."""
-        linear = features @ self.coefficients_.T.astype(features.dtype)  # (rows, genes, thresholds)
+        linear = self._linear(features)
         beyond = np.minimum.accumulate(expit(linear + self.intercepts_.T), axis=2)
         return -np.diff(beyond, axis=2, prepend=1.0, append=0.0)
 
     def bins(self, effects: np.ndarray) -> np.ndarray:
         """Return the bin of each effect: (rows, genes), whole numbers."""
         return (effects[None] > self.thresholds[:, None]).sum(axis=0)
+
+    def _linear(self, features):
+        """Log odds but for the intercepts: (rows, genes, thresholds)."""
+        return features @ self.coefficients_.T.astype(features.dtype)
 
 
 def tilted(base: np.ndarray, chances: np.ndarray, bins: np.ndarray) -> np.ndarray:
@@ -88,15 +93,21 @@ def tilted(base: np.ndarray, chances: np.ndarray, bins: np.ndarray) -> np.ndarra
     base: the probability of each point before, (genes, perturbations, points) or broadcast to it;
     chances: (perturbations, genes, bins); bins: (points, genes).
     """
-    inside = (bins.T[:, :, None] == np.arange(chances.shape[2])).astype(np.float32)
-    base = base / base.sum(axis=2, keepdims=True)
-    before = base @ inside  # (genes, perturbations, bins)
-    ratio = np.moveaxis(chances, 1, 0).astype(np.float32) / (before + np.float32(LEAST))
-    after = base * (ratio @ np.swapaxes(inside, 1, 2))
-    # Between equal thresholds a bin is empty: a probability that lies all there changes no point.
-    nowhere = ~after.any(axis=2)
-    after[nowhere] = np.broadcast_to(base, after.shape)[nowhere]
-    return after / after.sum(axis=2, keepdims=True)
+    count, (perturbations, genes, width) = len(bins), chances.shape
+    base = np.broadcast_to(base, (genes, perturbations, count))
+    tilted, step = np.empty(base.shape, dtype=np.float32), max(1, AT_ONCE // base[0].size)
+    for block in (slice(start, start + step) for start in range(0, genes, step)):
+        even = base[block] / base[block].sum(axis=2, keepdims=True)
+        inside = (bins.T[block, :, None] == np.arange(width)).astype(np.float32)
+        before = even @ inside  # (genes, perturbations, bins)
+        ratio = np.moveaxis(chances[:, block], 1, 0).astype(np.float32)
+        ratio /= before + np.float32(LEAST)
+        after = even * (ratio @ np.swapaxes(inside, 1, 2))
+        # Between equal thresholds a bin is empty: a probability that lies all there changes no point.
+        nowhere = ~after.any(axis=2)
+        after[nowhere] = even[nowhere]
+        np.divide(after, after.sum(axis=2, keepdims=True), out=tilted[block])
+    return tilted
 
 
 def gene_quantiles(effects: np.ndarray, weights: np.ndarray, levels: ArrayLike) -> np.ndarray:
@@ -110,24 +121,30 @@ def gene_quantiles(effects: np.ndarray, weights: np.ndarray, levels: ArrayLike) 
 
 
 def fit_regressions(
-    features: np.ndarray, train: Competition, constant: Constant, *, seed: int = 0
+    features: np.ndarray, train: Competition, *, seed: int = 0
 ) -> list[PooledOrdinal]:
     """Return two pooled regressions: of the probabilities, and of the metric's weight on effects.
 
-    features: of the training rows, (rows, genes, features); constant: fitted to these. seed: of the draw
-    of genes where there are more than enough pairs.
+    features: of the training rows, (rows, genes, features). seed: of the draw of genes where there are
+    more than enough pairs.
     """
     effects = train.effects.to_numpy()
-    weights = train.weights.mul(constant.row_weights_, axis=0).to_numpy()
     rows, count = effects.shape
     genes = np.sort(np.random.default_rng(seed).permutation(count)[: max(1, PAIRS // rows)])
     penalty = PENALTY * min(count, GENES)
     return [
-        PooledOrdinal(gene_quantiles(effects, by, LEVELS), penalty).fit(
-            features, effects, by / by.mean(), genes
-        )
-        for by in (np.ones_like(effects), np.maximum(weights, 1e-9))
+        PooledOrdinal(thresholds, penalty).fit(features, effects, weights, genes)
+        for thresholds, weights in _thresholds(train)
     ]
+
+
+@once_each
+def _thresholds(train):
+    """Thresholds, (thresholds, genes), and weights of pairs, mean 1: even, and by the metric."""
+    effects = train.effects.to_numpy()
+    weights = train.weights.mul(Constant().fit(train).row_weights_, axis=0).to_numpy()
+    even, by_metric = np.ones_like(effects), np.maximum(weights, 1e-9)
+    return [(gene_quantiles(effects, by, LEVELS), by / by.mean()) for by in (even, by_metric)]
 
 
 def distribution_by_gene(
@@ -171,10 +188,10 @@ class ResidualDistribution(DistributionModel):
         self.even_ = Neighbours().fit(train)
         self.constant_ = self.even_.constant_
         left_out = train.effects - self.model.residuals_
-        left_out -= leave_one_out_constant(train, self.constant_.row_weights_)
+        left_out -= leave_one_out_constant(train)
         step = left_out.to_numpy()
         self.scale_ = np.sqrt((step**2).mean()) + 1e-9
-        self.regressions_ = fit_regressions(self._features(step), train, self.constant_)
+        self.regressions_ = fit_regressions(self._features(step), train)
         return self
 
     def predict_distribution(
@@ -200,34 +217,54 @@ class ResidualDistribution(DistributionModel):
         return np.stack([scaled, np.abs(scaled) - 1], axis=2, dtype=np.float32)
 
 
-def _logistic(features, beyond, weights, penalty, offset=0.0, common=None):
+def _logistic(features, exact, beyond, weights, penalty):
     """Coefficients and intercepts of genes by Newton's method, the intercepts profiled in each step.
 
-    offset: known part of the log odds, (rows, genes); common: what intercepts are shrunk to, None: their
-    mean, from the log odds of all pairs on.
+    exact: the features of each pair in double precision, in which the gradient is summed. Intercepts are
+    shrunk to their mean, from the log odds of all pairs on.
     """
-    flat = features.reshape(beyond.size, features.shape[2])
-    exact = flat.astype(float)  # once: the gradient is summed in double precision
+    flat = features.reshape(exact.shape)
     share = np.clip((weights * beyond).sum() / weights.sum(), 1e-4, 1 - 1e-4)
-    middle = np.log(share / (1 - share)) if common is None else common
+    middle = np.log(share / (1 - share))
     intercepts = np.full(features.shape[1], middle)
     slope = np.zeros(flat.shape[1], dtype=features.dtype)
     shrinkage = penalty * np.eye(len(slope))
     for _ in range(ROUNDS):
-        chance = expit(features @ slope + intercepts + offset)
+        chance = expit(features @ slope + intercepts)
         curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).astype(features.dtype)
         residual = weights * (beyond - chance)
         by_gene = curvature.sum(axis=0) + PRIOR
         mixed = np.einsum("rg,rgk->gk", curvature, features)
         profile = (mixed / by_gene[:, None]).T
-        square = (flat * curvature.reshape(-1, 1)).T @ flat - profile @ mixed
+        root = flat * np.sqrt(curvature).reshape(-1, 1)
+        square = root.T @ root - profile @ mixed  # of one matrix with itself: half the products
         gradient = residual.sum(axis=0) - PRIOR * (intercepts - middle)
         right = residual.ravel() @ exact - penalty * slope - profile @ gradient
         step = np.linalg.solve(square + shrinkage, right)
         move = np.clip((gradient - mixed @ step) / by_gene, -3, 3)
         slope, intercepts = slope + step.astype(features.dtype), intercepts + move
-        if common is None:
-            middle = intercepts.mean()
+        middle = intercepts.mean()
         if np.abs(step).max(initial=0) < 1e-3 and np.abs(move).max() < 1e-2:
             break
     return slope, intercepts
+
+
+def _intercepts(known, beyond, common, weights):
+    """Intercepts of genes by Newton's method, shrunk to `common`.
+
+    known: the log odds without them; known, beyond, weights: (rows, genes). Genes whose intercept has
+    settled leave the rounds.
+    """
+    found, left = np.full(known.shape[1], common), np.arange(known.shape[1])
+    for _ in range(ROUNDS):
+        chance = expit(known + found[left])
+        curvature = (np.maximum(chance * (1 - chance), 1e-4) * weights).sum(axis=0) + PRIOR
+        gradient = (weights * (beyond - chance)).sum(axis=0) - PRIOR * (found[left] - common)
+        move = np.clip(gradient / curvature, -3, 3)
+        found[left] += move
+        moving = np.abs(move) > 1e-3
+        if not moving.any():
+            break
+        known, beyond, weights = known[:, moving], beyond[:, moving], weights[:, moving]
+        left = left[moving]
+    return found
