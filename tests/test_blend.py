@@ -177,7 +177,7 @@ def test_perturbations_predicted_in_blocks_are_predicted_as_at_once(tmp_path, mo
     model = Blend(knowledge, recipe=(0.3, 0.25)).fit(competition)
     names = ["P19", "P3", "NOWHERE", "X1", "P4"]
     at_once = model.predict_distribution(names)
-    monkeypatch.setattr(blend, "AT_ONCE", 2)
+    monkeypatch.setattr(blend, "AT_ONCE", 2 * 10 * 20)  # two perturbations
     in_blocks = model.predict_distribution(names)
     assert list(in_blocks.perturbations) == names
     for one, other in ((at_once.chance, in_blocks.chance), (at_once.mass, in_blocks.mass)):

@@ -28,7 +28,9 @@ PAIRS = 5_000  # at which scenarios and distributions by gene have equal shares
 SHARES = (0.8, 0.0)  # of whole training rows as scenarios, tried beside the default
 POINTS = 0.25  # share of the models of point predictions, where they are in a recipe
 ENOUGH = 40  # training rows: with fewer, scenarios have a larger share, and the default is taken
-AT_ONCE = 40  # perturbations predicted together: parts of the blend take several times its memory
+AT_ONCE = (
+    2**24
+)  # perturbations x genes x rows predicted together: the parts take many times 4 bytes
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
@@ -68,7 +70,8 @@ class Blend(DistributionModel):
     def predict_distribution(self, perturbations: Sequence[str]) -> Distribution:
         """Return the distribution over the training rows' effects by the chosen recipe."""
         names = list(perturbations)
-        blocks = [names[one : one + AT_ONCE] for one in range(0, max(len(names), 1), AT_ONCE)]
+        step = max(1, AT_ONCE // self.constant_.effect_.size // len(self.constant_.error_))
+        blocks = [names[one : one + step] for one in range(0, max(len(names), 1), step)]
         return join([_mixed(self._distributions(block), self.recipe_) for block in blocks])
 
     def expert(self, perturbation: str) -> PairwiseRegression:
