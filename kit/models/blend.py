@@ -28,9 +28,7 @@ PAIRS = 5_000  # at which scenarios and distributions by gene have equal shares
 SHARES = (0.8, 0.0)  # of whole training rows as scenarios, tried beside the default
 POINTS = 0.25  # share of the models of point predictions, where they are in a recipe
 ENOUGH = 40  # training rows: with fewer, scenarios have a larger share, and the default is taken
-AT_ONCE = (
-    2**24
-)  # perturbations x genes x rows predicted together: the parts take many times 4 bytes
+AT_ONCE = 2**24  # perturbations x genes x training rows in one block: bounds memory
 LEVEL = 0.95  # of the paired interval whose lower end must be above 0
 
 
