@@ -168,3 +168,14 @@ def test_what_is_kept_for_a_competition_goes_with_it(competition):
     del train
     gc.collect()
     assert gone() is None
+
+
+def test_effects_changed_in_place_are_fitted_anew(competition):
+    train = replace(
+        competition, effects=competition.effects.copy(), weights=competition.weights.copy()
+    )
+    before = Constant().fit(train).effect_
+    train.effects.iloc[:] *= 2.0
+    pd.testing.assert_series_equal(Constant().fit(train).effect_, 2 * before, rtol=0.05)
+    train.weights.iloc[:5] = 0.0
+    assert not Constant().fit(train).error_.iloc[:5].any()

@@ -6,6 +6,7 @@ know. `OnTargetGene` sets, in any model's prediction, the effect on the perturbe
 """
 
 import functools
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -25,14 +26,20 @@ STEPS = 100  # of `Constant`, which converges after about 20
 
 
 def once_each(make: Callable[[Competition], Any]) -> Callable[[Competition], Any]:
-    """Return `make` with its result kept as long as the Competition: several models of it share one."""
+    """Return `make` with its result kept as long as the Competition: several models of it share one.
+
+    It is made anew where effects or weights were changed in place.
+    """
     kept = WeakKeyDictionary()
 
     @functools.wraps(make)
     def found(train):
-        if train not in kept:
-            kept[train] = make(train)
-        return kept[train]
+        now = [zlib.crc32(frame.to_numpy().tobytes()) for frame in (train.effects, train.weights)]
+        before, result = kept.get(train, (None, None))
+        if before != now:
+            result = make(train)
+            kept[train] = now, result
+        return result
 
     return found
 
