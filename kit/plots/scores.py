@@ -237,8 +237,8 @@ def _cosines(runs):
 def _verdict(table, reference, kind):
     best, score = table["score"].idxmax(), table["score"].max()
     text = f"{kind}: best" if kind else "best"
-    on = f"on {table.at[best, 'rows']:.0f} rows; " if "rows" in table else ""
-    text += f" “{best}”, {score:.2f} for 60 rows out of fold ({on}the mean: 0)"
+    on = f", {table.at[best, 'rows']:.0f} rows" if "rows" in table else ""
+    text += f" “{best}”, {score:.2f} for 60 rows (out of fold{on}; mean: 0)"
     if reference is not None:
         others = table.drop(index=reference, errors="ignore")  # it may be left off the figure
         better, worse = (others["difference_low"] > 0).sum(), (others["difference_high"] < 0).sum()
