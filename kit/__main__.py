@@ -163,12 +163,10 @@ def propose(args: argparse.Namespace) -> None:
     print(table.to_string(formatters=shares))
     known = 1 - table[["gain", "left"]].head(1).to_numpy().sum()
     legend = (
-        f"the training rows remove {known:.2%} of the uncertainty about the targets; gain: what the"
+        f"the training rows remove {known:.2%} of the uncertainty about the targets; gain: what "
     )
-    legend += (
-        " measurement removes, left: what is left after it and those above; informs: the targets"
-    )
-    print(f"{legend} of which it explains most", file=sys.stderr)
+    legend += "the measurement removes, left: what is left after it and those above; informs: the "
+    print(f"{legend}targets of which it explains most", file=sys.stderr)
 
 
 def check(args: argparse.Namespace) -> None:

@@ -60,6 +60,11 @@ def test_the_strength_of_perturbations_has_no_scale(scale):
     assert "strong\nmany" in figure.axes[1].get_legend().get_title().get_text()
 
 
+def test_effects_that_are_all_zero_have_no_strength():
+    figure = plots.effect_distribution(effects_of({"p": [0.0, 0.0], "q": [0.0, 0.0]}))
+    assert [bar.get_height() for bar in figure.axes[1].patches] == [0, 0]
+
+
 def test_on_target_effects_are_drawn_at_their_control_level_beside_predictions():
     effects = effects_of({"A": [-1.0, 0.5, 0], "B": [0.1, -0.5, 0], "X": [0, 0, 0], "C": [0, 0, 0]})
     control = pd.Series({"A": 4.0, "B": 1.0, "C": 0.0})

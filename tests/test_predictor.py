@@ -12,14 +12,14 @@ from conftest import ROOT
 from small_competition import write_small, write_solution
 from small_planted import planted
 
-from kit import InputError, OutOfFold, load_competition
+from kit import InputError, OutOfFold, folds, load_competition, out_of_fold
 from kit.__main__ import main
 from kit.evaluation import expected_score, expected_spread
 from kit.forecast import forecast, predict_targets
 from kit.forecast import predict as predict_module
 from kit.forecast.predict import networks
 from kit.knowledge import Knowledge, gather, load_pathways
-from kit.models import Constant, Mean, OnTargetGene
+from kit.models import Blend, Constant, Mean, OnTargetGene, blend
 from kit.networks.trained import Trained
 
 QUIET = "ignore:.*:UserWarning"
@@ -150,6 +150,17 @@ def test_the_estimate_is_of_rows_that_no_fit_has_seen(tmp_path):
     assert any(f"for all 1 targets: {drawn:.2f} for 60 rows" in line for line in found.remarks)
     shuffled, wrong = planted(tmp_path, rows=48, genes=40, shuffle=True)
     assert forecast(shuffled, Knowledge(wrong)).inner.score().score_per_60 < 5
+
+
+def test_the_learning_curve_uses_no_choice_made_on_its_held_out_rows(tmp_path, monkeypatch):
+    competition, pathways = planted(tmp_path, rows=48, genes=40)
+    monkeypatch.setattr(blend, "_chosen", lambda table, default: (0.8, 0.0))
+    found = forecast(competition, Knowledge(pathways))
+    assert any("scenarios 0.80" in remark for remark in found.remarks)
+    default = Blend(Knowledge(pathways), recipe=(blend.default_share(competition), 0.0))
+    halves = folds(competition.effects.index, 2)
+    blind = out_of_fold(OnTargetGene(default), competition, halves).prediction
+    pd.testing.assert_frame_equal(found.curve[0].prediction, blind)
 
 
 def test_few_rows_have_no_learning_curve(tmp_path):

@@ -80,8 +80,10 @@ def forecast(
     inner = _with_on_target_gene(default.inner_, competition)
     curve = None
     if len(inner.truth) >= ENOUGH:
+        # The default recipe: the chosen one has seen the rows that are held out here.
+        of_half = OnTargetGene(Blend(knowledge, recipe=default.default_, seed=seed))
         halves = folds(competition.effects.index, 2, seed=seed)
-        curve = out_of_fold(again, competition, halves), inner
+        curve = out_of_fold(of_half, competition, halves), inner
     if minutes is not None:
         models = cheap_models(knowledge, seed=seed) | networks(knowledge, seed=seed)
         for name in ("pairs", "transfer"):  # the default blend is made of them

@@ -161,7 +161,7 @@ def effect_distribution(effects: pd.DataFrame) -> Figure:
     values = effects.to_numpy().ravel()
     size, sd = np.abs(values), values.std()
     strength = (effects**2).sum(axis=1).sort_values(ascending=False)
-    strength = strength / strength.sum()
+    strength = strength / (strength.sum() or 1.0)
     tenth = -(-len(strength) // 10)
     figure, (left, right) = new_figure(
         f"{percent((size > SMALL).mean())} of the effects exceed {SMALL}, "
