@@ -172,8 +172,9 @@ def effect_distribution(effects: pd.DataFrame) -> Figure:
     )
     counts, edges, _ = left.hist(values, 80, color=BLUE, log=True, label="effects")
     middle, area = (edges[1:] + edges[:-1]) / 2, len(values) * (edges[1] - edges[0])
-    normal = area * np.exp(-0.5 * (middle / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
-    left.plot(middle, normal, color=RED, label="normal of the same sd")
+    if sd > 0:
+        normal = area * np.exp(-0.5 * (middle / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
+        left.plot(middle, normal, color=RED, label="normal of the same sd")
     left.set(xlabel="effect, log2", ylabel="perturbation-gene pairs", ylim=(0.5, 30 * counts.max()))
     left.legend(frameon=False, loc="upper left")
     right.bar(np.arange(1, len(strength) + 1), 100 * strength, color=ORANGE)
